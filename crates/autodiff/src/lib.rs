@@ -1,0 +1,2 @@
+//! Traced tensor programs and their derivatives, compiled for the CPU.
+#![deny(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Curvature of neural networks as linear operators.
+#![forbid(unsafe_code)]

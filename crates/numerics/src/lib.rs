@@ -1,0 +1,14 @@
+//! The ground of osculate: scalars, dense factorisations, SIMD kernels, random streams, array files, progress.
+#![deny(unsafe_code)]
+
+pub mod dense;
+mod scalar;
+pub mod simd;
+
+pub use scalar::{DType, Scalar};
+
+/// faer's vocabulary for dense data, re-exported so that everyone names the same version.
+pub use faer::{
+    Mat, MatMut, MatRef, Par,
+    dyn_stack::{MemBuffer, MemStack, StackReq},
+};

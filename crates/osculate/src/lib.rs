@@ -1,0 +1,2 @@
+//! Curvature, higher derivatives and the methods that use them: library, command line and tour.
+#![forbid(unsafe_code)]

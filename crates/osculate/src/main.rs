@@ -1,0 +1,2 @@
+//! The `osculate` command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Structure from matrix-vector products.
+#![forbid(unsafe_code)]
