@@ -1,0 +1,157 @@
+//! Benchmarks, comparisons with peers, reproductions of papers: one script or benchmark each, found by looking, listed when asked for wrongly.
+//!
+//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py`. A script is run with `--binary PATH`
+//! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
+//! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios.
+
+use crate::paths::{read_text, root};
+use crate::steps::{cargo, output, run};
+use crate::{Outcome, venv};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The system that the others are measured against.
+const OURS: &str = "osculate";
+
+/// `cargo xtask bench [NAME]`.
+pub(crate) fn bench(name: Option<&str>) -> Outcome {
+    let mut command = cargo(&["bench", "--package", "benches"]);
+    match name {
+        None => command.arg("--benches"),
+        Some(name) => {
+            let folder = root().join("benches/benches");
+            find(&folder, "rs", "benchmark", Some(name))?;
+            command.args(["--bench", name])
+        }
+    };
+    run(&mut command)
+}
+
+/// `cargo xtask compare AREA`.
+pub(crate) fn compare(area: Option<&str>) -> Outcome {
+    let root = root();
+    let script = find(&root.join("benches/peers/compare"), "py", "area to compare", area)?;
+    let lines = run_script(&root, &script)?;
+    let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let table = tabulate(&read_text(&lines)?)?;
+    let page = lines.with_extension("md");
+    let text = format!("# {name}, side by side\n\n{}\n{table}", machine());
+    fs::write(&page, text).map_err(|e| format!("cannot write {}: {e}", page.display()))?;
+    println!("{table}\nwritten: {}", page.display());
+    Ok(())
+}
+
+/// `cargo xtask repro ID`.
+pub(crate) fn repro(id: Option<&str>) -> Outcome {
+    let root = root();
+    let script = find(&root.join("benches/peers/repro"), "py", "reproduction", id)?;
+    let lines = run_script(&root, &script)?;
+    println!("written: {}", lines.display());
+    Ok(())
+}
+
+/// Builds the binary, runs `script` in the peers' environment, and returns the file of JSON lines that it wrote.
+fn run_script(root: &Path, script: &Path) -> Result<PathBuf, String> {
+    run(&mut cargo(&["build", "--release", "--package", OURS]))?;
+    let python = venv::python(root)?;
+    let folder = root.join("docs/benchmarks");
+    fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    let out = folder.join(script.file_name().unwrap_or_default()).with_extension("jsonl");
+    if out.exists() {
+        fs::remove_file(&out).map_err(|e| format!("cannot replace {}: {e}", out.display()))?;
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let binary = target.join("release").join(format!("{OURS}{}", std::env::consts::EXE_SUFFIX));
+    run(Command::new(python).arg(script).arg("--binary").arg(binary).arg("--out").arg(&out).current_dir(root))?;
+    Ok(out)
+}
+
+/// The file `NAME.extension` in `folder`; otherwise an error that lists what there is.
+fn find(folder: &Path, extension: &str, kind: &str, name: Option<&str>) -> Result<PathBuf, String> {
+    let mut known: Vec<String> = Vec::new();
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|e| e == extension) && !stem.starts_with('_') {
+            known.push(stem);
+        }
+    }
+    known.sort();
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    match name {
+        Some(name) if names.contains(&name) => Ok(folder.join(format!("{name}.{extension}"))),
+        Some(name) => Err(format!("no {kind} `{name}`; there are {}", listed(&names))),
+        None => Err(format!("name one {kind}; there are {}", listed(&names))),
+    }
+}
+
+/// `a, b`, or `none so far`.
+pub(crate) fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none so far".to_owned() } else { names.join(", ") }
+}
+
+/// A Markdown table of JSON lines: a row per case and system, with the time divided by ours.
+fn tabulate(lines: &str) -> Result<String, String> {
+    let mut rows: Vec<(String, String, String, f64, f64)> = Vec::new();
+    for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let at = |what: &str| format!("line {} of the results: {what}", number + 1);
+        let row: Value = serde_json::from_str(line).map_err(|e| at(&e.to_string()))?;
+        let text =
+            |key: &str| row[key].as_str().map(str::to_owned).ok_or_else(|| at(&format!("`{key}` is not a string")));
+        let number = |key: &str| row[key].as_f64().ok_or_else(|| at(&format!("`{key}` is not a number")));
+        rows.push((text("case")?, text("system")?, text("version")?, number("seconds")?, number("error")?));
+    }
+    if rows.is_empty() {
+        return Err("the script wrote no results".to_owned());
+    }
+    let ours: BTreeMap<&str, f64> = rows.iter().filter(|r| r.1 == OURS).map(|r| (r.0.as_str(), r.3)).collect();
+    let mut table = format!("| case | system | seconds | time / {OURS} | difference |\n|---|---|---|---|---|\n");
+    for (case, system, version, seconds, error) in &rows {
+        let ratio = ours.get(case.as_str()).map_or("-".to_owned(), |own| format!("{:.2}", seconds / own));
+        table += &format!("| {case} | {system} {version} | {seconds:.4e} | {ratio} | {error:.1e} |\n");
+    }
+    Ok(table)
+}
+
+/// One line about the machine and the compiler.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = fs::read_to_string("/proc/cpuinfo").ok();
+    let model = model.as_deref().and_then(|t| t.lines().find(|l| l.starts_with("model name"))?.split(": ").nth(1));
+    let rustc =
+        output(Command::new("rustc").arg("--version")).unwrap_or_else(|_| "rustc of unknown version".to_owned());
+    format!("{}, {cores} threads, {}\n", model.unwrap_or(std::env::consts::ARCH), rustc.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Scratch;
+
+    #[test]
+    fn only_scripts_that_exist_are_known() {
+        let s = Scratch::new("find");
+        let missing = find(&s.path().join("nowhere"), "py", "area", Some("x")).unwrap_err();
+        assert_eq!(missing, "no area `x`; there are none so far");
+        for name in ["gradient.py", "_shared.py", "notes.md", "attention.py"] {
+            s.write(name, "");
+        }
+        assert_eq!(find(s.path(), "py", "area", Some("gradient")).unwrap(), s.path().join("gradient.py"));
+        assert_eq!(find(s.path(), "py", "area", None).unwrap_err(), "name one area; there are attention, gradient");
+        assert!(find(s.path(), "py", "area", Some("_shared")).is_err());
+    }
+
+    #[test]
+    fn times_are_divided_by_ours_within_a_case() {
+        let lines = r#"{"case":"a","system":"torch","version":"2","seconds":0.5,"error":1e-12}
+{"case":"a","system":"osculate","version":"0.1","seconds":0.25,"error":0}
+{"case":"b","system":"torch","version":"2","seconds":1,"error":0}"#;
+        let table = tabulate(lines).unwrap();
+        assert!(table.contains("| a | torch 2 | 5.0000e-1 | 2.00 | 1.0e-12 |"), "{table}");
+        assert!(table.contains("| b | torch 2 | 1.0000e0 | - | 0.0e0 |"), "{table}");
+        assert!(tabulate("").is_err());
+        assert!(tabulate("{\"case\": 1}").unwrap_err().contains("line 1 of the results: `case` is not a string"));
+    }
+}
