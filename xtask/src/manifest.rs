@@ -33,9 +33,6 @@ pub(crate) fn parse(text: &str) -> Result<Manifest, String> {
             files.insert(name.to_owned(), value.to_ascii_lowercase());
         }
     }
-    if files.is_empty() {
-        return Err("the table [files] is missing or empty".to_owned());
-    }
     Ok(Manifest { script: table["script"].clone(), files })
 }
 
@@ -131,6 +128,6 @@ mod tests {
         assert!(parse(&sample("\"a/b.npz\" = \"x\"")).unwrap_err().contains("stands twice"));
         assert!(parse(&sample("c = \"abc\"")).unwrap_err().contains("64 hexadecimal digits"));
         assert_eq!(parse("script = \"x\"").unwrap_err(), "the key `why` is missing");
-        assert!(parse("script = \"x\"\nwhy = \"y\"\ntolerance = 1").unwrap_err().contains("[files]"));
+        assert!(parse("script = \"x\"\nwhy = \"y\"\ntolerance = 1").unwrap().files.is_empty());
     }
 }
