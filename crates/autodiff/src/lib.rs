@@ -1,2 +1,34 @@
-//! Traced tensor programs and their derivatives, compiled for the CPU.
+//! Traced tensor programs and their derivatives.
+//!
+//! A closure is traced once into a [`Program`]; every derivative is a transformation from program to program:
+//! [`Program::jvp`], [`Program::vjp`], [`Program::linearize`], [`Program::vmap`]; they compose in any order.
+//!
+//! ```
+//! use autodiff::{Array, TensorType, trace};
+//! // f(x) = sum(sin(x)^2); its Hessian times v, forward over reverse.
+//! let f = trace(&[("x", TensorType::real(&[2]))], |_, x| vec![("f", x[0].sin().powf(2.0).sum_all())])?;
+//! let hvp = f.grad(&[0])?.jvp(&[0])?;
+//! let x = Array::new(&[2], vec![0.3, 0.7]).unwrap();
+//! let v = Array::new(&[2], vec![1.0, 0.0]).unwrap();
+//! let out = hvp.interpret(&[x.into(), v.into()])?;
+//! let expected = 2.0 * (0.6f64).cos();
+//! assert!((out[1].real().unwrap().data()[0] - expected).abs() < 1e-14);
+//! # Ok::<(), autodiff::Error>(())
+//! ```
 #![deny(unsafe_code)]
+
+mod array;
+mod error;
+mod interpret;
+pub mod ops;
+mod program;
+mod trace;
+mod transform;
+mod types;
+
+pub use array::{Array, Value};
+pub use error::{Error, NumericsError};
+pub use program::{Args, Builder, Node, NodeId, Port, Program};
+pub use trace::{Tensor, Tracer, trace};
+pub use transform::Linearized;
+pub use types::{Dims, Kind, TensorType};

@@ -1,0 +1,84 @@
+//! The error of this crate.
+
+/// What can go wrong when a program is traced, transformed or run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation was given operands whose shapes or kinds do not fit.
+    #[error("{op}: {why}; operands {operands}{location}")]
+    Shape {
+        /// The operation.
+        op: String,
+        /// What is wrong.
+        why: String,
+        /// The operands' types.
+        operands: String,
+        /// ` at file:line` of the caller, where it is known.
+        location: String,
+    },
+    /// A derivative, transposition or batching that is not defined.
+    #[error("{op}: no {rule} rule: {why}")]
+    Unsupported {
+        /// The operation.
+        op: String,
+        /// Which rule is missing.
+        rule: &'static str,
+        /// Why, and the remedy.
+        why: String,
+    },
+    /// Two tensors of different traces were mixed.
+    #[error("{op}: the operands belong to different traces{location}")]
+    ForeignTensor {
+        /// The operation.
+        op: String,
+        /// Where.
+        location: String,
+    },
+    /// A program was run with inputs that it does not take.
+    #[error("input {name}: expected {expected}, got {got}")]
+    Input {
+        /// Name of the input, or its position.
+        name: String,
+        /// What the program declares.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A name that the program does not have.
+    #[error("no {what} named {name:?}; there are {known}")]
+    UnknownName {
+        /// Input or output.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// An invariant of a program does not hold: the message says which node.
+    #[error("malformed program: {0}")]
+    Malformed(String),
+    /// An index lies outside the axis that it selects from.
+    #[error("{op}: index {index} is outside 0..{size}")]
+    IndexOutOfRange {
+        /// The operation.
+        op: &'static str,
+        /// The index.
+        index: i64,
+        /// Size of the axis.
+        size: usize,
+    },
+    /// Numerics failed below.
+    #[error(transparent)]
+    Numerics(#[from] NumericsError),
+}
+
+/// A failure of the layers below, by its message.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct NumericsError(pub String);
+
+impl Error {
+    pub(crate) fn unsupported(op: impl Into<String>, rule: &'static str, why: impl Into<String>) -> Self {
+        Error::Unsupported { op: op.into(), rule, why: why.into() }
+    }
+}

@@ -1,0 +1,134 @@
+//! The primitives: each one's whole truth in one place, and the one list that registers them.
+//!
+//! To add a primitive, write a type that implements [`Primitive`] in the file of its family and add one line to the
+//! `primitives!` list below.
+
+mod binary;
+mod dot;
+mod index;
+mod layout;
+mod leaf;
+mod reduce;
+mod rule;
+mod special;
+mod tower;
+mod unary;
+mod window;
+
+pub use binary::{Binary, BinaryFn, Select};
+pub use dot::Dot;
+pub use index::{ArgMax, Gather, OneHot, ScatterAdd, ToReal};
+pub use layout::{Broadcast, Concat, Pad, Reshape, Slice, Transpose};
+pub use leaf::{Const, Input};
+pub use reduce::{ReduceMax, ReduceSum};
+pub use rule::Primitive;
+pub use unary::{Bits, Unary};
+pub use window::{Fold, Window};
+
+use crate::array::Value;
+use crate::error::Error;
+use crate::program::{Builder, NodeId};
+use crate::types::TensorType;
+use numerics::Scalar;
+
+macro_rules! primitives {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// A primitive operation with its attributes.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum Op {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+
+        impl Op {
+            /// Name with attributes, as listings show it.
+            pub fn name(&self) -> String {
+                match self { $(Op::$name(op) => op.name(),)* }
+            }
+            /// The shape rule.
+            pub fn infer(&self, args: &[&TensorType]) -> Result<TensorType, String> {
+                match self { $(Op::$name(op) => op.infer(args),)* }
+            }
+            /// Floating-point operations of one evaluation.
+            pub fn flops(&self, args: &[&TensorType], out: &TensorType) -> u64 {
+                match self { $(Op::$name(op) => op.flops(args, out),)* }
+            }
+            /// Whether the operands may be swapped.
+            pub fn commutes(&self) -> bool {
+                match self { $(Op::$name(op) => op.commutes(),)* }
+            }
+            /// Evaluates, slowly and obviously.
+            pub fn eval<T: Scalar>(&self, args: &[&Value<T>], out: &TensorType) -> Result<Value<T>, Error> {
+                match self { $(Op::$name(op) => op.eval(args, out),)* }
+            }
+            /// Tangent of the value, given the operands' tangents.
+            pub fn jvp(
+                &self, b: &mut Builder, args: &[NodeId], out: NodeId, tangents: &[Option<NodeId>],
+            ) -> Result<Option<NodeId>, Error> {
+                match self { $(Op::$name(op) => op.jvp(b, args, out, tangents),)* }
+            }
+            /// Cotangents of the operands marked `linear`, given the value's cotangent.
+            pub fn transpose(
+                &self, b: &mut Builder, args: &[NodeId], linear: &[bool], ct: NodeId,
+            ) -> Result<Vec<Option<NodeId>>, Error> {
+                match self { $(Op::$name(op) => op.transpose(b, args, linear, ct),)* }
+            }
+            /// The operation on operands of which some carry a new leading axis of length `size`; so does the value.
+            pub fn batch(
+                &self, b: &mut Builder, args: &[NodeId], batched: &[bool], size: usize,
+            ) -> Result<NodeId, Error> {
+                match self { $(Op::$name(op) => op.batch(b, args, batched, size),)* }
+            }
+        }
+    };
+}
+
+primitives! {
+    /// An input of the program.
+    Input;
+    /// A constant.
+    Const;
+    /// An elementwise function of one tensor.
+    Unary;
+    /// An elementwise function of two tensors.
+    Binary;
+    /// Elementwise choice.
+    Select;
+    /// Contraction with batch axes.
+    Dot;
+    /// Sum over axes.
+    ReduceSum;
+    /// Maximum over axes.
+    ReduceMax;
+    /// Position of the first maximum along the last axis.
+    ArgMax;
+    /// New axes along which the data repeats.
+    Broadcast;
+    /// Same data, other axes.
+    Reshape;
+    /// Permuted axes.
+    Transpose;
+    /// A strided box.
+    Slice;
+    /// Zeros around and between.
+    Pad;
+    /// Tensors joined along an axis.
+    Concat;
+    /// Slices picked by indices.
+    Gather;
+    /// Slices added up by indices.
+    ScatterAdd;
+    /// Indices as unit vectors.
+    OneHot;
+    /// Integers as reals.
+    ToReal;
+    /// Sliding windows along an axis.
+    Window;
+    /// Overlap-add of windows.
+    Fold;
+}

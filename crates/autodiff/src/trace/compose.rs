@@ -1,0 +1,116 @@
+//! Compositions of primitives that models are written with: activations, softmax, normalisation.
+
+use super::Tensor;
+
+impl Tensor {
+    /// Mean over axes.
+    #[track_caller]
+    #[must_use]
+    pub fn mean(&self, axes: &[usize]) -> Tensor {
+        let shape = self.shape();
+        let n: usize = axes.iter().map(|&a| shape.get(a).copied().unwrap_or(1)).product();
+        self.sum(axes) * (1.0 / n as f64)
+    }
+
+    /// `x sigmoid(x)`.
+    #[track_caller]
+    #[must_use]
+    pub fn silu(&self) -> Tensor {
+        self * self.sigmoid()
+    }
+
+    /// `x Phi(x)` with the normal distribution function, accurate in the negative tail.
+    #[track_caller]
+    #[must_use]
+    pub fn gelu(&self) -> Tensor {
+        let phi = (self * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5;
+        self * phi
+    }
+
+    /// The tanh form of GELU, as `x sigmoid(2 c (x + 0.044715 x^3))`, which does not cancel.
+    #[track_caller]
+    #[must_use]
+    pub fn gelu_tanh(&self) -> Tensor {
+        let c = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+        let inner = self * c + self.powf(3.0) * (0.044_715 * c);
+        self * inner.sigmoid()
+    }
+
+    /// `x` where positive, else `slope x`; slope at 0 is `slope`.
+    #[track_caller]
+    #[must_use]
+    pub fn leaky_relu(&self, slope: f64) -> Tensor {
+        self.step().select(self, &(self * slope))
+    }
+
+    /// `x` where positive, else `alpha (e^x - 1)`.
+    #[track_caller]
+    #[must_use]
+    pub fn elu(&self, alpha: f64) -> Tensor {
+        // The exponential sees no positive argument, so that the branch not taken stays finite.
+        let positive = self.step();
+        let zero = self.tracer().full(&self.shape(), 0.0);
+        let negative = positive.select(&zero, self).exp_m1() * alpha;
+        positive.select(self, &negative)
+    }
+
+    /// `ln(1 + e^(beta x)) / beta`.
+    #[track_caller]
+    #[must_use]
+    pub fn softplus_beta(&self, beta: f64) -> Tensor {
+        (self * beta).softplus() * (1.0 / beta)
+    }
+
+    /// `ln sum e^x` over the last axis, which vanishes; the maximum is taken out first.
+    #[track_caller]
+    #[must_use]
+    pub fn logsumexp(&self) -> Tensor {
+        let Some(last) = self.rank().checked_sub(1) else { return self.clone() };
+        let top = self.max(&[last]).stop_gradient();
+        let shifted = self - top.unsqueeze(last);
+        shifted.exp().sum(&[last]).ln() + top
+    }
+
+    /// `x - logsumexp(x)` over the last axis.
+    #[track_caller]
+    #[must_use]
+    pub fn log_softmax(&self) -> Tensor {
+        let Some(last) = self.rank().checked_sub(1) else { return self * 0.0 };
+        let shifted = self - self.max(&[last]).stop_gradient().unsqueeze(last);
+        let norm = shifted.exp().sum(&[last]).ln();
+        shifted - norm.unsqueeze(last)
+    }
+
+    /// Softmax over the last axis.
+    #[track_caller]
+    #[must_use]
+    pub fn softmax(&self) -> Tensor {
+        let Some(last) = self.rank().checked_sub(1) else { return self.tracer().scalar(1.0) };
+        let e = (self - self.max(&[last]).stop_gradient().unsqueeze(last)).exp();
+        let norm = e.sum(&[last]).unsqueeze(last);
+        e / norm
+    }
+
+    /// `(x - mean) / sqrt(variance + eps)` over the last `axes` axes; the variance is the population's.
+    #[track_caller]
+    #[must_use]
+    pub fn normalize(&self, axes: usize, eps: f64) -> Tensor {
+        let shape = self.shape();
+        let first = shape.len().saturating_sub(axes);
+        let over: Vec<usize> = (first..shape.len()).collect();
+        let mut kept = shape.clone();
+        over.iter().for_each(|&a| kept[a] = 1);
+        let centred = self - self.mean(&over).reshape(&kept);
+        let variance = (&centred * &centred).mean(&over).reshape(&kept);
+        centred * (variance + eps).powf(-0.5)
+    }
+
+    /// A new axis of size one.
+    #[track_caller]
+    #[must_use]
+    pub fn unsqueeze(&self, axis: usize) -> Tensor {
+        let mut shape = self.shape();
+        shape.insert(axis.min(shape.len()), 1);
+        self.reshape(&shape)
+    }
+}

@@ -1,0 +1,6 @@
+//! The contract of the crate, through its public interface.
+
+mod cases;
+mod derivatives;
+mod properties;
+mod tracing;
