@@ -33,7 +33,7 @@ pub trait DenseKernels: Sized {
         alpha: Self,
         par: Par,
     );
-    /// The lower triangle of the same.
+    /// The lower triangle of [`DenseKernels::matmul`].
     fn matmul_lower(
         out: MatMut<'_, Self>,
         add: bool,

@@ -1,8 +1,12 @@
 //! Products and triangular solves whose bits depend neither on the number of threads nor on the number of columns.
 //!
-//! faer's product kernels add over the inner dimension in one fixed order as long as the result has at least two
-//! rows and two columns; narrower results go to matrix-vector kernels with another order. So a lone column (or
-//! row) is multiplied twice over into a small buffer on the stack, at most 128 rows at a time.
+//! faer has three families of kernels: matrix-vector ones for a lone column or row, small ones up to 4096
+//! multiplications, and large ones. Their orders of addition agree only between the last two, and only for inner
+//! dimensions up to 64: beyond, the small ones round after every 64 terms if the left factor is transposed, the
+//! large ones after 512. In `out + alpha a b` the large ones round the product with `alpha`, the small ones fuse it
+//! with the addition. So a lone column (or row) is multiplied several times over into a small buffer on the
+//! stack, at most 128 rows at a time, and with an inner dimension beyond 64 often enough to leave the small range; a small product is handled as lone
+//! columns where the two families differ.
 
 use super::{Diag, Triangle, elementwise};
 use crate::{MatMut, MatRef, Par, Scalar};
@@ -10,6 +14,10 @@ use faer::prelude::*;
 
 /// Rows of the stack buffer and of a diagonal block of [`trsm`].
 const BLOCK: usize = 128;
+/// faer's small kernels end here (multiplications).
+const SMALL: usize = 16 * 16 * 16;
+/// Up to this inner dimension the small kernels have the bits of the large ones.
+const EQUAL: usize = 64;
 /// From this many multiplications a lone column is split over threads.
 const PARALLEL: usize = 256 * 256;
 
@@ -63,9 +71,27 @@ pub fn gemm<T: Scalar>(
             alpha,
             par,
         );
+    } else if (a.ncols() > EQUAL || rounds_alpha(add, alpha))
+        && out.nrows() * out.ncols() * a.ncols() <= SMALL
+    {
+        for j in 0..out.ncols() {
+            lone_column(
+                out.rb_mut().subcols_mut(j, 1),
+                add,
+                a,
+                b.subcols(j, 1),
+                alpha,
+                par,
+            );
+        }
     } else {
         T::matmul(out, add, a, b, alpha, par);
     }
+}
+
+/// Whether multiplying by `alpha` before adding to the result would round.
+fn rounds_alpha<T: Scalar>(add: bool, alpha: T) -> bool {
+    add && alpha != T::ONE && alpha != -T::ONE
 }
 
 fn rank_one<T: Scalar>(
@@ -116,37 +142,53 @@ fn lone_column<T: Scalar>(
         return;
     }
     let mut out = out;
+    let k = a.ncols();
+    let apart = k <= EQUAL && rounds_alpha(add, alpha);
     let mut buf = [T::ZERO; 2 * BLOCK];
-    let b = twice(b);
     for start in (0..m).step_by(BLOCK) {
         let rows = BLOCK.min(m - start);
         let a = a.subrows(start, rows);
         // a lone row, too, is multiplied twice
         let (a, height) = if rows == 1 {
-            (twice(a.transpose()).transpose(), 2)
+            (repeat(a.transpose(), 2).transpose(), 2)
         } else {
             (a, rows)
         };
-        let mut block = MatMut::from_column_major_slice_mut(&mut buf[..2 * height], height, 2);
+        // height * width <= max(2 * 128, 4096 / 65 + 128), so the buffer is large enough
+        let width = if k > EQUAL {
+            (SMALL / (height * k) + 1).max(2)
+        } else {
+            2
+        };
+        let mut block =
+            MatMut::from_column_major_slice_mut(&mut buf[..height * width], height, width);
+        if apart {
+            T::matmul(block.rb_mut(), false, a, repeat(b, width), T::ONE, Par::Seq);
+            for i in 0..rows {
+                let y = &mut out[(start + i, 0)];
+                *y += alpha * block[(i, 0)];
+            }
+            continue;
+        }
         if add {
-            for i in 0..height {
-                let v = out[(start + i.min(rows - 1), 0)];
-                block[(i, 0)] = v;
-                block[(i, 1)] = v;
+            for j in 0..width {
+                for i in 0..height {
+                    block[(i, j)] = out[(start + i.min(rows - 1), 0)];
+                }
             }
         }
-        T::matmul(block.rb_mut(), add, a, b, alpha, Par::Seq);
+        T::matmul(block.rb_mut(), add, a, repeat(b, width), alpha, Par::Seq);
         for i in 0..rows {
             out[(start + i, 0)] = block[(i, 0)];
         }
     }
 }
 
-/// The same column seen twice.
-fn twice<T: Scalar>(x: MatRef<'_, T>) -> MatRef<'_, T> {
+/// The same column seen several times.
+fn repeat<T: Scalar>(x: MatRef<'_, T>, times: usize) -> MatRef<'_, T> {
     debug_assert_eq!(x.ncols(), 1);
-    // SAFETY: with column stride 0 both columns are the one column of `x`, which the view borrows for as long.
-    unsafe { MatRef::from_raw_parts(x.as_ptr(), x.nrows(), 2, x.row_stride(), 0) }
+    // SAFETY: with column stride 0 every column is the one column of `x`, which the view borrows for as long.
+    unsafe { MatRef::from_raw_parts(x.as_ptr(), x.nrows(), times, x.row_stride(), 0) }
 }
 
 /// The lower triangle of `out = alpha a a^T + beta out`; the strict upper triangle is not touched.
