@@ -56,8 +56,6 @@ unary_ops! {
     Rsqrt: x => R::ONE / x.root();
     Atan: x => x.std_atan();
     Asin: x => x.std_asin();
-    Asinh: x => x.std_asinh();
-    Atanh: x => x.std_atanh();
 }
 
 binary_ops! {

@@ -1,4 +1,4 @@
-//! Logarithms: `log`, `log1p`, `softplus`.
+//! Logarithms and what is made of them: `log`, `log1p`, `softplus`, `asinh`, `atanh`.
 //!
 //! `x = 2^k m` with `m` in `[sqrt(1/2), sqrt 2)`, then `ln m = 2 s + s R(s^2)` in `s = f / (2 + f)`, `f = m - 1`, written as
 //! `f - f^2/2 + s (f^2/2 + R)` so that the leading term is exact. `log1p` adds the first-order effect of the rounding of `1 + x`.
@@ -24,7 +24,11 @@ fn log_normal<R: Real, K: Token>(u: R, lifted: R, c: R) -> R {
 #[inline(always)]
 fn log1p<R: Real, K: Token>(x: R) -> R {
     let u = R::ONE + x;
-    let lost = if x > R::ONE { R::ONE - (u - x) } else { x - (u - R::ONE) };
+    let lost = if x > R::ONE {
+        R::ONE - (u - x)
+    } else {
+        x - (u - R::ONE)
+    };
     log_normal::<R, K>(u, R::ZERO, lost / u)
 }
 
@@ -65,6 +69,38 @@ impl<R: Real> UnaryOp<R> for Softplus {
         let tail = if e < R::TINY { e } else { log1p::<R, K>(e) };
         let linear = if x > R::ZERO { x } else { R::ZERO };
         // A NaN is neither below TINY nor an honest logarithm: hand it through.
-        if x.magnitude() <= R::INF { linear + tail } else { x }
+        if x.magnitude() <= R::INF {
+            linear + tail
+        } else {
+            x
+        }
+    }
+}
+
+/// `asinh a = log1p(a + a^2 / (1 + sqrt(1 + a^2)))`, and `ln 2a` where the square would overflow.
+pub(super) struct Asinh;
+impl<R: Real> UnaryOp<R> for Asinh {
+    #[inline(always)]
+    fn eval<K: Token>(x: R) -> R {
+        let a = x.magnitude();
+        let big = a > R::ASINH_BIG;
+        let square = a * a;
+        let w = a + square / (R::ONE + (R::ONE + square).root());
+        let w = if big { a } else { w };
+        let y = log1p::<R, K>(w) + if big { R::LN2 } else { R::ZERO };
+        let y = if a < R::INF { y } else { a };
+        if a < R::TINY { x } else { y.signed(x) }
+    }
+}
+
+/// `atanh a = log1p(2 a / (1 - a)) / 2`.
+pub(super) struct Atanh;
+impl<R: Real> UnaryOp<R> for Atanh {
+    #[inline(always)]
+    fn eval<K: Token>(x: R) -> R {
+        let a = x.magnitude();
+        let w = (a + a) / (R::ONE - a);
+        let y = specials(R::ONE + w, log1p::<R, K>(w)) * R::HALF;
+        if a < R::TINY { x } else { y.signed(x) }
     }
 }

@@ -4,9 +4,9 @@
 //! (AVX-512, AVX2 with FMA, the target's baseline), `f32` and `f64`; the compiler vectorises the loop. The machine is
 //! looked at once. No entry point allocates.
 //!
-//! - **Accuracy.** `exp`, `expm1`, `log`, `log1p`, `tanh`, `sigmoid`, `softplus`, `sin`, `cos`, `sinh`, `cosh`, `erf`, `erfc` are
-//!   within a few units in the last place over the whole range, subnormal results included. `atan`, `asin`, `asinh`, `atanh`
-//!   and `pow` are the standard library's.
+//! - **Accuracy.** `exp`, `expm1`, `log`, `log1p`, `tanh`, `sigmoid`, `softplus`, `sin`, `cos`, `sinh`, `cosh`, `asinh`,
+//!   `atanh`, `erf`, `erfc` are within a few units in the last place over the whole range, subnormal results included. `atan`,
+//!   `asin` and `pow` are the standard library's.
 //! - **Special values.** NaN goes in, NaN comes out, in `max`, `min` and the maximum of a slice too. Odd functions keep the sign of
 //!   zero.
 //! - **Reproducibility.** An element's result depends on nothing but its operands: not on the length of the slice, its alignment or
@@ -40,8 +40,8 @@ mod trig;
 
 pub use api::*;
 pub use dispatch::{
-    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, Kernels, Level,
-    ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
+    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn,
+    Kernels, Level, ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
 
 /// What [`crate::Scalar`] asks of a type so that each elementwise kernel is compiled once per instruction set.

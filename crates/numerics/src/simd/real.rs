@@ -92,6 +92,9 @@ pub(super) trait Real:
         EXP_MAX;
         /// Below it, `expm1` is -1.
         EXPM1_MIN;
+        /// Its square is far from overflow and its `asinh` is that of infinity, `ln 2x`.
+        ASINH_BIG;
+        LN2;
         /// Above it `t / (2 t + 1)` is negligible next to `t`, in `sinh`.
         SINH_BIG;
         /// Largest magnitude that the argument reduction of sine and cosine covers.
@@ -145,10 +148,6 @@ pub(super) trait Real:
     /// The standard library's function.
     fn std_asin(self) -> Self;
     /// The standard library's function.
-    fn std_asinh(self) -> Self;
-    /// The standard library's function.
-    fn std_atanh(self) -> Self;
-    /// The standard library's function.
     fn std_powf(self, p: Self) -> Self;
 }
 
@@ -163,6 +162,7 @@ macro_rules! shared {
         const NAN: Self = $t::NAN;
         const TINY: Self = $t::MIN_POSITIVE;
         const LOG2E: Self = core::$t::consts::LOG2_E;
+        const LN2: Self = core::$t::consts::LN_2;
 
         #[inline(always)]
         fn fma<K: Token>(self, b: Self, c: Self) -> Self {
@@ -228,14 +228,6 @@ macro_rules! shared {
             self.asin()
         }
         #[inline(always)]
-        fn std_asinh(self) -> Self {
-            self.asinh()
-        }
-        #[inline(always)]
-        fn std_atanh(self) -> Self {
-            self.atanh()
-        }
-        #[inline(always)]
         fn std_powf(self, p: Self) -> Self {
             self.powf(p)
         }
@@ -266,6 +258,7 @@ impl Real for f32 {
     const EXP_MIN: Self = -105.0;
     const EXP_MAX: Self = 90.0;
     const EXPM1_MIN: Self = -20.0;
+    const ASINH_BIG: Self = 1e9;
     const SINH_BIG: Self = 1e10;
     const TRIG_MAX: Self = 32_768.0;
     const ERFC_MAX: Self = 10.1;
@@ -308,6 +301,7 @@ impl Real for f64 {
     const EXP_MIN: Self = -746.0;
     const EXP_MAX: Self = 712.0;
     const EXPM1_MIN: Self = -40.0;
+    const ASINH_BIG: Self = 1e18;
     const SINH_BIG: Self = 1e20;
     const TRIG_MAX: Self = 32_768.0;
     const ERFC_MAX: Self = 28.0;
@@ -326,7 +320,11 @@ impl Real for f64 {
         let second = first - w;
         let tail = K::f64(-n, HALF_PI_3, (first - second) - w);
         let r = second + tail;
-        (r, (second - r) + tail, t.to_bits().wrapping_add(u64::from(shift)))
+        (
+            r,
+            (second - r) + tail,
+            t.to_bits().wrapping_add(u64::from(shift)),
+        )
     }
 
     polynomials! { f64;
@@ -348,12 +346,12 @@ impl Real for f64 {
             0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
             1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
             5.957176147748911e-11;
-        /// 2^-53.5
-        erfc_poly: 1.095995661000491, -0.9765487290808821, 0.7732087022652374, -0.5408538313132225,
-            0.33085158787798813, -0.17401093724044453, 0.07638151490987771, -0.02637005333230321,
-            0.0061120556492774555, -0.00028095893558087193, -0.0004550526455639654, 0.00017681319046764806,
-            -3.635296646587849e-06, -1.886213507131139e-05, 4.694619976583313e-06, 1.4268525380407012e-06,
-            -8.46291501725211e-07, -7.900030007324783e-08, 1.2397022621920958e-07, 3.3863100022513686e-09,
-            -1.5213206819950384e-08, -6.36903746253068e-10, 9.084541771213907e-10;
+        /// 2^-53.7
+        erfc_poly: 1.095995661000491, -0.976548729080882, 0.7732087022652453, -0.540853831313232,
+            0.3308515878775732, -0.17401093724020053, 0.07638151491851647, -0.026370053333114825,
+            0.006112055557500744, -0.0002809589581115879, -0.0004550520850287462, 0.00017681347792436317,
+            -3.637368094617784e-06, -1.88636825726794e-05, 4.699262077965546e-06, 1.4314173217233973e-06,
+            -8.522279909356253e-07, -8.667466799943592e-08, 1.2738540695049036e-07, 1.0296397494415425e-08,
+            -1.490396715699329e-08, -3.227131784144005e-09;
     }
 }
