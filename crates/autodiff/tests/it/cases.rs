@@ -4,17 +4,17 @@ use autodiff::ops::Window;
 use autodiff::{Array, Program, Tensor, TensorType, Tracer, trace};
 
 /// A named program with its real inputs.
-pub struct Case {
+pub(crate) struct Case {
     /// What is tested.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The program; all inputs are real.
-    pub program: Program,
+    pub(crate) program: Program,
     /// A point.
-    pub inputs: Vec<Array<f64>>,
+    pub(crate) inputs: Vec<Array<f64>>,
 }
 
 /// Numbers in (lo, hi) that look random, the same each time.
-pub fn numbers(shape: &[usize], salt: u64, lo: f64, hi: f64) -> Array<f64> {
+pub(crate) fn numbers(shape: &[usize], salt: u64, lo: f64, hi: f64) -> Array<f64> {
     let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     Array::from_fn(shape, |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -33,7 +33,7 @@ fn case(name: &'static str, shapes: &[&[usize]], range: (f64, f64), body: Body) 
 }
 
 /// The grid.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let m: &[usize] = &[3, 4];
     let any = (-1.3, 1.4);
     let pos = (0.3, 2.0);
