@@ -5,10 +5,13 @@ mod error;
 mod kind;
 mod op;
 mod operator;
+pub mod ops;
 mod props;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::Error;
 pub use kind::Kind;
-pub use op::Op;
+pub use op::{Op, to_dense};
 pub use operator::{Cost, LinearOperator};
 pub use props::Props;

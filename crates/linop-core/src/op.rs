@@ -4,7 +4,7 @@
 
 use crate::{Cost, Error, Kind, LinearOperator, Props};
 use core::fmt::{self, Debug};
-use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 use std::sync::Arc;
 
 /// A shared operator: `Arc<dyn LinearOperator<T>>` with an algebra.
@@ -24,6 +24,26 @@ impl<T: Scalar> Op<T> {
     /// The operator behind the handle.
     pub fn as_dyn(&self) -> &(dyn LinearOperator<T> + 'static) {
         &*self.0
+    }
+
+    /// The operator with facts added that the caller vouches for.
+    pub fn assume(&self, props: Props) -> Self {
+        if self.props().contains(props) {
+            self.clone()
+        } else {
+            Op::new(crate::ops::Assumed::new(self.clone(), props))
+        }
+    }
+
+    /// A counting and timing wrapper, and its counters.
+    pub fn counted(&self) -> (Self, Arc<crate::ops::Counts>) {
+        let (op, counts) = crate::ops::Counted::new(self.clone());
+        (Op::new(op), counts)
+    }
+
+    /// The matrix: products with blocks of 64 unit vectors, transposed ones if `8 * nrows < ncols`.
+    pub fn to_dense(&self, par: Par) -> Result<Mat<T>, Error> {
+        to_dense(self, par)
     }
 
     /// Whether two handles share one operator.
@@ -73,4 +93,64 @@ forward! {
     [A: LinearOperator<T> + ?Sized] Arc<A>, self => (**self);
     [A: LinearOperator<T> + ?Sized] Box<A>, self => (**self);
     [A: LinearOperator<T> + ?Sized] &A, self => (**self);
+}
+
+/// The matrix of any operator, see [`Op::to_dense`].
+pub fn to_dense<T: Scalar>(op: &dyn LinearOperator<T>, par: Par) -> Result<Mat<T>, Error> {
+    const WIDTH: usize = 64;
+    let (m, n) = (op.nrows(), op.ncols());
+    let mut out = Mat::zeros(m, n);
+    if m == 0 || n == 0 {
+        return Ok(out);
+    }
+    let unit = |rows: usize, start: usize, k: usize| {
+        Mat::from_fn(
+            rows,
+            k,
+            |i, j| if i == start + j { T::ONE } else { T::ZERO },
+        )
+    };
+    if 8 * m < n {
+        let mut buffer = MemBuffer::new(op.apply_t_req(WIDTH.min(m), par));
+        for start in (0..m).step_by(WIDTH) {
+            let k = WIDTH.min(m - start);
+            let rows = out.as_mut().subrows_mut(start, k).transpose_mut();
+            match op.apply_t(
+                rows,
+                T::ONE,
+                unit(m, start, k).as_ref(),
+                T::ZERO,
+                par,
+                MemStack::new(&mut buffer),
+            ) {
+                Err(Error::TransposeUnavailable { .. }) => return plain(op, out, par),
+                r => r?,
+            }
+        }
+        return Ok(out);
+    }
+    return plain(op, out, par);
+
+    fn plain<T: Scalar>(
+        op: &dyn LinearOperator<T>,
+        mut out: Mat<T>,
+        par: Par,
+    ) -> Result<Mat<T>, Error> {
+        let n = op.ncols();
+        let mut buffer = MemBuffer::new(op.apply_req(WIDTH.min(n), par));
+        for start in (0..n).step_by(WIDTH) {
+            let k = WIDTH.min(n - start);
+            let unit = Mat::from_fn(n, k, |i, j| if i == start + j { T::ONE } else { T::ZERO });
+            let cols = out.as_mut().subcols_mut(start, k);
+            op.apply(
+                cols,
+                T::ONE,
+                unit.as_ref(),
+                T::ZERO,
+                par,
+                MemStack::new(&mut buffer),
+            )?;
+        }
+        Ok(out)
+    }
 }
