@@ -1,0 +1,5 @@
+//! Tests of `numerics` through its public interface, one binary.
+
+mod bits;
+mod dense;
+mod util;
