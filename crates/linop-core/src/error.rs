@@ -25,7 +25,9 @@ pub enum Error {
         ncols: usize,
     },
     /// The operator offers no transposed product.
-    #[error("{op}: the operator has no transposed product; give one, or assume SELF_ADJOINT if it is")]
+    #[error(
+        "{op}: the operator has no transposed product; give one, or assume SELF_ADJOINT if it is"
+    )]
     TransposeUnavailable {
         /// The operation.
         op: &'static str,
@@ -63,7 +65,9 @@ pub enum Error {
         op: &'static str,
     },
     /// Woodbury's identity needs an invertible base.
-    #[error("{op}: the base of the low-rank update is singular and {n} is above the dense limit {limit}")]
+    #[error(
+        "{op}: the base of the low-rank update is singular and {n} is above the dense limit {limit}"
+    )]
     SingularBase {
         /// The operation.
         op: &'static str,
@@ -119,7 +123,9 @@ pub enum Error {
         operand: &'static str,
     },
     /// No exact rule exists and densifying is over the limit: estimate with the `sketch` crate.
-    #[error("{op}: no exact rule for this operator of size {n}; estimate it with the sketch crate, or allow a larger dense limit")]
+    #[error(
+        "{op}: no exact rule for this operator of size {n}; estimate it with the sketch crate, or allow a larger dense limit"
+    )]
     NeedsEstimate {
         /// The operation.
         op: &'static str,

@@ -2,7 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod kind;
+mod op;
 mod operator;
+pub mod ops;
+mod props;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::Error;
+pub use kind::Kind;
+pub use op::{Op, to_dense};
 pub use operator::{Cost, LinearOperator};
+pub use props::Props;

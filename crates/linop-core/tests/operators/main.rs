@@ -1,0 +1,2 @@
+//! Operators against dense matrices.
+mod zoo;
