@@ -1,2 +1,35 @@
 //! Curvature of neural networks as linear operators.
+//!
+//! A [`Risk`] is a model program, a loss program and data; from it come its gradient and its curvature matrices as
+//! [`linop_core::LinearOperator`]s, which are never stored (arXiv:2501.19183).
+//!
+//! ```
+//! use autodiff::{Array, TensorType, Value, trace};
+//! use curvature::{Batch, Risk};
+//! use std::sync::Arc;
+//! // Least squares with two parameters: the Hessian is 2/N X^T X.
+//! let model = |n: usize| trace(
+//!     &[("params", TensorType::real(&[2])), ("inputs", TensorType::real(&[n, 2]))],
+//!     |_, t| vec![("f", t[1].matmul(&t[0]))],
+//! );
+//! let loss = |f: &TensorType, y: &[TensorType]| trace(
+//!     &[("f", f.clone()), ("y", y[0].clone())],
+//!     |_, t| vec![("sum", (&t[0] - &t[1]).powf(2.0).sum_all())],
+//! );
+//! let x = Array::new(&[2, 2], vec![1.0, 0.0, 1.0, 2.0]).unwrap();
+//! let y = Array::new(&[2], vec![1.0, 3.0]).unwrap();
+//! let batch = Batch { inputs: Value::Real(x), targets: vec![Value::Real(y)] };
+//! let risk = Risk::new(Arc::new(model), Arc::new(loss), vec![0.0, 0.0], vec![batch], 0.5)?;
+//! let dense = linop_core::to_dense(&risk.hessian()?, numerics::Par::Seq)?;
+//! assert_eq!((dense[(0, 0)], dense[(0, 1)], dense[(1, 1)]), (2.0, 2.0, 4.0));
+//! # Ok::<(), curvature::Error>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod error;
+mod product;
+mod risk;
+
+pub use error::Error;
+pub use product::CurvatureOperator;
+pub use risk::{Batch, LossFn, ModelFn, Risk};
