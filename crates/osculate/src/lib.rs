@@ -1,2 +1,4 @@
 //! Curvature, higher derivatives and the methods that use them: library, command line and tour.
 #![forbid(unsafe_code)]
+
+pub mod io;
