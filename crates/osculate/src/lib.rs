@@ -1,2 +1,7 @@
 //! Curvature, higher derivatives and the methods that use them: library, command line and tour.
 #![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod io;
+pub mod model;
+pub mod plot;

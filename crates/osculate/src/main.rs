@@ -1,2 +1,5 @@
 //! The `osculate` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    osculate::cli::main(std::env::args_os())
+}

@@ -1,0 +1,122 @@
+//! The command as its users meet it: output, messages, exit status.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const CONFIG: &str = r#"{"model_type": "sequential", "input": [784], "layers": [
+    {"type": "linear", "in": 784, "out": 32}, {"type": "tanh"}, {"type": "linear", "in": 32, "out": 10}]}"#;
+
+fn osculate(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_osculate"))
+        .args(args)
+        .output()
+        .expect("the binary runs")
+}
+
+fn model(dir: &Path, config: &str) -> String {
+    std::fs::write(dir.join("config.json"), config).expect("a writable folder");
+    dir.display().to_string()
+}
+
+fn out(o: &Output) -> String {
+    String::from_utf8(o.stdout.clone()).expect("text")
+}
+
+fn one_line_of_error(o: &Output) -> String {
+    let text = String::from_utf8(o.stderr.clone()).expect("text");
+    assert!(
+        text.starts_with("error: ") && text.ends_with('\n') && text.lines().count() == 1,
+        "{text:?}"
+    );
+    assert!(o.stdout.is_empty(), "{:?}", out(o));
+    text.trim_end().to_owned()
+}
+
+#[test]
+fn info_as_text() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let m = model(dir.path(), CONFIG);
+    let o = osculate(&["info", &m]);
+    assert_eq!(o.status.code(), Some(0));
+    let text = out(&o);
+    for part in [
+        "[784] -> [10]",
+        "25 450 parameters (204 kB in f64)",
+        "linear 784 -> 32",
+        "2.bias",
+        "25440",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(o.stderr.is_empty());
+    assert!(out(&osculate(&["info", &m, "--quiet"])).is_empty());
+}
+
+#[test]
+fn info_as_json() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let m = model(dir.path(), CONFIG);
+    let o = osculate(&["--json", "info", &m, "--seed", "3", "--threads", "2"]);
+    let v: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
+    assert_eq!(v["command"], "info");
+    assert_eq!(v["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (v["seed"].as_u64(), v["threads"].as_u64()),
+        (Some(3), Some(2))
+    );
+    assert_eq!(v["dtype"], "f64");
+    assert!(v["seconds"].as_f64().is_some_and(|s| s >= 0.0));
+    assert_eq!(v["parameters"], 25450);
+    assert_eq!(v["flops_per_datum"], 784 * 32 * 2 + 32 + 32 * 10 * 2);
+    assert_eq!(v["tensors"][3]["name"], "2.bias");
+    assert_eq!(v["tensors"][3]["offset"], 25440);
+    assert_eq!(v["layers"][2]["description"], "linear 32 -> 10");
+}
+
+#[test]
+fn failures_are_one_line_and_status_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let o = osculate(&["info", &dir.path().join("nowhere").display().to_string()]);
+    assert_eq!(o.status.code(), Some(1));
+    assert!(one_line_of_error(&o).contains("nowhere"));
+    let m = model(dir.path(), &CONFIG.replace("\"in\": 32", "\"in\": 31"));
+    let o = osculate(&["--json", "info", &m]);
+    assert_eq!(o.status.code(), Some(1));
+    let e = one_line_of_error(&o);
+    assert!(
+        e.ends_with(
+            "layer 2 (linear 31 -> 10): needs inputs [..., 31], got [32] from layer 1 (tanh)"
+        ),
+        "{e}"
+    );
+}
+
+#[test]
+fn bad_usage_is_one_line_and_status_two() {
+    for (args, part) in [
+        (&["nonsense"][..], "nonsense"),
+        (&[], "no command given"),
+        (&["info"], "<MODEL>"),
+        (&["info", "m", "--threads", "0"], "--threads"),
+        (&["info", "m", "--dtype", "f16"], "f16"),
+    ] {
+        let o = osculate(args);
+        assert_eq!(o.status.code(), Some(2), "{args:?}");
+        assert!(
+            one_line_of_error(&o).contains(part),
+            "{args:?}: {}",
+            one_line_of_error(&o)
+        );
+    }
+}
+
+#[test]
+fn help_and_version() {
+    let o = osculate(&["info", "--help"]);
+    assert_eq!(o.status.code(), Some(0));
+    assert!(out(&o).contains("Examples:"));
+    assert_eq!(
+        out(&osculate(&["--version"])).trim(),
+        concat!("osculate ", env!("CARGO_PKG_VERSION"))
+    );
+}
