@@ -1,0 +1,3 @@
+//! The contract of the crate, through its public interface.
+
+mod identities;
