@@ -1,7 +1,7 @@
 //! Instruction-set levels and their tables of function pointers.
 //!
-//! Each level instantiates the loops of [`super::loops`] under its own `#[target_feature]`; the table for the running
-//! machine is looked up once per type. Adding a level is one line of [`levels!`].
+//! Each level instantiates the loops under its own `#[target_feature]`; the table for the running
+//! machine is looked up once per type. Adding a level is one line of `levels!`.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
