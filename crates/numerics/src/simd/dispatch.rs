@@ -110,7 +110,8 @@ macro_rules! entry {
             loops::$name::<R, $($op,)? real::$token>($($arg),*)
         }
     };
-    ([$feature:literal] $token:ident $name:ident [$($op:ident: $bound:ident)?] ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?) => {
+    ([$feature:literal] $token:ident $name:ident [$($op:ident: $bound:ident)?]
+     ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?) => {
         pub(super) fn $name<R: Real $(, $op: $bound<R>)?>($($arg: $ty),*) $(-> $ret)? {
             #[target_feature(enable = $feature)]
             fn instance<R: Real $(, $op: $bound<R>)?>($($arg: $ty),*) $(-> $ret)? {

@@ -1,9 +1,10 @@
 //! Sine, cosine and two of their inverses.
 //!
-//! Sine and cosine: reduction by multiples of pi/2 whose first products are exact (Cody and Waite), two short polynomials, and a choice by the
-//! quadrant's two low bits. Beyond `|x| = 32768` the constants run out of bits: those elements alone go to the standard library.
-//! Inverse tangent: `pi/4 + atan((a - 1) / (a + 1))` or `pi/2 - atan(1 / a)` bring the argument below `tan(pi/8)`. Inverse sine:
-//! `pi/2 - 2 asin(sqrt((1 - a) / 2))` above one half.
+//! Sine and cosine: reduction by multiples of pi/2 whose first products are exact (Cody and Waite), two short
+//! polynomials, and a choice by the quadrant's two low bits. Beyond `|x| = 32768` the constants run out of bits:
+//! those elements alone go to the standard library. Inverse tangent: `pi/4 + atan((a - 1) / (a + 1))` or `pi/2 -
+//! atan(1 / a)` bring the argument below `tan(pi/8)`. Inverse sine: `pi/2 - 2 asin(sqrt((1 - a) / 2))` above one
+//! half.
 
 use super::loops::UnaryOp;
 use super::real::{Real, Token};

@@ -195,7 +195,8 @@ fn f32_error_functions_match_the_f64_kernels() {
     }
 }
 
-/// The standard library's single-precision versions lose many digits (or overflow) for these two; `f64` serves as reference.
+/// The standard library's single-precision versions lose many digits (or overflow) for these two; `f64` serves as
+/// reference.
 #[test]
 fn inverse_hyperbolic_functions_in_f32() {
     let x = points32();
