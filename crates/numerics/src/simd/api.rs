@@ -20,7 +20,16 @@ macro_rules! lookups {
 }
 
 lookups! {
-    /// The kernel behind [`unary`].
+    /// The kernel behind [`unary`]: a function pointer to keep, so that hot loops look nothing up.
+    ///
+    /// ```
+    /// use numerics::simd::{self, Unary};
+    ///
+    /// let tanh = simd::unary_kernel::<f64>(Unary::Tanh);
+    /// let mut y = [0.0; 2];
+    /// tanh(&[0.0, f64::INFINITY], &mut y);
+    /// assert_eq!(y, [0.0, 1.0]);
+    /// ```
     unary_kernel(Unary) -> UnaryFn, unary;
     /// The kernel behind [`unary_inplace`].
     unary_inplace_kernel(Unary) -> UnaryInplaceFn, unary_inplace;

@@ -1,4 +1,4 @@
-//! Arithmetic, comparisons and the functions that go to the standard library one element at a time.
+//! Arithmetic, comparisons, and the real power, which goes to the standard library one element at a time.
 
 use super::loops::{BinaryOp, UnaryOp};
 use super::real::{Real, Token};
@@ -54,8 +54,6 @@ unary_ops! {
     Recip: x => R::ONE / x;
     Sqrt: x => x.root();
     Rsqrt: x => R::ONE / x.root();
-    Atan: x => x.std_atan();
-    Asin: x => x.std_asin();
 }
 
 binary_ops! {

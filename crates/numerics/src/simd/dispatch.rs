@@ -1,7 +1,7 @@
 //! Instruction-set levels and their tables of function pointers.
 //!
-//! Each level instantiates the loops of [`super::loops`] under its own `#[target_feature]`; the table for the running
-//! machine is looked up once per type. Adding a level is one line of [`levels!`].
+//! Each level instantiates the loops under its own `#[target_feature]`; the table for the running
+//! machine is looked up once per type. Adding a level is one line of `levels!`.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -110,7 +110,8 @@ macro_rules! entry {
             loops::$name::<R, $($op,)? real::$token>($($arg),*)
         }
     };
-    ([$feature:literal] $token:ident $name:ident [$($op:ident: $bound:ident)?] ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?) => {
+    ([$feature:literal] $token:ident $name:ident [$($op:ident: $bound:ident)?]
+     ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?) => {
         pub(super) fn $name<R: Real $(, $op: $bound<R>)?>($($arg: $ty),*) $(-> $ret)? {
             #[target_feature(enable = $feature)]
             fn instance<R: Real $(, $op: $bound<R>)?>($($arg: $ty),*) $(-> $ret)? {

@@ -1,8 +1,8 @@
 //! The error function and its complement.
 //!
-//! `erfc(x) = e^(-x^2) P(t) / (x + K)`, `t = (x - K) / (x + K)`, one polynomial for all `x >= 0`: the factor in front of the Gaussian
-//! is smooth in `t`. The square is split into an exact head and a tail, so the relative error stays a few units down to
-//! underflow. `erf` uses an odd polynomial up to 1 and `1 - erfc` above.
+//! `erfc(x) = e^(-x^2) P(t) / (x + K)`, `t = (x - K) / (x + K)`, one polynomial for all `x >= 0`: the factor in
+//! front of the Gaussian is smooth in `t`. The square is split into an exact head and a tail, so the relative
+//! error stays a few units down to underflow. `erf` uses an odd polynomial up to 1 and `1 - erfc` above.
 
 use super::exp::{expm1_reduced, reduce, scale};
 use super::loops::UnaryOp;

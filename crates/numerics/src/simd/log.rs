@@ -1,7 +1,8 @@
 //! Logarithms and what is made of them: `log`, `log1p`, `softplus`, `asinh`, `atanh`.
 //!
-//! `x = 2^k m` with `m` in `[sqrt(1/2), sqrt 2)`, then `ln m = 2 s + s R(s^2)` in `s = f / (2 + f)`, `f = m - 1`, written as
-//! `f - f^2/2 + s (f^2/2 + R)` so that the leading term is exact. `log1p` adds the first-order effect of the rounding of `1 + x`.
+//! `x = 2^k m` with `m` in `[sqrt(1/2), sqrt 2)`, then `ln m = 2 s + s R(s^2)` in `s = f / (2 + f)`, `f = m - 1`,
+//! written as `f - f^2/2 + s (f^2/2 + R)` so that the leading term is exact. `log1p` adds the first-order effect
+//! of the rounding of `1 + x`.
 
 use super::exp::exp;
 use super::loops::UnaryOp;

@@ -1,7 +1,8 @@
 //! The loops around the element bodies, written once and instantiated per instruction set.
 //!
-//! Slices are zipped, never indexed, and every element goes through the same arithmetic wherever it stands: results do not
-//! depend on length, alignment or position. Reductions use 32 running values and a fixed tree of additions.
+//! Slices are zipped, never indexed, and every element goes through the same arithmetic wherever it stands:
+//! results do not depend on length, alignment or position. Reductions use 32 running values and a fixed tree of
+//! additions.
 
 use super::real::{Real, Token};
 

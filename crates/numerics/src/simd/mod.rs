@@ -4,16 +4,20 @@
 //! (AVX-512, AVX2 with FMA, the target's baseline), `f32` and `f64`; the compiler vectorises the loop. The machine is
 //! looked at once. No entry point allocates.
 //!
-//! - **Accuracy.** `exp`, `expm1`, `log`, `log1p`, `tanh`, `sigmoid`, `softplus`, `sin`, `cos`, `sinh`, `cosh`, `asinh`,
-//!   `atanh`, `erf`, `erfc` are within a few units in the last place over the whole range, subnormal results included. `atan`,
-//!   `asin` and `pow` are the standard library's.
-//! - **Special values.** NaN goes in, NaN comes out, in `max`, `min` and the maximum of a slice too. Odd functions keep the sign of
-//!   zero.
-//! - **Reproducibility.** An element's result depends on nothing but its operands: not on the length of the slice, its alignment or
-//!   the position. Reductions add into 32 running values (element `i` into value `i mod 32`) that a fixed tree then joins. Two
-//!   instruction sets agree to the bit if both fuse multiply and add; the x86-64 baseline does not, and differs from them by
-//!   that rounding.
-//! - **Lengths.** Operands must have equal lengths; this is checked in debug builds. In release builds the shortest one counts.
+//! - **Accuracy.** The transcendental functions are within a few units in the last place over the whole range,
+//!   subnormal results included: below 1 to 2 for most, 3 for `erfc` (the unit tests state the bound of each).
+//!   `pow` is the standard library's, one element at a time; so are sine and cosine beyond `|x| = 32768`.
+//! - **Special values.** NaN goes in, NaN comes out, in `max`, `min` and the maximum of a slice too (comparisons
+//!   give 0, `Ne` 1). Odd functions keep the sign of zero.
+//! - **Reproducibility.** An element's result depends on nothing but its operands: not on the length of the
+//!   slice, its alignment or the position. Reductions add into 32 running values (element `i` into value `i mod
+//!   32`) that a fixed tree then joins. Two instruction sets agree to the bit if both fuse multiply and add; the
+//!   x86-64 baseline does not, and differs from them by that rounding.
+//! - **Cost.** With AVX2, one thread, data in L1/L2, in ns per element for `f64` / `f32`: `exp` 1.6 / 0.5, `tanh`
+//!   2.1 / 0.7, `sin` 2.3 / 1.0, `erf` 6.4 / 1.7; the standard library takes 5.2 / 2.9, 14 / 15 and 10 / 3.4 for
+//!   the first three (measured on a busy machine).
+//! - **Lengths.** Operands must have equal lengths; this is checked in debug builds. In release builds the shortest one
+//!   counts.
 //!
 //! ```
 //! use numerics::simd::{self, Unary};

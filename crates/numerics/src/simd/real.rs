@@ -95,6 +95,12 @@ pub(super) trait Real:
         /// Its square is far from overflow and its `asinh` is that of infinity, `ln 2x`.
         ASINH_BIG;
         LN2;
+        HALF_PI;
+        /// What rounding took from `HALF_PI`.
+        HALF_PI_LO;
+        /// The tangents of pi/8 and 3 pi/8.
+        TAN_LOW;
+        TAN_HIGH;
         /// Above it `t / (2 t + 1)` is negligible next to `t`, in `sinh`.
         SINH_BIG;
         /// Largest magnitude that the argument reduction of sine and cosine covers.
@@ -130,6 +136,10 @@ pub(super) trait Real:
     fn cos_poly<K: Token>(z: Self) -> Self;
     /// `erf(x) / x - 1` in `z = x^2 <= 1`.
     fn erf_poly<K: Token>(z: Self) -> Self;
+    /// `(atan r - r) / r^3` in `z = r^2 <= 0.1717`.
+    fn atan_poly<K: Token>(z: Self) -> Self;
+    /// `(asin r - r) / r^3` in `z = r^2 <= 0.25`.
+    fn asin_poly<K: Token>(z: Self) -> Self;
     /// `e^(x^2) erfc(x) (x + K)` in `t = (x - K) / (x + K)`.
     fn erfc_poly<K: Token>(t: Self) -> Self;
 
@@ -143,10 +153,6 @@ pub(super) trait Real:
     fn std_sin(self) -> Self;
     /// The standard library's function.
     fn std_cos(self) -> Self;
-    /// The standard library's function.
-    fn std_atan(self) -> Self;
-    /// The standard library's function.
-    fn std_asin(self) -> Self;
     /// The standard library's function.
     fn std_powf(self, p: Self) -> Self;
 }
@@ -163,6 +169,9 @@ macro_rules! shared {
         const TINY: Self = $t::MIN_POSITIVE;
         const LOG2E: Self = core::$t::consts::LOG2_E;
         const LN2: Self = core::$t::consts::LN_2;
+        const HALF_PI: Self = core::$t::consts::FRAC_PI_2;
+        const TAN_LOW: Self = core::$t::consts::SQRT_2 - 1.0;
+        const TAN_HIGH: Self = core::$t::consts::SQRT_2 + 1.0;
 
         #[inline(always)]
         fn fma<K: Token>(self, b: Self, c: Self) -> Self {
@@ -220,14 +229,6 @@ macro_rules! shared {
             self.cos()
         }
         #[inline(always)]
-        fn std_atan(self) -> Self {
-            self.atan()
-        }
-        #[inline(always)]
-        fn std_asin(self) -> Self {
-            self.asin()
-        }
-        #[inline(always)]
         fn std_powf(self, p: Self) -> Self {
             self.powf(p)
         }
@@ -258,6 +259,7 @@ impl Real for f32 {
     const EXP_MIN: Self = -105.0;
     const EXP_MAX: Self = 90.0;
     const EXPM1_MIN: Self = -20.0;
+    const HALF_PI_LO: Self = -4.371139e-08;
     const ASINH_BIG: Self = 1e9;
     const SINH_BIG: Self = 1e10;
     const TRIG_MAX: Self = 32_768.0;
@@ -286,6 +288,10 @@ impl Real for f32 {
         cos_poly: 0.041666664, -0.0013888297, 2.4546654e-05;
         /// 2^-27.5
         erf_poly: 0.12837917, -0.37612626, 0.11283594, -0.026854211, 0.0051890872, -0.00080168643, 7.875875e-05;
+        /// 2^-28.3
+        atan_poly: -0.3333333, 0.1999954, -0.14263912, 0.10743263, -0.064503774;
+        /// 2^-28.4
+        asin_poly: 0.16666666, 0.07500094, 0.044599403, 0.031100662, 0.017149238, 0.033690847;
         /// 2^-25.5
         erfc_poly: 1.0740069, -0.8833945, 0.59022844, -0.31046665, 0.11952727, -0.026836442, -0.0012169178,
             0.0030775692, -0.0004996759, -0.0003340298;
@@ -301,6 +307,7 @@ impl Real for f64 {
     const EXP_MIN: Self = -746.0;
     const EXP_MAX: Self = 712.0;
     const EXPM1_MIN: Self = -40.0;
+    const HALF_PI_LO: Self = 6.123233995736766e-17;
     const ASINH_BIG: Self = 1e18;
     const SINH_BIG: Self = 1e20;
     const TRIG_MAX: Self = 32_768.0;
@@ -346,6 +353,15 @@ impl Real for f64 {
             0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
             1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
             5.957176147748911e-11;
+        /// 2^-57.0
+        atan_poly: -0.3333333333333333, 0.1999999999999549, -0.1428571428466014, 0.11111111014741562,
+            -0.09090904557214267, 0.0769218270524632, -0.06664504610032648, 0.05858089538610203,
+            -0.05085139148706638, 0.03922268882347632, -0.0191659065063043;
+        /// 2^-58.5
+        asin_poly: 0.16666666666666666, 0.07500000000000118, 0.044642857142551895, 0.03038194447553234,
+            0.02237215744350722, 0.017352816540325496, 0.01396378001220357, 0.011566459612121669,
+            0.009621842970100282, 0.009319560794767446, 0.0030448799094556773, 0.019554513336123378,
+            -0.01924167174674304, 0.02961201126495512;
         /// 2^-53.7
         erfc_poly: 1.095995661000491, -0.976548729080882, 0.7732087022652453, -0.540853831313232,
             0.3308515878775732, -0.17401093724020053, 0.07638151491851647, -0.026370053333114825,
