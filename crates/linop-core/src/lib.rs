@@ -1,6 +1,8 @@
 //! Linear operators: algebra, properties, structured solves, Krylov methods.
 #![forbid(unsafe_code)]
 
+pub mod algebra;
+pub mod dispatch;
 mod error;
 mod kind;
 mod op;
