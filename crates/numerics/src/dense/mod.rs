@@ -12,7 +12,11 @@
 //! [`crate::Error::NotFinite`]: faer's symmetric eigenvalue iteration may take minutes to give up on a NaN.
 //! Very large or very small input is scaled by a power of two, so no intermediate square overflows.
 //!
-//! *Memory.* Products and triangular solves allocate nothing; decompositions allocate their result and scratch.
+//! *Memory.* Products and triangular solves allocate nothing, apart from faer's packing buffer on the first large
+//! product of a thread; decompositions allocate their result and scratch.
+//!
+//! One constructor of faer 0.24.4 must be avoided: `MatMut::from_row_major_slice_with_stride_mut` makes a
+//! column-major view. Take `from_row_major_slice_mut` of the full width and `subcols_mut` instead.
 //!
 //! Costs, in flops for order `n`: product `2 n^3`, Cholesky `n^3/3`, LU `2n^3/3`, symmetric eigenpairs about
 //! `9 n^3`.
