@@ -1,8 +1,10 @@
 //! Linear operators: algebra, properties, structured solves, Krylov methods.
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 mod error;
 mod kind;
+pub mod krylov;
 mod op;
 mod operator;
 pub mod ops;
