@@ -219,7 +219,7 @@ impl<T: Scalar, L: BiLinOp<T> + Send> LinearOperator<T> for FromFaer<L> {
 /// use linop_core::ops::Diagonal;
 /// use numerics::{Mat, Par};
 ///
-/// let a = Diagonal::new(vec![1.0, 2.0, 4.0]);
+/// let a = Diagonal::new(vec![1.0f64, 2.0, 4.0]);
 /// let b = Mat::from_fn(3, 2, |i, j| (i + j) as f64);
 /// let (x, products) = block_cg(&a, b.as_ref(), None, 1e-9, 100, Par::Seq)?;
 /// assert!((x[(2, 0)] - 0.5).abs() < 1e-7 && products <= 100);

@@ -24,7 +24,7 @@ pub const RESTART: usize = 30;
 /// use linop_core::ops::Diagonal;
 /// use numerics::{Mat, Par};
 ///
-/// let a = Diagonal::new(vec![1.0, -2.0, 4.0]);
+/// let a = Diagonal::new(vec![1.0f64, -2.0, 4.0]);
 /// let b = Mat::from_fn(3, 1, |_, _| 1.0);
 /// let x = gmres(&a, b.as_ref(), &Options::default(), Par::Seq)?.require_converged()?;
 /// assert!((x[(1, 0)] + 0.5).abs() < 1e-7);

@@ -40,7 +40,7 @@ pub enum Method {
 /// use linop_core::{Op, to_dense};
 /// use numerics::Par;
 ///
-/// let a = Op::new(Diagonal::new(vec![1.0, 2.0]));
+/// let a = Op::new(Diagonal::new(vec![1.0f64, 2.0]));
 /// let inverse = IterativeInverse::new(a, Method::Cg)?;
 /// assert!((to_dense(&inverse, Par::Seq)?[(1, 1)] - 0.5).abs() < 1e-7);
 /// # Ok::<(), linop_core::Error>(())

@@ -70,7 +70,7 @@ impl<T: Scalar> Lanczos<T> {
 /// use linop_core::ops::Diagonal;
 /// use numerics::Par;
 ///
-/// let a = Diagonal::new(vec![1.0, 2.0, 4.0]);
+/// let a = Diagonal::new(vec![1.0f64, 2.0, 4.0]);
 /// let run = lanczos(&a, &[1.0, 1.0, 1.0], 3, Reorth::Full, Par::Seq)?;
 /// assert!((run.ritz()?.values[2] - 4.0).abs() < 1e-12);
 /// # Ok::<(), linop_core::Error>(())

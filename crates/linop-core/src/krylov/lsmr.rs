@@ -147,7 +147,7 @@ impl<T: Scalar> Recurrence<T> {
 /// use linop_core::ops::Diagonal;
 /// use numerics::{Mat, Par};
 ///
-/// let a = Diagonal::new(vec![1.0, -2.0, 4.0]);
+/// let a = Diagonal::new(vec![1.0f64, -2.0, 4.0]);
 /// let b = Mat::from_fn(3, 1, |_, _| 1.0);
 /// let x = lsmr(&a, b.as_ref(), &Options::default(), Par::Seq)?.require_converged()?;
 /// assert!((x[(1, 0)] + 0.5).abs() < 1e-7);

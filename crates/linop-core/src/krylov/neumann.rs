@@ -57,7 +57,7 @@ impl<T: Scalar> Default for NeumannOptions<'_, T> {
 /// use linop_core::ops::Diagonal;
 /// use numerics::{Mat, Par};
 ///
-/// let a = Diagonal::new(vec![1.0, 2.0]);
+/// let a = Diagonal::new(vec![1.0f64, 2.0]);
 /// let b = Mat::from_fn(2, 1, |_, _| 1.0);
 /// let options = NeumannOptions { alpha: Alpha::Auto, ..NeumannOptions::default() };
 /// let x = neumann(&a, b.as_ref(), &options, Par::Seq)?.x;
