@@ -3,8 +3,10 @@
 
 pub mod algebra;
 pub mod dispatch;
+pub mod bridge;
 mod error;
 mod kind;
+pub mod krylov;
 mod op;
 mod operator;
 pub mod ops;
