@@ -20,6 +20,7 @@
 mod array;
 mod error;
 mod interpret;
+pub mod nn;
 pub mod ops;
 mod program;
 mod trace;
