@@ -1,0 +1,315 @@
+//! Products and triangular solves whose bits depend neither on the number of threads nor on the number of columns.
+//!
+//! faer has three families of kernels: matrix-vector ones for a lone column or row, small ones up to 4096
+//! multiplications, and large ones. Their orders of addition agree only between the last two, and only for inner
+//! dimensions up to 64: beyond, the small ones round after every 64 terms if the left factor is transposed, the
+//! large ones after 512. In `out + alpha a b` the large ones round the product with `alpha`, the small ones fuse it
+//! with the addition. So a lone column (or row) is multiplied several times over into a small buffer on the
+//! stack, at most 128 rows at a time, and with an inner dimension beyond 64 often enough to leave the small range; a small product is handled as lone
+//! columns where the two families differ.
+
+use super::{Diag, Triangle, elementwise};
+use crate::{MatMut, MatRef, Par, Scalar};
+use faer::prelude::*;
+
+/// Rows of the stack buffer and of a diagonal block of [`trsm`].
+const BLOCK: usize = 128;
+/// faer's small kernels end here (multiplications).
+const SMALL: usize = 16 * 16 * 16;
+/// Up to this inner dimension the small kernels have the bits of the large ones.
+const EQUAL: usize = 64;
+/// From this many multiplications a lone column is split over threads.
+const PARALLEL: usize = 256 * 256;
+
+/// `out = alpha a b + beta out`.
+///
+/// `beta == 0` never reads `out`; `alpha == 0` or an empty inner dimension only scales. No allocation. The bits are
+/// the same for every `par`, and those of a column do not depend on its neighbours. Panics on a shape mismatch.
+///
+/// ```
+/// use numerics::{Mat, Par, dense};
+/// let a = Mat::from_fn(2, 3, |i, j| (i + j) as f64);
+/// let b = Mat::from_fn(3, 1, |_, _| 1.0);
+/// let mut out = Mat::from_fn(2, 1, |_, _| f64::NAN);
+/// dense::gemm(out.as_mut(), 1.0, a.as_ref(), b.as_ref(), 0.0, Par::Seq);
+/// assert_eq!((out[(0, 0)], out[(1, 0)]), (3.0, 6.0));
+/// ```
+pub fn gemm<T: Scalar>(
+    mut out: MatMut<'_, T>,
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    par: Par,
+) {
+    assert_eq!(a.ncols(), b.nrows(), "gemm: inner dimensions differ");
+    assert_eq!(
+        (out.nrows(), out.ncols()),
+        (a.nrows(), b.ncols()),
+        "gemm: result has the wrong shape"
+    );
+    if out.nrows() == 0 || out.ncols() == 0 {
+        return;
+    }
+    if alpha == T::ZERO || a.ncols() == 0 {
+        return elementwise::scale(out, beta);
+    }
+    if beta != T::ZERO {
+        elementwise::scale(out.rb_mut(), beta);
+    }
+    let add = beta != T::ZERO;
+    if a.ncols() == 1 {
+        rank_one(out, alpha, a, b, add);
+    } else if out.ncols() == 1 {
+        lone_column(out, add, a, b, alpha, par);
+    } else if out.nrows() == 1 {
+        lone_column(
+            out.transpose_mut(),
+            add,
+            b.transpose(),
+            a.transpose(),
+            alpha,
+            par,
+        );
+    } else if (a.ncols() > EQUAL || rounds_alpha(add, alpha))
+        && out.nrows() * out.ncols() * a.ncols() <= SMALL
+    {
+        for j in 0..out.ncols() {
+            lone_column(
+                out.rb_mut().subcols_mut(j, 1),
+                add,
+                a,
+                b.subcols(j, 1),
+                alpha,
+                par,
+            );
+        }
+    } else {
+        T::matmul(out, add, a, b, alpha, par);
+    }
+}
+
+/// Whether multiplying by `alpha` before adding to the result would round.
+fn rounds_alpha<T: Scalar>(add: bool, alpha: T) -> bool {
+    add && alpha != T::ONE && alpha != -T::ONE
+}
+
+fn rank_one<T: Scalar>(
+    out: MatMut<'_, T>,
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    add: bool,
+) {
+    let by_rows = out.row_stride().unsigned_abs() > out.col_stride().unsigned_abs();
+    let (mut out, a, b) = if by_rows {
+        (out.transpose_mut(), b.transpose(), a.transpose())
+    } else {
+        (out, a, b)
+    };
+    for j in 0..out.ncols() {
+        let y = b[(0, j)];
+        for i in 0..out.nrows() {
+            let p = alpha * (a[(i, 0)] * y);
+            out[(i, j)] = if add { out[(i, j)] + p } else { p };
+        }
+    }
+}
+
+/// A one-column product with the bits of a wider one.
+fn lone_column<T: Scalar>(
+    out: MatMut<'_, T>,
+    add: bool,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    alpha: T,
+    par: Par,
+) {
+    let m = out.nrows();
+    if par.degree() > 1 && m > BLOCK && m * a.ncols() >= PARALLEL {
+        let half = (m / 2).next_multiple_of(BLOCK).min(m);
+        let (top, bottom) = out.split_at_row_mut(half);
+        let (a_top, a_bottom) = a.split_at_row(half);
+        let split = if m * a.ncols() >= 2 * PARALLEL {
+            par
+        } else {
+            Par::Seq
+        };
+        rayon::join(
+            || lone_column(top, add, a_top, b, alpha, split),
+            || lone_column(bottom, add, a_bottom, b, alpha, split),
+        );
+        return;
+    }
+    let mut out = out;
+    let k = a.ncols();
+    let apart = k <= EQUAL && rounds_alpha(add, alpha);
+    let mut buf = [T::ZERO; 2 * BLOCK];
+    for start in (0..m).step_by(BLOCK) {
+        let rows = BLOCK.min(m - start);
+        let a = a.subrows(start, rows);
+        // a lone row, too, is multiplied twice
+        let (a, height) = if rows == 1 {
+            (repeat(a.transpose(), 2).transpose(), 2)
+        } else {
+            (a, rows)
+        };
+        // height * width <= max(2 * 128, 4096 / 65 + 128), so the buffer is large enough
+        let width = if k > EQUAL {
+            (SMALL / (height * k) + 1).max(2)
+        } else {
+            2
+        };
+        let mut block =
+            MatMut::from_column_major_slice_mut(&mut buf[..height * width], height, width);
+        if apart {
+            T::matmul(block.rb_mut(), false, a, repeat(b, width), T::ONE, Par::Seq);
+            for i in 0..rows {
+                let y = &mut out[(start + i, 0)];
+                *y += alpha * block[(i, 0)];
+            }
+            continue;
+        }
+        if add {
+            for j in 0..width {
+                for i in 0..height {
+                    block[(i, j)] = out[(start + i.min(rows - 1), 0)];
+                }
+            }
+        }
+        T::matmul(block.rb_mut(), add, a, repeat(b, width), alpha, Par::Seq);
+        for i in 0..rows {
+            out[(start + i, 0)] = block[(i, 0)];
+        }
+    }
+}
+
+/// The same column seen several times.
+fn repeat<T: Scalar>(x: MatRef<'_, T>, times: usize) -> MatRef<'_, T> {
+    debug_assert_eq!(x.ncols(), 1);
+    // SAFETY: with column stride 0 every column is the one column of `x`, which the view borrows for as long.
+    unsafe { MatRef::from_raw_parts(x.as_ptr(), x.nrows(), times, x.row_stride(), 0) }
+}
+
+/// The lower triangle of `out = alpha a a^T + beta out`; the strict upper triangle is not touched.
+///
+/// About half the work of [`gemm`]; [`super::mirror_lower`] completes the matrix. Panics on a shape mismatch.
+///
+/// ```
+/// use numerics::{Mat, Par, dense};
+/// let a = Mat::from_fn(2, 2, |i, j| (1 + i + 2 * j) as f64); // [1 3; 2 4]
+/// let mut g = Mat::zeros(2, 2);
+/// dense::syrk(g.as_mut(), 1.0, a.as_ref(), 0.0, Par::Seq);
+/// dense::mirror_lower(g.as_mut());
+/// assert_eq!((g[(0, 0)], g[(0, 1)], g[(1, 1)]), (10.0, 14.0, 20.0));
+/// ```
+pub fn syrk<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, beta: T, par: Par) {
+    let n = a.nrows();
+    assert_eq!(
+        (out.nrows(), out.ncols()),
+        (n, n),
+        "syrk: result has the wrong shape"
+    );
+    if beta != T::ONE {
+        for j in 0..n {
+            elementwise::scale(out.rb_mut().submatrix_mut(j, j, n - j, 1), beta);
+        }
+    }
+    if n == 0 || alpha == T::ZERO || a.ncols() == 0 {
+        return;
+    }
+    T::matmul_lower(out, beta != T::ZERO, a, a.transpose(), alpha, par);
+}
+
+/// `rhs <- a^-1 rhs` for one triangle of `a`; transposed systems by `a.transpose()` and the other triangle.
+///
+/// Blocked substitution, `n^2` flops per column, no allocation. A zero pivot gives infinities or NaNs, as a
+/// division would. Panics on a shape mismatch.
+///
+/// ```
+/// use numerics::{Mat, Par, dense::{Diag, Triangle, trsm}};
+/// let l = Mat::from_fn(2, 2, |i, j| if i >= j { 2.0 } else { 0.0 });
+/// let mut x = Mat::from_fn(2, 1, |i, _| 2.0 * (i + 1) as f64);
+/// trsm(Triangle::Lower, Diag::NonUnit, l.as_ref(), x.as_mut(), Par::Seq);
+/// assert_eq!((x[(0, 0)], x[(1, 0)]), (1.0, 1.0));
+/// ```
+pub fn trsm<T: Scalar>(
+    tri: Triangle,
+    diag: Diag,
+    a: MatRef<'_, T>,
+    mut rhs: MatMut<'_, T>,
+    par: Par,
+) {
+    let n = a.nrows();
+    assert_eq!(a.ncols(), n, "trsm: the matrix must be square");
+    assert_eq!(
+        rhs.nrows(),
+        n,
+        "trsm: right-hand side has the wrong number of rows"
+    );
+    if n == 0 || rhs.ncols() == 0 {
+        return;
+    }
+    let blocks = n.div_ceil(BLOCK);
+    for step in 0..blocks {
+        let block = match tri {
+            Triangle::Lower => step,
+            Triangle::Upper => blocks - 1 - step,
+        };
+        let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(n));
+        let square = a.submatrix(start, start, end - start, end - start);
+        solve_block(
+            tri,
+            diag,
+            square,
+            rhs.rb_mut().subrows_mut(start, end - start),
+        );
+        let (above, below) = rhs.rb_mut().split_at_row_mut(match tri {
+            Triangle::Lower => end,
+            Triangle::Upper => start,
+        });
+        match tri {
+            Triangle::Lower if end < n => {
+                let x = above.into_const().subrows(start, end - start);
+                gemm(
+                    below,
+                    -T::ONE,
+                    a.submatrix(end, start, n - end, end - start),
+                    x,
+                    T::ONE,
+                    par,
+                );
+            }
+            Triangle::Upper if start > 0 => {
+                let x = below.into_const().subrows(0, end - start);
+                gemm(
+                    above,
+                    -T::ONE,
+                    a.submatrix(0, start, start, end - start),
+                    x,
+                    T::ONE,
+                    par,
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn solve_block<T: Scalar>(tri: Triangle, diag: Diag, a: MatRef<'_, T>, mut rhs: MatMut<'_, T>) {
+    if rhs.ncols() > 1 {
+        return T::tri_solve(tri, diag, a, rhs);
+    }
+    let n = a.nrows();
+    let mut buf = [T::ZERO; 2 * BLOCK];
+    let mut block = MatMut::from_column_major_slice_mut(&mut buf[..2 * n], n, 2);
+    for i in 0..n {
+        let v = rhs[(i, 0)];
+        block[(i, 0)] = v;
+        block[(i, 1)] = v;
+    }
+    T::tri_solve(tri, diag, a, block.rb_mut());
+    for i in 0..n {
+        rhs[(i, 0)] = block[(i, 0)];
+    }
+}

@@ -1,0 +1,220 @@
+//! The promises about bits, so that a new version of faer cannot break one unseen.
+
+use crate::util::{random, same, symmetric};
+use numerics::dense::{self, Diag, Triangle};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar};
+
+fn gemm<T: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, T>, beta: f64, par: Par) -> Mat<T> {
+    let mut out = Mat::from_fn(a.nrows(), b.ncols(), |i, _| T::from_usize(i % 7));
+    dense::gemm(out.as_mut(), T::from_f64(1.3), a, b, T::from_f64(beta), par);
+    out
+}
+
+fn check_product<T: Scalar>(m: usize, k: usize, n: usize) {
+    let plain: Mat<T> = random(m, k, 1);
+    let stored: Mat<T> = random(k, m, 2);
+    let b: Mat<T> = random(k, n, 3);
+    for (a, name) in [
+        (plain.as_ref(), "plain"),
+        (stored.transpose(), "transposed"),
+    ] {
+        for beta in [0.0, 1.0, 0.5] {
+            let wide = gemm(a, b.as_ref(), beta, Par::Seq);
+            assert!(
+                same(
+                    wide.as_ref(),
+                    gemm(a, b.as_ref(), beta, Par::rayon(2)).as_ref()
+                ),
+                "{name} {m} {k} {n} par"
+            );
+            for par in [Par::Seq, Par::rayon(2)] {
+                for j in [0, n / 2, n - 1] {
+                    let one = gemm(a, b.as_ref().subcols(j, 1), beta, par);
+                    assert!(
+                        same(one.as_ref(), wide.as_ref().subcols(j, 1)),
+                        "{name} {m}x{k}x{n} column {j} {beta}"
+                    );
+                }
+                if n > 2 {
+                    let two = gemm(a, b.as_ref().subcols(1, 2), beta, par);
+                    assert!(
+                        same(two.as_ref(), wide.as_ref().subcols(1, 2)),
+                        "{name} {m}x{k}x{n} width 2"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn products<T: Scalar>() {
+    for m in [1, 2, 3, 5, 8, 17, 64, 127, 128, 129, 257, 300] {
+        for k in [1, 2, 3, 7, 16, 33, 64, 130, 511, 513, 700, 1500] {
+            check_product::<T>(m, k, 5);
+        }
+    }
+    check_product::<T>(500, 500, 17);
+    check_product::<T>(1000, 300, 40);
+    check_product::<T>(2, 9000, 5);
+    check_product::<T>(1, 9000, 70);
+}
+
+#[test]
+fn products_have_the_same_bits_for_any_width_and_parallelism_f64() {
+    products::<f64>();
+}
+
+#[test]
+fn products_have_the_same_bits_for_any_width_and_parallelism_f32() {
+    products::<f32>();
+}
+
+fn row_major_results<T: Scalar>() {
+    for (m, k) in [(3, 40), (2, 90), (1, 700), (200, 300), (129, 600)] {
+        let a: Mat<T> = random(m, k, 4);
+        let b: Mat<T> = random(k, 5, 5);
+        let mut wide = vec![T::ZERO; m * 5];
+        let out = MatMut::from_row_major_slice_mut(&mut wide, m, 5);
+        dense::gemm(out, T::ONE, a.as_ref(), b.as_ref(), T::ZERO, Par::Seq);
+        for j in 0..5 {
+            let mut one = vec![T::ZERO; m];
+            let out = MatMut::from_row_major_slice_mut(&mut one, m, 1);
+            dense::gemm(
+                out,
+                T::ONE,
+                a.as_ref(),
+                b.as_ref().subcols(j, 1),
+                T::ZERO,
+                Par::Seq,
+            );
+            assert!(
+                (0..m).all(|i| one[i] == wide[5 * i + j]),
+                "{m} x {k}, column {j}"
+            );
+        }
+    }
+}
+
+#[test]
+fn row_major_results_too() {
+    row_major_results::<f32>();
+    row_major_results::<f64>();
+}
+
+fn triangular<T: Scalar>() {
+    for n in [1, 2, 5, 31, 64, 100, 128, 129, 130, 300, 500] {
+        let a: Mat<T> = symmetric(n, 2.0 * (n as f64).sqrt() + 2.0, 6);
+        let b: Mat<T> = random(n, 9, 7);
+        for tri in [Triangle::Lower, Triangle::Upper] {
+            for view in [a.as_ref(), a.transpose()] {
+                let solve = |b: MatRef<'_, T>, par| {
+                    let mut x = b.to_owned();
+                    dense::trsm(tri, Diag::NonUnit, view, x.as_mut(), par);
+                    x
+                };
+                let wide = solve(b.as_ref(), Par::Seq);
+                assert!(
+                    same(wide.as_ref(), solve(b.as_ref(), Par::rayon(2)).as_ref()),
+                    "{tri:?} {n}"
+                );
+                for j in [0, 4, 8] {
+                    for par in [Par::Seq, Par::rayon(2)] {
+                        let one = solve(b.as_ref().subcols(j, 1), par);
+                        assert!(
+                            same(one.as_ref(), wide.as_ref().subcols(j, 1)),
+                            "{tri:?} {n} column {j}"
+                        );
+                    }
+                }
+                let three = solve(b.as_ref().subcols(2, 3), Par::Seq);
+                assert!(
+                    same(three.as_ref(), wide.as_ref().subcols(2, 3)),
+                    "{tri:?} {n} width 3"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn triangular_solves_have_the_same_bits_for_any_width_and_parallelism() {
+    triangular::<f32>();
+    triangular::<f64>();
+}
+
+fn cholesky<T: Scalar>() {
+    for n in [3, 64, 300, 700] {
+        let a: Mat<T> = symmetric(n, 4.0 * (n as f64).sqrt(), 8);
+        let one = dense::Llt::new(a.as_ref(), Par::Seq).unwrap();
+        let two = dense::Llt::new(a.as_ref(), Par::rayon(2)).unwrap();
+        assert!(same(one.l(), two.l()), "llt {n}");
+        let b: Mat<T> = random(n, 5, 9);
+        let mut wide = b.clone();
+        let mut buf = MemBuffer::new(one.solve_req(5, Par::Seq));
+        one.solve_in_place(wide.as_mut(), Par::Seq, MemStack::new(&mut buf));
+        let mut lone = b.as_ref().subcols(3, 1).to_owned();
+        one.solve_in_place(lone.as_mut(), Par::rayon(2), MemStack::new(&mut buf));
+        assert!(
+            same(lone.as_ref(), wide.as_ref().subcols(3, 1)),
+            "solve {n}"
+        );
+    }
+}
+
+#[test]
+fn cholesky_has_the_same_bits_for_any_parallelism() {
+    cholesky::<f32>();
+    cholesky::<f64>();
+}
+
+fn grams<T: Scalar>() {
+    for (n, k) in [(1, 10), (5, 700), (64, 64), (300, 1000), (600, 100)] {
+        let a: Mat<T> = random(n, k, 10);
+        let run = |par| {
+            let mut g = Mat::from_fn(n, n, |i, j| T::from_usize(i + j));
+            dense::syrk(
+                g.as_mut(),
+                T::from_f64(0.7),
+                a.as_ref(),
+                T::from_f64(0.5),
+                par,
+            );
+            g
+        };
+        assert!(
+            same(run(Par::Seq).as_ref(), run(Par::rayon(2)).as_ref()),
+            "syrk {n} {k}"
+        );
+    }
+}
+
+#[test]
+fn gram_matrices_have_the_same_bits_for_any_parallelism() {
+    grams::<f32>();
+    grams::<f64>();
+}
+
+#[test]
+fn sums_do_not_depend_on_strides() {
+    let a: Mat<f32> = random(10_000, 3, 11);
+    let b: Mat<f32> = random(10_000, 3, 12);
+    let rows_a: Vec<f32> = (0..30_000).map(|i| a[(i / 3, i % 3)]).collect();
+    let rows_b: Vec<f32> = (0..30_000).map(|i| b[(i / 3, i % 3)]).collect();
+    let (mut one, mut two) = ([0.0f32; 3], [0.0f32; 3]);
+    dense::col_dots(a.as_ref(), b.as_ref(), &mut one);
+    let ra = MatRef::from_row_major_slice(&rows_a, 10_000, 3);
+    let rb = MatRef::from_row_major_slice(&rows_b, 10_000, 3);
+    dense::col_dots(ra, rb, &mut two);
+    assert_eq!(one, two);
+    for j in 0..3 {
+        let exact: f64 = (0..10_000)
+            .map(|i| f64::from(a[(i, j)]) * f64::from(b[(i, j)]))
+            .sum();
+        assert!((f64::from(one[j]) - exact).abs() < 1e-3);
+        let x: Vec<f32> = (0..10_000).map(|i| a[(i, j)]).collect();
+        let y: Vec<f32> = (0..10_000).map(|i| b[(i, j)]).collect();
+        assert_eq!(dense::dot(&x, &y), one[j]);
+        let total: f64 = x.iter().map(|v| f64::from(*v)).sum();
+        assert!((f64::from(dense::sum(&x)) - total).abs() < 1e-3);
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of `numerics` through its public interface, one binary.
+
+mod bits;
+mod dense;
+mod rng;
+mod store;
+mod util;
