@@ -7,6 +7,9 @@ pub enum Error {
     /// The model or the loss could not be traced, transformed or run.
     #[error(transparent)]
     Program(#[from] autodiff::Error),
+    /// The model or the loss is not set up right.
+    #[error(transparent)]
+    Model(#[from] autodiff::nn::ModelError),
     /// An operator failed.
     #[error(transparent)]
     Operator(#[from] linop_core::Error),

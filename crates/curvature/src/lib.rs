@@ -6,7 +6,6 @@
 //! ```
 //! use autodiff::{Array, TensorType, Value, trace};
 //! use curvature::{Batch, Risk};
-//! use std::sync::Arc;
 //! // Least squares with two parameters: the Hessian is 2/N X^T X.
 //! let model = |n: usize| trace(
 //!     &[("params", TensorType::real(&[2])), ("inputs", TensorType::real(&[n, 2]))],
@@ -19,7 +18,7 @@
 //! let x = Array::new(&[2, 2], vec![1.0, 0.0, 1.0, 2.0]).unwrap();
 //! let y = Array::new(&[2], vec![1.0, 3.0]).unwrap();
 //! let batch = Batch { inputs: Value::Real(x), targets: vec![Value::Real(y)] };
-//! let risk = Risk::new(Arc::new(model), Arc::new(loss), vec![0.0, 0.0], vec![batch], 0.5)?;
+//! let risk = Risk::new(model, loss, vec![0.0, 0.0], vec![batch], 0.5)?;
 //! let dense = linop_core::to_dense(&risk.hessian()?, numerics::Par::Seq)?;
 //! assert_eq!((dense[(0, 0)], dense[(0, 1)], dense[(1, 1)]), (2.0, 2.0, 4.0));
 //! # Ok::<(), curvature::Error>(())
@@ -29,7 +28,9 @@
 mod error;
 mod product;
 mod risk;
+mod supervised;
 
 pub use error::Error;
 pub use product::CurvatureOperator;
-pub use risk::{Batch, LossFn, ModelFn, Risk};
+pub use risk::{Batch, Risk};
+pub use supervised::{Example, Reduction, Supervised};

@@ -8,12 +8,9 @@ use autodiff::{Program, TensorType, Value};
 use numerics::Scalar;
 use std::sync::Arc;
 
-/// Makes the model's program for a batch of the given size: inputs `params` `[P]` and `inputs`, one output.
-pub type ModelFn = Arc<dyn Fn(usize) -> Result<Program, autodiff::Error> + Send + Sync>;
+type ModelFn = Arc<dyn Fn(usize) -> Result<Program, Error> + Send + Sync>;
 
-/// Makes the loss's program for an output type and the types of a batch's targets: inputs the output, then the targets;
-/// output the weighted sum of the loss terms, without axes.
-pub type LossFn = Arc<dyn Fn(&TensorType, &[TensorType]) -> Result<Program, autodiff::Error> + Send + Sync>;
+type LossFn = Arc<dyn Fn(&TensorType, &[TensorType]) -> Result<Program, Error> + Send + Sync>;
 
 /// One mini-batch: inputs `[N, ..]` and whatever the loss needs beside the model's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,11 +66,15 @@ pub(crate) struct Traced {
 impl<T: Scalar> Risk<T> {
     /// Puts a risk together; batches without data are skipped. `loss_scale` is kappa.
     ///
+    /// `model` makes the program for a batch of the given size: inputs `params` `[P]` and the batch's inputs, one output.
+    /// `loss` makes the program for an output type and the types of a batch's targets: it takes the output, then the
+    /// targets, and returns the weighted sum of the loss terms, without axes.
+    ///
     /// # Errors
     /// No data at all; a model or loss whose interface is not the documented one for some batch.
-    pub fn new(
-        model: ModelFn,
-        loss: LossFn,
+    pub fn new<E: Into<Error>, F: Into<Error>>(
+        model: impl Fn(usize) -> Result<Program, E> + Send + Sync + 'static,
+        loss: impl Fn(&TensorType, &[TensorType]) -> Result<Program, F> + Send + Sync + 'static,
         params: Vec<T>,
         batches: Vec<Batch<T>>,
         loss_scale: T,
@@ -85,6 +86,8 @@ impl<T: Scalar> Risk<T> {
         if !loss_scale.is_finite() {
             return Err(Error::Data(format!("the loss scale is {loss_scale}")));
         }
+        let model: ModelFn = Arc::new(move |n| model(n).map_err(Into::into));
+        let loss: LossFn = Arc::new(move |f, y| loss(f, y).map_err(Into::into));
         let risk = Risk { model, loss, params: params.into(), batches: batches.into(), loss_scale };
         for i in 0..risk.batches.len() {
             if risk.same_shape_before(i).is_none() {

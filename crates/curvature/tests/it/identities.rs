@@ -5,7 +5,6 @@ use curvature::{Batch, Risk};
 use linop_core::{LinearOperator, to_dense};
 use numerics::rng::{Role, Stream};
 use numerics::{Mat, Par};
-use std::sync::Arc;
 
 fn normals(seed: u64, n: usize) -> Vec<f64> {
     let mut x = vec![0.0; n];
@@ -89,9 +88,9 @@ fn risk(model: Make, classes: bool, cuts: &[usize]) -> Risk<f64> {
     let p = if std::ptr::fn_addr_eq(model, linear as Make) { 12 } else { 35 };
     let params = normals(3, p).into_iter().map(|x| 0.5 * x).collect();
     if classes {
-        Risk::new(Arc::new(model), Arc::new(cross_entropy), params, data(cuts, classes), 0.125).unwrap()
+        Risk::new(model, cross_entropy, params, data(cuts, classes), 0.125).unwrap()
     } else {
-        Risk::new(Arc::new(model), Arc::new(square), params, data(cuts, classes), 0.125).unwrap()
+        Risk::new(model, square, params, data(cuts, classes), 0.125).unwrap()
     }
 }
 
@@ -180,7 +179,7 @@ fn relu_networks_share_their_layer_blocks() {
 fn wrong_interfaces_are_errors() {
     let ok = data(&[3], false);
     let make = |params: usize, batches: Vec<Batch<f64>>| {
-        Risk::new(Arc::new(net), Arc::new(square), vec![0.1; params], batches, 1.0)
+        Risk::new(net, square, vec![0.1; params], batches, 1.0)
     };
     assert!(make(34, ok.clone()).is_err(), "the model has 35 parameters");
     assert!(make(35, vec![]).is_err(), "no data");
