@@ -80,4 +80,23 @@ pub enum Error {
         /// Its shape.
         got: Vec<usize>,
     },
+    /// A parameter that does not hold floats.
+    #[error("tensor {name:?} holds {got}, expected floats")]
+    TensorType {
+        /// The tensor.
+        name: String,
+        /// Its element type.
+        got: &'static str,
+    },
+    /// A parameter that is not finite.
+    #[error("tensor {name:?} holds NaN or infinity at element {at}")]
+    TensorValue {
+        /// The tensor.
+        name: String,
+        /// Index of the element, row-major.
+        at: usize,
+    },
+    /// The file of tensors cannot be read.
+    #[error(transparent)]
+    Store(#[from] numerics::Error),
 }
