@@ -6,9 +6,11 @@
 
 mod layer;
 mod sequential;
+mod vectors;
 
 pub use layer::{Layer, LayerKind};
 pub use sequential::{Parameter, Sequential};
+pub use vectors::{read_vectors, write_vectors};
 
 /// What can be wrong with a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -96,6 +98,9 @@ pub enum Error {
         /// Index of the element, row-major.
         at: usize,
     },
+    /// A file of arrays.
+    #[error(transparent)]
+    File(#[from] crate::io::Error),
     /// The file of tensors cannot be read.
     #[error(transparent)]
     Store(#[from] numerics::Error),
