@@ -15,7 +15,7 @@ import struct
 import sys
 
 SOURCE = "scikit-learn, sklearn/datasets/data/digits.csv.gz (UCI optical recognition of handwritten digits, test part)"
-LICENCE = "data CC BY 4.0 (E. Alpaydin, C. Kaynak, UCI Machine Learning Repository, doi 10.24432/C50P49)"
+LICENCE = "data CC BY 4.0 according to UCI (E. Alpaydin, C. Kaynak, UCI Machine Learning Repository)"
 
 
 def main(source: str) -> None:

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod data;
 pub mod io;
 pub mod model;
 pub mod plot;

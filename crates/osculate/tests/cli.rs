@@ -92,6 +92,41 @@ fn failures_are_one_line_and_status_one() {
 }
 
 #[test]
+fn weights_are_checked() {
+    use numerics::store::{File, Tensor};
+    let dir = tempfile::tempdir().expect("a folder");
+    let m = model(dir.path(), CONFIG);
+    let tensor = |name: &str, shape: &[usize]| {
+        Tensor::new(name, shape, &vec![0.5f32; shape.iter().product()]).expect("matching sizes")
+    };
+    let tensors = vec![
+        tensor("0.weight", &[32, 784]),
+        tensor("0.bias", &[32]),
+        tensor("2.weight", &[10, 32]),
+        tensor("2.bias", &[10]),
+    ];
+    let mut file = File {
+        tensors,
+        ..File::default()
+    };
+    file.write(dir.path().join("model.safetensors"))
+        .expect("a writable folder");
+    assert!(out(&osculate(&["info", &m])).contains("every tensor present"));
+    assert!(out(&osculate(&["info", &m, "--json"])).contains("\"weights_checked\":true"));
+    file.tensors[2] = tensor("2.weight", &[10, 31]);
+    file.write(dir.path().join("model.safetensors"))
+        .expect("a writable folder");
+    let o = osculate(&["info", &m]);
+    assert_eq!(o.status.code(), Some(1));
+    assert_eq!(
+        one_line_of_error(&o),
+        "error: tensor \"2.weight\" has shape [10, 31], expected [10, 32] from layer 2 (linear 32 -> 10)"
+    );
+    std::fs::write(dir.path().join("model.safetensors"), b"nonsense").expect("a writable folder");
+    assert!(one_line_of_error(&osculate(&["info", &m])).contains("model.safetensors"));
+}
+
+#[test]
 fn bad_usage_is_one_line_and_status_two() {
     for (args, part) in [
         (&["nonsense"][..], "nonsense"),

@@ -22,6 +22,11 @@ impl Info {
     pub(super) fn run(&self, context: &Context) -> Result<Reply, Error> {
         let model = Sequential::read(&self.model)?;
         let dtype = context.dtype.unwrap_or(DType::F64);
+        let weights = self.model.join("model.safetensors");
+        let checked = weights.is_file();
+        if checked {
+            model.read_weights::<f64>(&weights)?;
+        }
         let layers: Vec<_> = model
             .layers()
             .iter()
@@ -31,17 +36,18 @@ impl Info {
                     "output": l.output, "parameters": l.parameters, "flops_per_datum": l.flops})
             })
             .collect();
-        Ok(Reply::new("info", dtype, self.text(&model, dtype))
+        Ok(Reply::new("info", dtype, self.text(&model, dtype, checked))
             .with("model_type", "sequential")
             .with("input", model.input())
             .with("output", model.output())
             .with("parameters", model.parameter_count())
+            .with("weights_checked", checked)
             .with("flops_per_datum", model.flops())
             .with("layers", layers)
             .with("tensors", json!(model.parameters())))
     }
 
-    fn text(&self, model: &Sequential, dtype: DType) -> String {
+    fn text(&self, model: &Sequential, dtype: DType, checked: bool) -> String {
         let p = model.parameter_count();
         let mut out = format!(
             "{}: sequential, {} -> {}\n{} parameters ({}B in {dtype}), {} flops per datum\n\n",
@@ -52,6 +58,12 @@ impl Info {
             spaced(prefixed(p as f64 * dtype.size() as f64)),
             prefixed(model.flops() as f64),
         );
+        if checked {
+            out.insert_str(
+                out.len() - 1,
+                "model.safetensors: every tensor present, of the right shape, finite\n",
+            );
+        }
         let rows: Vec<Vec<String>> = model
             .layers()
             .iter()

@@ -4,7 +4,9 @@
 //! an exponentially weighted rate with a half-life of a fifth of the elapsed time, so it forgets a slow start.
 
 use super::text::span;
+use numerics::progress::{Observer, Progress};
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,13 @@ impl Bar {
         );
         // Progress is a courtesy: a closed stderr must not stop the work.
         let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
+    }
+}
+
+impl Observer for Bar {
+    fn report(&self, p: &Progress<'_>) -> ControlFlow<()> {
+        self.show(p.task, p.done, p.of, p.metric);
+        ControlFlow::Continue(())
     }
 }
 

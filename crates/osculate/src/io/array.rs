@@ -138,6 +138,11 @@ impl Array {
         &self.data
     }
 
+    /// Its elements by value, row-major.
+    pub fn into_data(self) -> ArrayData {
+        self.data
+    }
+
     /// Its element type.
     pub fn element(&self) -> Element {
         self.data.element()

@@ -21,25 +21,21 @@ pub const DEFAULT_LIMIT: u64 = 2 << 30;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes `path` through a neighbour `path.tmp` that is synced and then renamed, so that a failure leaves no half file.
+/// Writes a file that appears whole or not at all.
 pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let tmp = std::path::PathBuf::from(name);
-    let result = (|| {
-        let mut w = std::io::BufWriter::new(std::fs::File::create(&tmp)?);
-        write(&mut w)?;
-        w.flush()?;
-        w.get_ref().sync_all()?;
-        drop(w);
-        std::fs::rename(&tmp, path)
-    })();
-    result.map_err(|e| {
-        // Best effort: the error that matters is already in hand.
-        let _ = std::fs::remove_file(&tmp);
-        Error::io(path, &e)
+    numerics::store::atomic_write(path, write).map_err(|e| Error::Io {
+        path: path.display().to_string(),
+        what: said(&e),
     })
+}
+
+/// The words of a store error without its path.
+fn said(e: &numerics::Error) -> String {
+    match e {
+        numerics::Error::Io { what, .. } | numerics::Error::Format { what, .. } => what.clone(),
+        other => other.to_string(),
+    }
 }

@@ -6,9 +6,11 @@
 
 mod layer;
 mod sequential;
+mod vectors;
 
 pub use layer::{Layer, LayerKind};
 pub use sequential::{Parameter, Sequential};
+pub use vectors::{read_vectors, write_vectors};
 
 /// What can be wrong with a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -80,4 +82,26 @@ pub enum Error {
         /// Its shape.
         got: Vec<usize>,
     },
+    /// A parameter that does not hold floats.
+    #[error("tensor {name:?} holds {got}, expected floats")]
+    TensorType {
+        /// The tensor.
+        name: String,
+        /// Its element type.
+        got: &'static str,
+    },
+    /// A parameter that is not finite.
+    #[error("tensor {name:?} holds NaN or infinity at element {at}")]
+    TensorValue {
+        /// The tensor.
+        name: String,
+        /// Index of the element, row-major.
+        at: usize,
+    },
+    /// A file of arrays.
+    #[error(transparent)]
+    File(#[from] crate::io::Error),
+    /// The file of tensors cannot be read.
+    #[error(transparent)]
+    Store(#[from] numerics::Error),
 }

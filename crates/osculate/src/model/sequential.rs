@@ -2,6 +2,8 @@
 
 use super::layer::product;
 use super::{Error, Layer, LayerKind};
+use numerics::Scalar;
+use numerics::store::{File, Tensor, TensorData};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -183,6 +185,61 @@ impl Sequential {
     /// Floating-point operations of one evaluation on one datum.
     pub fn flops(&self) -> u64 {
         self.flops
+    }
+
+    /// Reads `model.safetensors` of a model directory (or the file itself) as the flat vector of parameters.
+    pub fn read_weights<T: Scalar>(&self, model: &Path) -> Result<Vec<T>, Error> {
+        let file = if model.is_dir() {
+            model.join("model.safetensors")
+        } else {
+            model.to_owned()
+        };
+        self.flatten(&File::read(&file)?)
+    }
+
+    /// The flat vector of parameters held by a file's tensors.
+    pub fn flatten<T: Scalar>(&self, file: &File) -> Result<Vec<T>, Error> {
+        let tensors: Vec<(&str, &[usize])> = file
+            .tensors
+            .iter()
+            .map(|t| (t.name.as_str(), t.shape.as_slice()))
+            .collect();
+        self.check_tensors(&tensors)?;
+        let mut flat = Vec::with_capacity(self.parameter_count);
+        for t in self.parameters.iter().filter_map(|p| file.get(&p.name)) {
+            let values: Vec<T> = t.data.to_vec().map_err(|_| Error::TensorType {
+                name: t.name.clone(),
+                got: t.data.type_name(),
+            })?;
+            if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+                return Err(Error::TensorValue {
+                    name: t.name.clone(),
+                    at,
+                });
+            }
+            flat.extend(values);
+        }
+        Ok(flat)
+    }
+
+    /// The tensors of a flat vector, by name; `None` if its length is not the number of parameters.
+    pub fn unflatten<T: Scalar>(&self, flat: &[T]) -> Option<File> {
+        if flat.len() != self.parameter_count {
+            return None;
+        }
+        let tensors = self
+            .parameters
+            .iter()
+            .map(|p| Tensor {
+                name: p.name.clone(),
+                shape: p.shape.clone(),
+                data: TensorData::from_slice(&flat[p.offset..p.offset + p.size]),
+            })
+            .collect();
+        Some(File {
+            tensors,
+            ..File::default()
+        })
     }
 
     /// Demands exactly the tensors of this model, with their shapes.
@@ -402,6 +459,38 @@ mod tests {
         ] {
             assert_eq!(m.check_tensors(&tensors).unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn flat_vectors_come_back() {
+        let m = model("[2]", r#"{"type": "linear", "in": 2, "out": 3}, {"type": "tanh"}, {"type": "linear", "in": 3, "out": 1}"#).unwrap();
+        let flat: Vec<f64> = (0..13).map(f64::from).collect();
+        let mut file = m.unflatten(&flat).unwrap();
+        file.tensors.reverse();
+        assert_eq!(m.flatten::<f64>(&file).unwrap(), flat);
+        assert_eq!(
+            file.get("0.bias").unwrap().data,
+            TensorData::F64(vec![6.0, 7.0, 8.0])
+        );
+        assert!(m.unflatten(&flat[1..]).is_none());
+        let dir = tempfile::tempdir().unwrap();
+        file.write(dir.path().join("model.safetensors")).unwrap();
+        let narrow: Vec<f32> = m.read_weights(dir.path()).unwrap();
+        assert_eq!(narrow[12], 12.0);
+        file.tensors[0].data = TensorData::F64(vec![f64::NAN]);
+        assert_eq!(
+            m.flatten::<f64>(&file).unwrap_err().to_string(),
+            "tensor \"2.bias\" holds NaN or infinity at element 0"
+        );
+        file.tensors[0].data = TensorData::I64(vec![1]);
+        assert_eq!(
+            m.flatten::<f64>(&file).unwrap_err().to_string(),
+            "tensor \"2.bias\" holds I64, expected floats"
+        );
+        assert!(matches!(
+            m.read_weights::<f64>(&dir.path().join("no")),
+            Err(Error::Store(_))
+        ));
     }
 
     proptest! {

@@ -54,10 +54,7 @@ impl Axis {
                 } else {
                     (0.1 * low.abs()).max(1e-300)
                 };
-                (
-                    (low - room).max(f64::MIN / 4.0),
-                    (high + room).min(f64::MAX / 4.0),
-                )
+                ((low - room).max(f64::MIN), (high + room).min(f64::MAX))
             }
             Scale::Log => {
                 let (a, b) = (low.log10(), high.log10());
@@ -100,7 +97,13 @@ impl Axis {
         } else {
             x
         };
-        self.from + (x - self.low) / (self.high - self.low) * (self.to - self.from)
+        let span = self.high - self.low;
+        let part = if span.is_finite() {
+            (x - self.low) / span
+        } else {
+            (x / 4.0 - self.low / 4.0) / (self.high / 4.0 - self.low / 4.0)
+        };
+        self.from + part * (self.to - self.from)
     }
 
     /// Where bars begin.
