@@ -254,7 +254,7 @@ impl<T: Scalar> Woodbury<T> {
             par,
             MemStack::new(&mut buffer),
         )?;
-        // A base that is singular but for rounding spoils the identity: |A| |A^-1| along U shows it.
+        // A base that is singular but for rounding spoils the identity: |A| |A^-1| along U and V shows it.
         let mut image = Mat::<T>::zeros(n, r);
         let mut buffer = MemBuffer::new(base.apply_req(r, par));
         base.apply(
@@ -265,15 +265,23 @@ impl<T: Scalar> Woodbury<T> {
             par,
             MemStack::new(&mut buffer),
         )?;
-        let norms = [image.as_ref(), left.as_ref(), low.u()].map(|m| kernels::norm_l2(m).to_f64());
+        let norms = [
+            image.as_ref(),
+            left.as_ref(),
+            right.as_ref(),
+            low.u(),
+            low.v(),
+        ]
+        .map(|m| kernels::norm_l2(m).to_f64());
+        let scale = norms[0] / norms[3];
+        let growth = (scale * norms[1] / norms[3]) * (scale * norms[2] / norms[4]);
         // Where the dense form is at hand, little growth is enough to prefer it.
         let limit = if cx.fits(n) {
-            1e4
+            1e5
         } else {
-            T::EPS.to_f64().sqrt().recip()
+            T::EPS.to_f64().powf(-0.75)
         };
-        let growth = (norms[0] / norms[2]) * (norms[1] / norms[2]);
-        if growth.is_nan() && norms[2] != 0.0 || growth > limit {
+        if growth.is_nan() && norms[3] * norms[4] != 0.0 || growth > limit {
             return Err(Error::SingularBase {
                 op: "low-rank update",
                 n,

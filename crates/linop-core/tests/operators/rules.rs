@@ -183,7 +183,9 @@ proptest! {
         });
         let grid = Block::new(vec![3, 4], vec![3, 4], vec![vec![Some(a), Some(b)], vec![c, Some(d)]]).unwrap();
         let condition = condition(&m);
-        prop_assume!(condition < 1e6);
+        if condition > 1e6 {
+            return Ok(());
+        }
         let op = Op::new(grid);
         let (sign, log) = dispatch::slogdet(&op, TIGHT, Par::Seq).unwrap();
         let want = numerics::dense::Lu::new(m.as_ref(), Par::Seq).unwrap().slogdet();
