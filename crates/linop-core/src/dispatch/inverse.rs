@@ -82,7 +82,7 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
                 Err(e) => return Err(e),
             }
         }
-        Kind::LowRankUpdate(l) if l.base().has_solve() => {
+        Kind::LowRankUpdate(l) if through_base(l, n, cx) => {
             match Woodbury::new(l.base(), l.low_rank_part(), cx) {
                 Ok(w) => Op::new(LowRankUpdate::new(w.base_inverse.clone(), w.correction()?)?),
                 // A singular base does not make the sum singular.
@@ -110,9 +110,80 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
             Some(t) => t.inverse()?,
             None => dense_inverse(a, n, cx)?,
         },
+        Kind::Block(b) if !cx.fits(n) => match Schur::new(b, cx)? {
+            Some(s) => s.inverse()?,
+            None => dense_inverse(a, n, cx)?,
+        },
         _ => dense_inverse(a, n, cx)?,
     };
     Ok(op.derived(facts.inverse(n)))
+}
+
+/// Whether Woodbury's identity is the way: a dense base costs as much to factor as the dense sum does.
+pub(crate) fn through_base<T: Scalar>(l: &LowRankUpdate<T>, n: usize, cx: &Cx) -> bool {
+    l.base().has_solve() && !(cx.fits(n) && matches!(l.base().kind(), Kind::Dense(_)))
+}
+
+/// A 2 x 2 grid with a solvable first block: `S = D - C A^-1 B` carries the rest.
+pub(crate) struct Schur<T: Scalar> {
+    a_inverse: Op<T>,
+    b: Op<T>,
+    c: Op<T>,
+    pub(crate) complement: Op<T>,
+}
+
+impl<T: Scalar> Schur<T> {
+    pub(crate) fn new(grid: &Block<T>, cx: &Cx) -> Result<Option<Self>, Error> {
+        let (h, w) = grid.partition();
+        let (&[m, n], true) = (h, h == w) else {
+            return Ok(None);
+        };
+        let Some(a) = grid.block(0, 0).filter(|a| a.has_solve()) else {
+            return Ok(None);
+        };
+        if !cx.fits(n) {
+            return Ok(None);
+        }
+        let get = |i: usize, j: usize| {
+            grid.block(i, j)
+                .cloned()
+                .unwrap_or_else(|| Op::zero(h[i], w[j]))
+        };
+        let a_inverse = match inverse_in(a, cx) {
+            Ok(inverse) => inverse,
+            Err(Error::Singular { .. }) => {
+                return Err(Error::SingularBase {
+                    op: "Schur complement",
+                    n: m,
+                    limit: cx.limits.dense,
+                });
+            }
+            Err(e) => return Err(e),
+        };
+        let (b, c) = (get(0, 1), get(1, 0));
+        let through = crate::algebra::product(&[c.clone(), a_inverse.clone(), b.clone()])?;
+        let dense = get(1, 1).plus(&through.scaled(-T::ONE))?.to_dense(cx.par)?;
+        Ok(Some(Schur {
+            a_inverse,
+            b,
+            c,
+            complement: Op::dense(dense),
+        }))
+    }
+
+    fn inverse(&self) -> Result<Op<T>, Error> {
+        let par = Par::Seq;
+        let dense = crate::to_dense(&self.complement, par)?;
+        let s = Op::new(Factored::new(self.complement.clone(), dense.as_ref(), par)?);
+        let left = crate::algebra::product(&[self.a_inverse.clone(), self.b.clone(), s.clone()])?
+            .scaled(-T::ONE);
+        let right = self.c.times(&self.a_inverse)?;
+        let (m, n) = (self.a_inverse.nrows(), s.nrows());
+        let corner = self.a_inverse.plus(&left.times(&right)?.scaled(-T::ONE))?;
+        let lower = s.times(&right)?.scaled(-T::ONE);
+        let rows = vec![vec![Some(corner), Some(left)], vec![Some(lower), Some(s)]];
+        Ok(Op::new(Block::new(vec![m, n], vec![m, n], rows)?))
+    }
 }
 
 pub(crate) fn spectral<T: Scalar>(a: &Op<T>) -> bool {
@@ -183,7 +254,7 @@ impl<T: Scalar> Woodbury<T> {
             par,
             MemStack::new(&mut buffer),
         )?;
-        // A base that is singular but for rounding spoils the identity: |A| |A^-1| along U shows it.
+        // A base that is singular but for rounding spoils the identity: |A| |A^-1| along U and V shows it.
         let mut image = Mat::<T>::zeros(n, r);
         let mut buffer = MemBuffer::new(base.apply_req(r, par));
         base.apply(
@@ -194,9 +265,23 @@ impl<T: Scalar> Woodbury<T> {
             par,
             MemStack::new(&mut buffer),
         )?;
-        let norms = [image.as_ref(), left.as_ref(), low.u()].map(|m| kernels::norm_l2(m).to_f64());
-        let growth = (norms[0] / norms[2]) * (norms[1] / norms[2]);
-        if growth.is_nan() && norms[2] != 0.0 || growth > T::EPS.to_f64().sqrt().recip() {
+        let norms = [
+            image.as_ref(),
+            left.as_ref(),
+            right.as_ref(),
+            low.u(),
+            low.v(),
+        ]
+        .map(|m| kernels::norm_l2(m).to_f64());
+        let scale = norms[0] / norms[3];
+        let growth = (scale * norms[1] / norms[3]) * (scale * norms[2] / norms[4]);
+        // Where the dense form is at hand, little growth is enough to prefer it.
+        let limit = if cx.fits(n) {
+            1e5
+        } else {
+            T::EPS.to_f64().powf(-0.75)
+        };
+        if growth.is_nan() && norms[3] * norms[4] != 0.0 || growth > limit {
             return Err(Error::SingularBase {
                 op: "low-rank update",
                 n,

@@ -1,6 +1,6 @@
 //! Determinants as (sign, log of the absolute value). Singular: (0, -inf); empty: (1, 0).
 
-use super::inverse::{TwoTerm, Woodbury, spectral};
+use super::inverse::{Schur, TwoTerm, Woodbury, spectral, through_base};
 use super::spectrum::eigh_in;
 use super::{Cx, Limits, square};
 use crate::ops::LowRankSolve;
@@ -132,7 +132,7 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
                 Err(e) => Err(e),
             }
         }
-        Kind::LowRankUpdate(l) if l.base().has_solve() => {
+        Kind::LowRankUpdate(l) if through_base(l, n, cx) => {
             match Woodbury::new(l.base(), l.low_rank_part(), cx) {
                 Ok(w) => Ok(join(slogdet_in(l.base(), cx)?, w.slogdet())),
                 Err(Error::Singular { .. } | Error::SingularBase { .. }) if cx.fits(n) => {
@@ -156,6 +156,10 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
         Kind::Sum(s) => match TwoTerm::new(s, cx)? {
             Some(t) => Ok(t.slogdet()),
             None => fallback(),
+        },
+        Kind::Block(b) if !cx.fits(n) => match (Schur::new(b, cx)?, b.block(0, 0)) {
+            (Some(s), Some(a)) => Ok(join(slogdet_in(a, cx)?, slogdet_in(&s.complement, cx)?)),
+            _ => fallback(),
         },
         _ => fallback(),
     }
