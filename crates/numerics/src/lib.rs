@@ -4,8 +4,11 @@
 #[allow(unsafe_code)]
 pub mod dense;
 mod error;
+pub mod progress;
+pub mod rng;
 mod scalar;
 pub mod simd;
+pub mod store;
 
 pub use error::Error;
 pub use scalar::{DType, Scalar};

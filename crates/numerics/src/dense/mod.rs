@@ -2,7 +2,7 @@
 //!
 //! Three promises that faer alone does not make are kept here.
 //!
-//! *Bits.* [`gemm`], [`syrk`], [`trsm`] and the Cholesky factor give the same bits for every [`Par`], and a column
+//! *Bits.* [`gemm`], [`syrk`], [`trsm`] and the Cholesky factor give the same bits for every [`crate::Par`], and a column
 //! of a product or solve has the same bits alone as inside a wider block. faer sends products of width one to
 //! another kernel, so a lone column is multiplied twice over, in row blocks held on the stack. Eigenvalue,
 //! singular value, QR, LU and Bunch-Kaufman routines always run sequentially: their bits would depend on the
@@ -12,7 +12,11 @@
 //! [`crate::Error::NotFinite`]: faer's symmetric eigenvalue iteration may take minutes to give up on a NaN.
 //! Very large or very small input is scaled by a power of two, so no intermediate square overflows.
 //!
-//! *Memory.* Products and triangular solves allocate nothing; decompositions allocate their result and scratch.
+//! *Memory.* Products and triangular solves allocate nothing, apart from faer's packing buffer on the first large
+//! product of a thread; decompositions allocate their result and scratch.
+//!
+//! One constructor of faer 0.24.4 must be avoided: `MatMut::from_row_major_slice_with_stride_mut` makes a
+//! column-major view. Take `from_row_major_slice_mut` of the full width and `subcols_mut` instead.
 //!
 //! Costs, in flops for order `n`: product `2 n^3`, Cholesky `n^3/3`, LU `2n^3/3`, symmetric eigenpairs about
 //! `9 n^3`.

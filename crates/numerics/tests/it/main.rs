@@ -2,4 +2,6 @@
 
 mod bits;
 mod dense;
+mod rng;
+mod store;
 mod util;
