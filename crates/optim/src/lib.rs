@@ -1,2 +1,44 @@
 //! Optimisers that use curvature, and the first-order ones they are compared with.
+//!
+//! Parameters are named tensors over one flat vector ([`ParamList`]); a gradient is a flat vector of the same
+//! length in which whole tensors may be missing ([`Grads`]). A method is an [`Optimizer`]: it is told the list
+//! once, allocates its state there, and then steps without allocating. Learning rates follow a [`Schedule`],
+//! a pure function of the step number; gradients are clipped by [`clip_global_norm`].
+//!
+//! ```
+//! use optim::{AdamW, AdamWConfig, Grads, Optimizer, ParamGroup, ParamList, Schedule};
+//! let mut list = ParamList::new();
+//! let weights = list.add_group(ParamGroup::new("weights"));
+//! let biases = list.add_group(ParamGroup::new("biases").weight_decay(0.0));
+//! list.push("layer.weight", &[3, 2], weights)?;
+//! list.push("layer.bias", &[3], biases)?;
+//!
+//! let mut adam = AdamW::<f64>::new(AdamWConfig { lr: 0.05, ..AdamWConfig::default() })?;
+//! adam.init(&list)?;
+//! let schedule = Schedule::cosine(200, 0.0).warmup(10);
+//! let mut w = vec![1.0; list.len()];
+//! for step in 0..200 {
+//!     let gradient: Vec<f64> = w.iter().map(|x| x - 0.25).collect();
+//!     adam.step(&mut w, Grads::all(&gradient), schedule.at(step))?;
+//! }
+//! assert!(w.iter().all(|x| (x - 0.25).abs() < 0.05));
+//! # Ok::<(), optim::Error>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod adamw;
+mod clip;
+mod error;
+mod optimizer;
+mod params;
+mod schedule;
+mod sgd;
+mod slots;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use clip::{Clip, clip_global_norm, global_norm};
+pub use error::Error;
+pub use optimizer::{NonFinite, Optimizer, SecondMoment, StepInfo};
+pub use params::{Grads, Param, ParamGroup, ParamList};
+pub use schedule::{DecayShape, Schedule};
+pub use sgd::{Decay, Sgd, SgdConfig};
