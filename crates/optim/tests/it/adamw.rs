@@ -188,3 +188,16 @@ fn wrong_arguments() {
     list.add_group(optim::ParamGroup::new("x").betas(0.9, 1.5));
     assert!(matches!(adam.init(&list), Err(Error::Setting { field: "beta2", .. })));
 }
+
+#[test]
+fn state_stays_where_init_put_it() {
+    let list = mixed();
+    let mut adam = adam(AdamWConfig::default(), &list);
+    let at = adam.second_moment(0).unwrap().v.as_ptr();
+    let mut w: Vec<f64> = wave(list.len(), 1);
+    for t in 0..5 {
+        adam.step(&mut w, Grads::all(&wave(list.len(), t)), 1.0).unwrap();
+        assert_eq!(adam.second_moment(0).unwrap().v.as_ptr(), at);
+    }
+    assert_eq!(adam.second_moment(3).unwrap().v.as_ptr(), at.wrapping_add(7));
+}
