@@ -35,14 +35,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        AdamWConfig {
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.01,
-            non_finite: NonFinite::Error,
-        }
+        AdamWConfig { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, non_finite: NonFinite::Error }
     }
 }
 
@@ -142,13 +135,7 @@ impl<T: Scalar> Optimizer<T> for AdamW<T> {
             info.updated += 1;
             let coefficients = Coefficients::new(&self.groups[p.group()], lr_multiplier, slots.count[i]);
             let at = p.range();
-            update(
-                &mut params[at.clone()],
-                &grads.values()[at.clone()],
-                &mut m[at.clone()],
-                &mut v[at],
-                coefficients,
-            );
+            update(&mut params[at.clone()], &grads.values()[at.clone()], &mut m[at.clone()], &mut v[at], coefficients);
         }
         Ok(info)
     }
@@ -210,8 +197,8 @@ fn update<T: Scalar>(w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: Coeffici
         let m1 = c.b1 * *m + c.c1 * g;
         let v1 = c.b2 * *v + c.c2 * (g * g);
         let denominator = v1.sqrt() * c.root + c.eps;
-        // A coordinate that never had a gradient has 0 / 0 when eps is 0: it does not move.
-        let direction = if m1 == T::ZERO { T::ZERO } else { m1 / denominator };
+        // Without eps, a coordinate whose gradients were all zero, or too small to be squared, does not move.
+        let direction = if denominator == T::ZERO { T::ZERO } else { m1 / denominator };
         *w = *w - (c.decay * *w + c.step * direction);
         (*m, *v) = (m1, v1);
     }

@@ -32,9 +32,8 @@ pub fn global_norm<T: Scalar>(list: &ParamList, grads: Grads<'_, T>) -> Result<f
         return Ok(plain.sqrt());
     }
     let present = list.params().iter().enumerate().filter(|&(i, _)| grads.has(i));
-    let largest = present
-        .flat_map(|(_, p)| &grads.values()[p.range()])
-        .fold(0.0_f64, |largest, x| largest.max(x.to_f64().abs()));
+    let largest =
+        present.flat_map(|(_, p)| &grads.values()[p.range()]).fold(0.0_f64, |largest, x| largest.max(x.to_f64().abs()));
     if largest == 0.0 || !largest.is_finite() {
         return Ok(largest);
     }

@@ -113,13 +113,13 @@ fn counter(state: &State, name: &str) -> Result<u64, Error> {
     }
 }
 
-/// `x - x` is zero for a number and NaN for the rest, which eight independent sums remember.
+/// `0 x` is zero for a number and NaN for the rest, which eight independent sums remember.
 fn all_finite<T: Scalar>(x: &[T]) -> bool {
     let mut lanes = [T::ZERO; 8];
     let (chunks, rest) = x.as_chunks::<8>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v - v;
+            *lane += v * T::ZERO;
         }
     }
     rest.iter().chain(&lanes).all(|v| v.is_finite())

@@ -1,0 +1,7 @@
+//! Tests of the public interface.
+mod adamw;
+mod common;
+mod lists;
+mod resume;
+mod schedules;
+mod sgd;

@@ -1,0 +1,110 @@
+use crate::common::{bits, mixed, single, wave};
+use numerics::store::{State, Tensor};
+use numerics::{DType, Scalar};
+use optim::{AdamW, AdamWConfig, Error, Grads, NonFinite, Optimizer, ParamList, Schedule, Sgd, SgdConfig};
+
+const STEPS: usize = 8;
+
+fn advance<T: Scalar>(o: &mut dyn Optimizer<T>, list: &ParamList, w: &mut [T], steps: core::ops::Range<usize>) {
+    let schedule = Schedule::cosine(STEPS as u64, 0.1).warmup(3);
+    for t in steps {
+        let mut g: Vec<T> = wave(list.len(), t);
+        if t == 5 {
+            g[0] = T::NAN;
+        }
+        // The matrix has no gradient before step 2, the vector none at step 4.
+        let present = [t >= 2, true, true, t != 4];
+        o.step(w, Grads::masked(&g, &present), schedule.at(t as u64)).unwrap();
+    }
+}
+
+fn any_step_resumes<T: Scalar>(mut make: impl FnMut() -> Box<dyn Optimizer<T>>) {
+    let list = mixed();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    let mut whole = make();
+    whole.init(&list).unwrap();
+    let mut expected: Vec<T> = wave(list.len(), 7);
+    advance(&mut *whole, &list, &mut expected, 0..STEPS);
+    for k in 0..=STEPS {
+        let mut first = make();
+        first.init(&list).unwrap();
+        let mut w: Vec<T> = wave(list.len(), 7);
+        advance(&mut *first, &list, &mut w, 0..k);
+        first.state().unwrap().write(&path).unwrap();
+
+        let mut second = make();
+        second.init(&list).unwrap();
+        // Whatever was there before is replaced.
+        let mut scratch: Vec<T> = wave(list.len(), 2);
+        advance(&mut *second, &list, &mut scratch, 0..1);
+        second.load_state(&State::read(&path).unwrap()).unwrap();
+        assert_eq!(second.state().unwrap(), first.state().unwrap(), "after {k}");
+        advance(&mut *second, &list, &mut w, k..STEPS);
+        assert_eq!(bits(&w), bits(&expected), "after {k}");
+        assert_eq!(second.state().unwrap(), whole.state().unwrap(), "after {k}");
+    }
+}
+
+fn every_method<T: Scalar>() {
+    let non_finite = NonFinite::Skip;
+    let adam = AdamWConfig { lr: 0.1, non_finite, ..AdamWConfig::default() };
+    any_step_resumes::<T>(|| Box::new(AdamW::new(adam).unwrap()));
+    let sgd = SgdConfig { damping: 0.2, weight_decay: 0.1, non_finite, ..SgdConfig::default() };
+    any_step_resumes::<T>(|| Box::new(Sgd::new(sgd).unwrap()));
+}
+
+#[test]
+fn any_step_resumes_with_the_same_bits() {
+    every_method::<f64>();
+    every_method::<f32>();
+}
+
+#[test]
+fn checkpoints_of_something_else() {
+    let list = mixed();
+    let mut adam = AdamW::<f64>::new(AdamWConfig::default()).unwrap();
+    assert!(matches!(adam.load_state(&State::new("adamw", 1, DType::F64)), Err(Error::NotInitialised { .. })));
+    adam.init(&list).unwrap();
+    let mut w: Vec<f64> = wave(list.len(), 1);
+    adam.step(&mut w, Grads::all(&wave(list.len(), 2)), 1.0).unwrap();
+    let good = adam.state().unwrap();
+
+    let mut kind = good.clone();
+    kind.kind = "sgd".into();
+    let mut version = good.clone();
+    version.format_version = 2;
+    let mut dtype = good.clone();
+    dtype.dtype = DType::F32;
+    for (state, words) in [(&kind, ["adamw", "sgd"]), (&version, ["1", "2"]), (&dtype, ["f64", "f32"])] {
+        let text = adam.load_state(state).unwrap_err().to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+
+    let mut renamed = good.clone();
+    renamed.tensors[0].name = "m.other".into();
+    let mut reshaped = good.clone();
+    reshaped.tensors[0].shape = vec![3, 2];
+    let mut short = good.clone();
+    short.tensors.pop();
+    let mut long = good.clone();
+    long.tensors.push(Tensor::new("extra", &[1], &[1.0]).unwrap());
+    let mut uncounted = good.clone();
+    uncounted.scalars.remove("count.vector");
+    let mut fraction = good.clone();
+    fraction.scalars.insert("count.vector".into(), 0.5);
+    let mut negative = good.clone();
+    negative.scalars.insert("skipped".into(), -1.0);
+    let mut single_precision = good.clone();
+    single_precision.tensors[0] = Tensor::new("m.matrix", &[2, 3], &[0.0_f32; 6]).unwrap();
+    single_precision.tensors[0].data = numerics::store::TensorData::I64(vec![0; 6]);
+    for state in [&renamed, &reshaped, &short, &long, &uncounted, &fraction, &negative, &single_precision] {
+        adam.load_state(state).unwrap_err();
+        assert_eq!(adam.state().unwrap(), good);
+    }
+
+    let mut other = AdamW::<f64>::new(AdamWConfig::default()).unwrap();
+    other.init(&single(&[18])).unwrap();
+    assert!(matches!(other.load_state(&good), Err(Error::Checkpoint { .. })));
+    adam.load_state(&good).unwrap();
+}
