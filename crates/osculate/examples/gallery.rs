@@ -2,31 +2,20 @@
 use osculate::plot::{BarChart, HeatMap, HeatScale, LineChart, Report, Scale, Stroke, Table};
 
 fn main() -> std::io::Result<()> {
-    let path = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| "gallery.html".into());
+    let path = std::env::args().nth(1).unwrap_or_else(|| "gallery.html".into());
     let mut r = Report::new(
         "Gallery of figures",
         "Every kind of chart and block that a report can hold, drawn from closed formulas.",
     );
     let xs = || (0..60).map(f64::from);
-    let decay =
-        |rate: f64| xs().map(move |k| (k, (-rate * k).exp() * (1.0 + 0.3 * (k * 0.9).sin())));
+    let decay = |rate: f64| xs().map(move |k| (k, (-rate * k).exp() * (1.0 + 0.3 * (k * 0.9).sin())));
     let lines = LineChart::new("Convergence")
         .x("iteration", Scale::Linear)
         .y("relative residual", Scale::Log)
         .series("conjugate gradients", decay(0.35), Stroke::Solid)
         .series("preconditioned", decay(0.6), Stroke::Solid)
-        .series(
-            "bound",
-            xs().map(|k| (k, 2.0 * (-0.3 * k).exp())),
-            Stroke::Dashed,
-        )
-        .series(
-            "samples",
-            xs().step_by(4).map(|k| (k, (-0.2 * k).exp())),
-            Stroke::Points,
-        );
+        .series("bound", xs().map(|k| (k, 2.0 * (-0.3 * k).exp())), Stroke::Dashed)
+        .series("samples", xs().step_by(4).map(|k| (k, (-0.2 * k).exp())), Stroke::Points);
     r.section("Lines")
         .prose("Residuals of `cg` with and **without** a preconditioner.\n\nA second paragraph, to see the distance between two of them, and to be long enough to wrap at the measure of the page.")
         .cards([("3.2 s", "time"), ("65 834", "parameters"), ("10⁻¹²", "residual"), ("2.1×", "over one gradient")])

@@ -7,10 +7,7 @@ const CONFIG: &str = r#"{"model_type": "sequential", "input": [784], "layers": [
     {"type": "linear", "in": 784, "out": 32}, {"type": "tanh"}, {"type": "linear", "in": 32, "out": 10}]}"#;
 
 fn osculate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_osculate"))
-        .args(args)
-        .output()
-        .expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_osculate")).args(args).output().expect("the binary runs")
 }
 
 fn model(dir: &Path, config: &str) -> String {
@@ -24,10 +21,7 @@ fn out(o: &Output) -> String {
 
 fn one_line_of_error(o: &Output) -> String {
     let text = String::from_utf8(o.stderr.clone()).expect("text");
-    assert!(
-        text.starts_with("error: ") && text.ends_with('\n') && text.lines().count() == 1,
-        "{text:?}"
-    );
+    assert!(text.starts_with("error: ") && text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
     assert!(o.stdout.is_empty(), "{:?}", out(o));
     text.trim_end().to_owned()
 }
@@ -39,13 +33,7 @@ fn info_as_text() {
     let o = osculate(&["info", &m]);
     assert_eq!(o.status.code(), Some(0));
     let text = out(&o);
-    for part in [
-        "[784] -> [10]",
-        "25 450 parameters (204 kB in f64)",
-        "linear 784 -> 32",
-        "2.bias",
-        "25440",
-    ] {
+    for part in ["[784] -> [10]", "25 450 parameters (204 kB in f64)", "linear 784 -> 32", "2.bias", "25440"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(o.stderr.is_empty());
@@ -60,10 +48,7 @@ fn info_as_json() {
     let v: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
     assert_eq!(v["command"], "info");
     assert_eq!(v["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        (v["seed"].as_u64(), v["threads"].as_u64()),
-        (Some(3), Some(2))
-    );
+    assert_eq!((v["seed"].as_u64(), v["threads"].as_u64()), (Some(3), Some(2)));
     assert_eq!(v["dtype"], "f64");
     assert!(v["seconds"].as_f64().is_some_and(|s| s >= 0.0));
     assert_eq!(v["parameters"], 25450);
@@ -83,12 +68,7 @@ fn failures_are_one_line_and_status_one() {
     let o = osculate(&["--json", "info", &m]);
     assert_eq!(o.status.code(), Some(1));
     let e = one_line_of_error(&o);
-    assert!(
-        e.ends_with(
-            "layer 2 (linear 31 -> 10): needs inputs [..., 31], got [32] from layer 1 (tanh)"
-        ),
-        "{e}"
-    );
+    assert!(e.ends_with("layer 2 (linear 31 -> 10): needs inputs [..., 31], got [32] from layer 1 (tanh)"), "{e}");
 }
 
 #[test]
@@ -105,17 +85,12 @@ fn weights_are_checked() {
         tensor("2.weight", &[10, 32]),
         tensor("2.bias", &[10]),
     ];
-    let mut file = File {
-        tensors,
-        ..File::default()
-    };
-    file.write(dir.path().join("model.safetensors"))
-        .expect("a writable folder");
+    let mut file = File { tensors, ..File::default() };
+    file.write(dir.path().join("model.safetensors")).expect("a writable folder");
     assert!(out(&osculate(&["info", &m])).contains("every tensor present"));
     assert!(out(&osculate(&["info", &m, "--json"])).contains("\"weights_checked\":true"));
     file.tensors[2] = tensor("2.weight", &[10, 31]);
-    file.write(dir.path().join("model.safetensors"))
-        .expect("a writable folder");
+    file.write(dir.path().join("model.safetensors")).expect("a writable folder");
     let o = osculate(&["info", &m]);
     assert_eq!(o.status.code(), Some(1));
     assert_eq!(
@@ -137,11 +112,7 @@ fn bad_usage_is_one_line_and_status_two() {
     ] {
         let o = osculate(args);
         assert_eq!(o.status.code(), Some(2), "{args:?}");
-        assert!(
-            one_line_of_error(&o).contains(part),
-            "{args:?}: {}",
-            one_line_of_error(&o)
-        );
+        assert!(one_line_of_error(&o).contains(part), "{args:?}: {}", one_line_of_error(&o));
     }
 }
 
@@ -150,8 +121,5 @@ fn help_and_version() {
     let o = osculate(&["info", "--help"]);
     assert_eq!(o.status.code(), Some(0));
     assert!(out(&o).contains("Examples:"));
-    assert_eq!(
-        out(&osculate(&["--version"])).trim(),
-        concat!("osculate ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(out(&osculate(&["--version"])).trim(), concat!("osculate ", env!("CARGO_PKG_VERSION")));
 }

@@ -127,8 +127,18 @@ fn vectors_by_parameter_names() {
     osculate::io::npy::write(Path::new(&at("v.npy")), &array).unwrap();
     let call = |from: &str, to: &str| {
         let args = ["curvature", "--json", "--model", dir.to_str().unwrap(), "--data"].map(String::from).to_vec();
-        let rest = [dir.join("mse.npz").to_str().unwrap(), "--loss", "mse", "--operator", "ggn", "--matvec", from, "--save", to]
-            .map(String::from);
+        let rest = [
+            dir.join("mse.npz").to_str().unwrap(),
+            "--loss",
+            "mse",
+            "--operator",
+            "ggn",
+            "--matvec",
+            from,
+            "--save",
+            to,
+        ]
+        .map(String::from);
         run(&[args, rest.to_vec()].concat()).unwrap()
     };
     call(&at("v.npy"), &at("named.safetensors"));

@@ -9,9 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  osculate info model/\n  osculate info model/config.json --json"
-)]
+#[command(after_help = "Examples:\n  osculate info model/\n  osculate info model/config.json --json")]
 pub(super) struct Info {
     /// A directory with config.json, or a configuration file
     #[arg(value_name = "MODEL")]
@@ -59,10 +57,7 @@ impl Info {
             prefixed(model.flops() as f64),
         );
         if checked {
-            out.insert_str(
-                out.len() - 1,
-                "model.safetensors: every tensor present, of the right shape, finite\n",
-            );
+            out.insert_str(out.len() - 1, "model.safetensors: every tensor present, of the right shape, finite\n");
         }
         let rows: Vec<Vec<String>> = model
             .layers()
@@ -90,21 +85,10 @@ impl Info {
             let rows: Vec<Vec<String>> = model
                 .parameters()
                 .iter()
-                .map(|p| {
-                    vec![
-                        p.name.clone(),
-                        shape(&p.shape),
-                        p.offset.to_string(),
-                        p.size.to_string(),
-                    ]
-                })
+                .map(|p| vec![p.name.clone(), shape(&p.shape), p.offset.to_string(), p.size.to_string()])
                 .collect();
-            let header = [
-                ("tensor", Side::Left),
-                ("shape", Side::Left),
-                ("offset", Side::Right),
-                ("size", Side::Right),
-            ];
+            let header =
+                [("tensor", Side::Left), ("shape", Side::Left), ("offset", Side::Right), ("size", Side::Right)];
             out += "\n";
             out += &table(&header, &rows);
         }
@@ -114,9 +98,5 @@ impl Info {
 
 /// `12` to `12 `, `1.2 k` stays: what comes before a unit.
 fn spaced(number: String) -> String {
-    if number.contains(' ') {
-        number
-    } else {
-        number + " "
-    }
+    if number.contains(' ') { number } else { number + " " }
 }

@@ -3,9 +3,11 @@
 //! Exit status: 0 on success, 1 on failure, 2 on bad usage. Each verb is a module that turns its arguments and a
 //! [`Context`] into a [`Reply`]; printing happens here, once, so that with `--json` nothing else reaches stdout.
 
+mod curvature;
 mod info;
 mod progress;
 mod text;
+mod vectors;
 
 pub use progress::Bar;
 
@@ -32,6 +34,18 @@ pub enum Error {
     /// A model.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
+    /// A model that does not load.
+    #[error(transparent)]
+    Network(#[from] autodiff::nn::ModelError),
+    /// A risk that cannot be set up or multiplied with.
+    #[error(transparent)]
+    Curvature(#[from] ::curvature::Error),
+    /// A solver.
+    #[error(transparent)]
+    Operator(#[from] linop_core::Error),
+    /// A file of tensors.
+    #[error(transparent)]
+    Store(#[from] numerics::Error),
     /// Output could not be written.
     #[error("cannot write the result: {0}")]
     Output(std::io::Error),
@@ -39,11 +53,7 @@ pub enum Error {
 
 impl Error {
     fn status(&self) -> u8 {
-        if matches!(self, Error::Usage(_)) {
-            2
-        } else {
-            1
-        }
+        if matches!(self, Error::Usage(_)) { 2 } else { 1 }
     }
 }
 
@@ -65,12 +75,7 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// Precision of the computation [default: f64, unless the verb trains]
-    #[arg(
-        long,
-        global = true,
-        value_name = "f64|f32",
-        hide_possible_values = true
-    )]
+    #[arg(long, global = true, value_name = "f64|f32", hide_possible_values = true)]
     dtype: Option<Precision>,
     /// Number of threads [default: all cores]
     #[arg(long, global = true, value_name = "N")]
@@ -99,6 +104,8 @@ enum Precision {
 enum Verb {
     /// Layers, parameters with offsets, shapes and cost of a model
     Info(info::Info),
+    /// Gradient, curvature products and extreme eigenvalues of a model's risk
+    Curvature(curvature::Curvature),
 }
 
 /// What every verb may know.
@@ -149,12 +156,13 @@ pub struct Reply {
 impl Reply {
     /// A reply of `command`, computed in `dtype`.
     pub fn new(command: &'static str, dtype: DType, text: String) -> Self {
-        Reply {
-            command,
-            dtype,
-            text,
-            fields: Map::new(),
-        }
+        Reply { command, dtype, text, fields: Map::new() }
+    }
+
+    /// Replaces the text.
+    pub fn with_text(mut self, text: String) -> Self {
+        self.text = text;
+        self
     }
 
     /// Adds a field.
@@ -171,10 +179,7 @@ impl Reply {
         all.insert("seed".into(), json!(context.seed));
         all.insert("threads".into(), json!(context.threads));
         all.insert("dtype".into(), json!(self.dtype.name()));
-        all.insert(
-            "seconds".into(),
-            json!(context.started.elapsed().as_secs_f64()),
-        );
+        all.insert("seconds".into(), json!(context.started.elapsed().as_secs_f64()));
         all.extend(self.fields.clone());
         Value::Object(all)
     }
@@ -183,10 +188,7 @@ impl Reply {
 /// Parses arguments, runs the verb, prints, and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = Cli::command().term_width(100);
-    let cli = match command
-        .try_get_matches_from(args)
-        .and_then(|m| Cli::from_arg_matches(&m))
-    {
+    let cli = match command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) if !e.use_stderr() => return finish(write_out(&e.to_string())),
         Err(e) => {
@@ -197,6 +199,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let context = Context::new(&cli.global);
     let reply = match &cli.verb {
         Verb::Info(verb) => verb.run(&context),
+        Verb::Curvature(verb) => verb.run(&context),
     };
     finish(reply.and_then(|reply| {
         if context.json {
@@ -249,10 +252,7 @@ fn usage_line(e: &clap::Error) -> String {
         .filter(|l| !l.is_empty())
         .collect();
     let joined = lines.join(" ");
-    format!(
-        "{}; see osculate --help",
-        joined.strip_prefix("error: ").unwrap_or(&joined)
-    )
+    format!("{}; see osculate --help", joined.strip_prefix("error: ").unwrap_or(&joined))
 }
 
 #[cfg(test)]
@@ -266,33 +266,13 @@ mod tests {
 
     #[test]
     fn common_fields_come_first() {
-        let cli = Cli::try_parse_from([
-            "osculate",
-            "info",
-            "m",
-            "--seed",
-            "7",
-            "--threads",
-            "3",
-            "--dtype",
-            "f32",
-        ]);
+        let cli = Cli::try_parse_from(["osculate", "info", "m", "--seed", "7", "--threads", "3", "--dtype", "f32"]);
         let context = Context::new(&cli.unwrap_or_else(|e| panic!("{e}")).global);
-        assert_eq!(
-            (context.seed, context.threads, context.dtype),
-            (7, 3, Some(DType::F32))
-        );
-        let v = Reply::new("info", DType::F64, String::new())
-            .with("x", 1.5)
-            .json(&context);
-        for key in [
-            "command", "version", "seed", "threads", "dtype", "seconds", "x",
-        ] {
+        assert_eq!((context.seed, context.threads, context.dtype), (7, 3, Some(DType::F32)));
+        let v = Reply::new("info", DType::F64, String::new()).with("x", 1.5).json(&context);
+        for key in ["command", "version", "seed", "threads", "dtype", "seconds", "x"] {
             assert!(v.get(key).is_some(), "{key}");
         }
-        assert_eq!(
-            (&v["seed"], &v["dtype"], &v["x"]),
-            (&json!(7), &json!("f64"), &json!(1.5))
-        );
+        assert_eq!((&v["seed"], &v["dtype"], &v["x"]), (&json!(7), &json!("f64"), &json!(1.5)));
     }
 }

@@ -29,10 +29,7 @@ struct State {
 impl Bar {
     /// A bar that stays silent if `quiet`, or if stderr is no terminal.
     pub fn new(quiet: bool) -> Self {
-        Bar {
-            shown: !quiet && std::io::stderr().is_terminal(),
-            state: Mutex::new(None),
-        }
+        Bar { shown: !quiet && std::io::stderr().is_terminal(), state: Mutex::new(None) }
     }
 
     /// Reports `done` of `of` steps of a task (`of` 0 = not known), with an optional named number.
@@ -44,12 +41,7 @@ impl Bar {
         // A poisoned lock only means that another thread panicked while drawing.
         let mut guard = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if guard.as_ref().is_none_or(|s| s.task != task) {
-            *guard = Some(State {
-                task: task.to_owned(),
-                started: now,
-                drawn: None,
-                rate: Rate::default(),
-            });
+            *guard = Some(State { task: task.to_owned(), started: now, drawn: None, rate: Rate::default() });
         }
         let Some(state) = guard.as_mut() else { return };
         let elapsed = now.duration_since(state.started).as_secs_f64();
@@ -59,13 +51,7 @@ impl Bar {
             return;
         }
         state.drawn = Some(now);
-        let text = line(
-            task,
-            done,
-            of,
-            metric,
-            state.rate.left(of.saturating_sub(done)),
-        );
+        let text = line(task, done, of, metric, state.rate.left(of.saturating_sub(done)));
         // Progress is a courtesy: a closed stderr must not stop the work.
         let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
     }
@@ -80,10 +66,7 @@ impl Observer for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        let drawn = self
-            .state
-            .get_mut()
-            .is_ok_and(|s| s.as_ref().is_some_and(|s| s.drawn.is_some()));
+        let drawn = self.state.get_mut().is_ok_and(|s| s.as_ref().is_some_and(|s| s.drawn.is_some()));
         if drawn {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
@@ -117,18 +100,13 @@ impl Rate {
 
 /// `of` is 0 if the total is not known; then there is neither bar nor time left.
 fn line(task: &str, done: u64, of: u64, metric: Option<(&str, f64)>, left: Option<f64>) -> String {
-    let metric = metric
-        .map(|(n, x)| format!("  {n} {x:.4e}"))
-        .unwrap_or_default();
+    let metric = metric.map(|(n, x)| format!("  {n} {x:.4e}")).unwrap_or_default();
     if of == 0 {
         return format!("{task} {done}{metric}");
     }
     let full = ((done as f64 / of as f64).min(1.0) * WIDTH as f64) as usize;
     let bar = "█".repeat(full) + &"░".repeat(WIDTH - full);
-    let left = left
-        .filter(|_| done < of)
-        .map(|s| format!("  {} left", span(s)))
-        .unwrap_or_default();
+    let left = left.filter(|_| done < of).map(|s| format!("  {} left", span(s))).unwrap_or_default();
     format!("{task} {bar} {done}/{of}{metric}{left}")
 }
 
@@ -139,14 +117,7 @@ mod tests {
     #[test]
     fn the_line_says_all() {
         let text = line("trace", 6, 24, Some(("stderr", 0.0125)), Some(90.0));
-        assert_eq!(
-            text,
-            format!(
-                "trace {}{} 6/24  stderr 1.2500e-2  1:30 min left",
-                "█".repeat(6),
-                "░".repeat(18)
-            )
-        );
+        assert_eq!(text, format!("trace {}{} 6/24  stderr 1.2500e-2  1:30 min left", "█".repeat(6), "░".repeat(18)));
         assert!(!line("trace", 24, 24, None, Some(0.0)).contains("left"));
         assert_eq!(line("t", 7, 0, None, Some(1.0)), "t 7");
     }

@@ -11,10 +11,7 @@ pub(super) enum Side {
 pub(super) fn table(header: &[(&str, Side)], rows: &[Vec<String>]) -> String {
     let width = |j: usize| {
         let cells = rows.iter().map(|r| r[j].chars().count());
-        cells
-            .chain([header[j].0.chars().count()])
-            .max()
-            .unwrap_or(0)
+        cells.chain([header[j].0.chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -61,11 +58,7 @@ pub(super) fn prefixed(x: f64) -> String {
     if i == 0 && x.fract() == 0.0 {
         return format!("{x}");
     }
-    let decimals = if x.abs() < 9.995 {
-        2
-    } else {
-        usize::from(x.abs() < 99.95)
-    };
+    let decimals = if x.abs() < 9.995 { 2 } else { usize::from(x.abs() < 99.95) };
     format!("{x:.decimals$}{}", prefixes[i])
 }
 
@@ -93,29 +86,17 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = vec![
-            vec!["a".into(), "10".into()],
-            vec!["→bcd".into(), "7".into()],
-        ];
-        assert_eq!(
-            table(&[("name", Side::Left), ("n", Side::Right)], &rows),
-            "name   n\na     10\n→bcd   7\n"
-        );
+        let rows = vec![vec!["a".into(), "10".into()], vec!["→bcd".into(), "7".into()]];
+        assert_eq!(table(&[("name", Side::Left), ("n", Side::Right)], &rows), "name   n\na     10\n→bcd   7\n");
     }
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!(
-            [0, 999, 1000, 1234567].map(count),
-            ["0", "999", "1 000", "1 234 567"]
-        );
+        assert_eq!([0, 999, 1000, 1234567].map(count), ["0", "999", "1 000", "1 234 567"]);
         assert_eq!(
             [0.0, 999.0, 999.9, 50800.0, 1.234e6, 5e20].map(prefixed),
             ["0", "999", "1.00 k", "50.8 k", "1.23 M", "500 E"]
         );
-        assert_eq!(
-            [0.04, 12.2, 185.0, 7800.0].map(span),
-            ["0.0 s", "12 s", "3:05 min", "2:10:00 h"]
-        );
+        assert_eq!([0.04, 12.2, 185.0, 7800.0].map(span), ["0.0 s", "12 s", "3:05 min", "2:10:00 h"]);
     }
 }

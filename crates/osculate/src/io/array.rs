@@ -113,19 +113,13 @@ impl Array {
 
     /// A vector of floats.
     pub fn from_slice<T: Scalar>(x: &[T]) -> Self {
-        Array {
-            shape: vec![x.len()],
-            data: floats(x.iter().copied()),
-        }
+        Array { shape: vec![x.len()], data: floats(x.iter().copied()) }
     }
 
     /// A matrix as `[nrows, ncols]`.
     pub fn from_mat<T: Scalar>(a: numerics::MatRef<'_, T>) -> Self {
         let cells = (0..a.nrows()).flat_map(|i| (0..a.ncols()).map(move |j| a[(i, j)]));
-        Array {
-            shape: vec![a.nrows(), a.ncols()],
-            data: floats(cells),
-        }
+        Array { shape: vec![a.nrows(), a.ncols()], data: floats(cells) }
     }
 
     /// Its shape; empty for a scalar.

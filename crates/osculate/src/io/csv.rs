@@ -62,23 +62,13 @@ impl Table {
             .parse()
             .ok()
             .filter(|&i: &usize| i < self.ncols())
-            .ok_or_else(|| {
-                Error::data(
-                    &self.name,
-                    format!("no column {which:?}; there are {}", listed(&self.header)),
-                )
-            })
+            .ok_or_else(|| Error::data(&self.name, format!("no column {which:?}; there are {}", listed(&self.header))))
     }
 }
 
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 12;
-    let mut text = names
-        .iter()
-        .take(SHOWN)
-        .map(|n| format!("{n:?}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut text = names.iter().take(SHOWN).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
@@ -101,20 +91,12 @@ pub fn read(path: &Path) -> Result<Table, Error> {
 /// assert_eq!(e.to_string(), "t.csv:3: column \"y\": \"two\" is not a number");
 /// ```
 pub fn parse(bytes: &[u8], name: &str) -> Result<Table, Error> {
-    let at = |line: usize, what: String| Error::Line {
-        path: name.to_owned(),
-        line,
-        what,
-    };
+    let at = |line: usize, what: String| Error::Line { path: name.to_owned(), line, what };
     let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count();
+        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
         at(line, "not UTF-8 text".into())
     })?;
-    let records = split(text.strip_prefix('\u{feff}').unwrap_or(text))
-        .map_err(|(line, what)| at(line, what.into()))?;
+    let records = split(text.strip_prefix('\u{feff}').unwrap_or(text)).map_err(|(line, what)| at(line, what.into()))?;
     let mut records = records.into_iter();
     let Some(first) = records.next() else {
         return Err(Error::format(name, "empty: a table needs a row of numbers"));
@@ -125,43 +107,24 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Table, Error> {
         let names: Vec<String> = first.fields.iter().map(|f| f.trim().to_owned()).collect();
         for (i, n) in names.iter().enumerate() {
             if names[..i].contains(n) {
-                return Err(at(
-                    first.line,
-                    format!("column {n:?} appears twice in the header"),
-                ));
+                return Err(at(first.line, format!("column {n:?} appears twice in the header")));
             }
         }
         names
     } else {
         (0..width).map(|i| i.to_string()).collect()
     };
-    let mut table = Table {
-        name: name.to_owned(),
-        header,
-        cells: Vec::new(),
-        lines: Vec::new(),
-        integral: vec![true; width],
-    };
+    let mut table =
+        Table { name: name.to_owned(), header, cells: Vec::new(), lines: Vec::new(), integral: vec![true; width] };
     let rows = (!named).then_some(first).into_iter().chain(records);
     for r in rows {
         if r.fields.len() != width {
-            let what = format!(
-                "{} fields, expected {width} as in the first line",
-                r.fields.len()
-            );
+            let what = format!("{} fields, expected {width} as in the first line", r.fields.len());
             return Err(at(r.line, what));
         }
         for (col, f) in r.fields.iter().enumerate() {
-            let x = number(f).ok_or_else(|| {
-                at(
-                    r.line,
-                    format!(
-                        "column {:?}: {:?} is not a number",
-                        table.header[col],
-                        brief(f)
-                    ),
-                )
-            })?;
+            let x = number(f)
+                .ok_or_else(|| at(r.line, format!("column {:?}: {:?} is not a number", table.header[col], brief(f))))?;
             table.integral[col] &= f.trim().parse::<i64>().is_ok();
             table.cells.push(x);
         }
@@ -178,11 +141,7 @@ fn number(field: &str) -> Option<f64> {
 }
 
 fn brief(field: &str) -> String {
-    if field.chars().count() <= 40 {
-        field.to_owned()
-    } else {
-        field.chars().take(37).chain("...".chars()).collect()
-    }
+    if field.chars().count() <= 40 { field.to_owned() } else { field.chars().take(37).chain("...".chars()).collect() }
 }
 
 struct Record {
@@ -240,10 +199,7 @@ fn split(text: &str) -> Result<Vec<Record>, (usize, &'static str)> {
         }
         let blank = fields.len() == 1 && !quoted_any && fields[0].trim().is_empty();
         if !blank {
-            records.push(Record {
-                line: started,
-                fields,
-            });
+            records.push(Record { line: started, fields });
         }
     }
     Ok(records)
@@ -260,63 +216,29 @@ mod tests {
 
     #[test]
     fn headers_quotes_and_line_ends() {
-        let t = parse(
-            "\u{feff}\"a\"\"b\",\"x\ny\"\r\n1,\"2.5\"\r\n\r\n3,-4e1".as_bytes(),
-            "t",
-        )
-        .unwrap();
+        let t = parse("\u{feff}\"a\"\"b\",\"x\ny\"\r\n1,\"2.5\"\r\n\r\n3,-4e1".as_bytes(), "t").unwrap();
         assert_eq!(t.header(), ["a\"b", "x\ny"]);
         assert_eq!(t.cells(), [1.0, 2.5, 3.0, -40.0]);
         assert_eq!((t.line(0), t.line(1)), (3, 5));
         assert!(t.is_integral(0) && !t.is_integral(1));
         let plain = parse(b"1,2\n3,4\n", "t").unwrap();
         assert_eq!(plain.header(), ["0", "1"]);
-        assert_eq!(
-            (plain.nrows(), plain.column("1").unwrap(), plain.get(1, 0)),
-            (2, 1, 3.0)
-        );
+        assert_eq!((plain.nrows(), plain.column("1").unwrap(), plain.get(1, 0)), (2, 1, 3.0));
     }
 
     #[test]
     fn errors_name_the_line() {
-        assert_eq!(
-            message("a,b\n1,2\n3\n"),
-            "t.csv:3: 1 fields, expected 2 as in the first line"
-        );
-        assert_eq!(
-            message("a,b\n1,\n"),
-            "t.csv:2: column \"b\": \"\" is not a number"
-        );
-        assert_eq!(
-            message("a,a\n1,2\n"),
-            "t.csv:1: column \"a\" appears twice in the header"
-        );
-        assert_eq!(
-            message("a,b\n1,\"2\n"),
-            "t.csv:2: a quoted field does not end"
-        );
-        assert_eq!(
-            message("a,b\n1,\"2\"3\n"),
-            "t.csv:2: text follows a closing quote"
-        );
-        assert_eq!(
-            message("a,b\n1,2\"3\n"),
-            "t.csv:2: a quote inside an unquoted field"
-        );
-        assert_eq!(
-            message("\n\n"),
-            "t.csv: empty: a table needs a row of numbers"
-        );
+        assert_eq!(message("a,b\n1,2\n3\n"), "t.csv:3: 1 fields, expected 2 as in the first line");
+        assert_eq!(message("a,b\n1,\n"), "t.csv:2: column \"b\": \"\" is not a number");
+        assert_eq!(message("a,a\n1,2\n"), "t.csv:1: column \"a\" appears twice in the header");
+        assert_eq!(message("a,b\n1,\"2\n"), "t.csv:2: a quoted field does not end");
+        assert_eq!(message("a,b\n1,\"2\"3\n"), "t.csv:2: text follows a closing quote");
+        assert_eq!(message("a,b\n1,2\"3\n"), "t.csv:2: a quote inside an unquoted field");
+        assert_eq!(message("\n\n"), "t.csv: empty: a table needs a row of numbers");
         assert_eq!(message("a,b\n"), "t.csv: no rows after the header");
-        assert_eq!(
-            parse(b"1\n2\n\xff", "t.csv").unwrap_err().to_string(),
-            "t.csv:3: not UTF-8 text"
-        );
+        assert_eq!(parse(b"1\n2\n\xff", "t.csv").unwrap_err().to_string(), "t.csv:3: not UTF-8 text");
         let t = parse(b"a,b\n1,2\n", "t.csv").unwrap();
-        assert_eq!(
-            t.column("c").unwrap_err().to_string(),
-            "t.csv: no column \"c\"; there are \"a\", \"b\""
-        );
+        assert_eq!(t.column("c").unwrap_err().to_string(), "t.csv: no column \"c\"; there are \"a\", \"b\"");
     }
 
     proptest! {

@@ -44,10 +44,7 @@ pub struct LabelRules {
 impl LabelRules {
     /// `classes` labels and the customary ignored index -100.
     pub fn new(classes: usize) -> Self {
-        LabelRules {
-            classes,
-            ignore: -100,
-        }
+        LabelRules { classes, ignore: -100 }
     }
 }
 
@@ -76,28 +73,16 @@ impl Dataset {
         let name = path.display().to_string();
         match (path.extension().and_then(|e| e.to_str()), target_column) {
             (Some("npz"), None) => Self::from_npz(npz::read_with(path, limit)?, &name),
-            (Some("npz"), Some(_)) => Err(Error::data(
-                &name,
-                "a target column belongs to a .csv table, not to .npz",
-            )),
+            (Some("npz"), Some(_)) => Err(Error::data(&name, "a target column belongs to a .csv table, not to .npz")),
             (Some("csv"), Some(column)) => Self::from_table(&csv::read(path)?, column, &name),
             (Some("csv"), None) => Err(Error::data(&name, "a .csv table needs --target-column")),
-            _ => Err(Error::data(
-                &name,
-                "unknown kind of data; .npz and .csv are read",
-            )),
+            _ => Err(Error::data(&name, "unknown kind of data; .npz and .csv are read")),
         }
     }
 
     /// Takes the arrays `inputs`, `targets` and optionally `weights`, `attention_mask`, `token_type_ids`; others are errors.
     pub fn from_npz(archive: npz::Npz, name: &str) -> Result<Self, Error> {
-        let [
-            mut inputs,
-            mut targets,
-            mut weights,
-            mut attention_mask,
-            mut token_type_ids,
-        ] = [const { None }; 5];
+        let [mut inputs, mut targets, mut weights, mut attention_mask, mut token_type_ids] = [const { None }; 5];
         for (key, array) in archive.into_entries() {
             match key.as_str() {
                 "inputs" => inputs = Some(array),
@@ -126,26 +111,14 @@ impl Dataset {
         };
         let weights = match weights {
             None => None,
-            Some(w) if w.shape().len() == 1 => Some(
-                w.to_floats()
-                    .ok_or_else(|| Error::data(name, "weights must be floats"))?,
-            ),
+            Some(w) if w.shape().len() == 1 => {
+                Some(w.to_floats().ok_or_else(|| Error::data(name, "weights must be floats"))?)
+            }
             Some(w) => {
-                return Err(Error::data(
-                    name,
-                    format!("weights have shape {:?}, expected [N]", w.shape()),
-                ));
+                return Err(Error::data(name, format!("weights have shape {:?}, expected [N]", w.shape())));
             }
         };
-        Self {
-            name: name.to_owned(),
-            inputs,
-            targets,
-            weights,
-            attention_mask,
-            token_type_ids,
-        }
-        .checked()
+        Self { name: name.to_owned(), inputs, targets, weights, attention_mask, token_type_ids }.checked()
     }
 
     /// All columns but one are inputs; the target column holds labels if it is written in integers, else values `[N, 1]`.
@@ -153,10 +126,7 @@ impl Dataset {
         let t = table.column(target)?;
         let n = table.nrows();
         if table.ncols() < 2 {
-            return Err(Error::data(
-                name,
-                "a table needs a target column and at least one other",
-            ));
+            return Err(Error::data(name, "a table needs a target column and at least one other"));
         }
         for (i, x) in table.cells().iter().enumerate() {
             if !x.is_finite() {
@@ -164,61 +134,27 @@ impl Dataset {
                 return Err(Error::Line {
                     path: name.to_owned(),
                     line: table.line(row),
-                    what: format!(
-                        "column {:?} holds {x}; data must be finite",
-                        table.header()[col]
-                    ),
+                    what: format!("column {:?} holds {x}; data must be finite", table.header()[col]),
                 });
             }
         }
-        let inputs = (0..n)
-            .flat_map(|i| {
-                (0..table.ncols())
-                    .filter(move |&j| j != t)
-                    .map(move |j| table.get(i, j))
-            })
-            .collect();
+        let inputs =
+            (0..n).flat_map(|i| (0..table.ncols()).filter(move |&j| j != t).map(move |j| table.get(i, j))).collect();
         let inputs = Array::new(vec![n, table.ncols() - 1], ArrayData::F64(inputs))
             .ok_or_else(|| Error::data(name, "the table is not rectangular"))?;
         let column = (0..n).map(|i| table.get(i, t));
         let targets = if table.is_integral(t) {
-            Targets::Labels {
-                shape: vec![n],
-                labels: column.map(|x| x as i64).collect(),
-            }
+            Targets::Labels { shape: vec![n], labels: column.map(|x| x as i64).collect() }
         } else {
-            Targets::Values {
-                shape: vec![n, 1],
-                values: column.collect(),
-            }
+            Targets::Values { shape: vec![n, 1], values: column.collect() }
         };
-        Self {
-            name: name.to_owned(),
-            inputs,
-            targets,
-            weights: None,
-            attention_mask: None,
-            token_type_ids: None,
-        }
-        .checked()
+        Self { name: name.to_owned(), inputs, targets, weights: None, attention_mask: None, token_type_ids: None }
+            .checked()
     }
 
     /// Joins arrays in memory.
-    pub fn new(
-        name: &str,
-        inputs: Array,
-        targets: Targets,
-        weights: Option<Vec<f64>>,
-    ) -> Result<Self, Error> {
-        Self {
-            name: name.to_owned(),
-            inputs,
-            targets,
-            weights,
-            attention_mask: None,
-            token_type_ids: None,
-        }
-        .checked()
+    pub fn new(name: &str, inputs: Array, targets: Targets, weights: Option<Vec<f64>>) -> Result<Self, Error> {
+        Self { name: name.to_owned(), inputs, targets, weights, attention_mask: None, token_type_ids: None }.checked()
     }
 
     fn checked(self) -> Result<Self, Error> {
@@ -227,24 +163,17 @@ impl Dataset {
             return fail("inputs are a single number, expected shape [N, ...]".into());
         };
         if n == 0 {
-            return fail(
-                "no data: inputs have shape ".to_owned() + &format!("{:?}", self.inputs.shape()),
-            );
+            return fail("no data: inputs have shape ".to_owned() + &format!("{:?}", self.inputs.shape()));
         }
         let integers = self.inputs.to_integers();
         if self.inputs.element() == super::Element::Bool {
             return fail("inputs are truth values, expected floats or integer token ids".into());
         }
         if let Some(t) = integers.and_then(|v| v.into_iter().find(|&t| t < 0)) {
-            return fail(format!(
-                "inputs hold the token id {t}; token ids are not negative"
-            ));
+            return fail(format!("inputs hold the token id {t}; token ids are not negative"));
         }
         if let Some(i) = self.inputs.first_non_finite() {
-            return fail(format!(
-                "inputs hold NaN or infinity at {}",
-                place(i, self.inputs.shape())
-            ));
+            return fail(format!("inputs hold NaN or infinity at {}", place(i, self.inputs.shape())));
         }
         let shape = self.targets.shape();
         if shape.first() != Some(&n) {
@@ -255,21 +184,14 @@ impl Dataset {
         }
         let cells = shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
         let (len, bad) = match &self.targets {
-            Targets::Values { values, .. } => {
-                (values.len(), values.iter().position(|x| !x.is_finite()))
-            }
+            Targets::Values { values, .. } => (values.len(), values.iter().position(|x| !x.is_finite())),
             Targets::Labels { labels, .. } => (labels.len(), None),
         };
         if cells != Some(len) {
-            return fail(format!(
-                "targets have {len} elements, shape {shape:?} needs another number"
-            ));
+            return fail(format!("targets have {len} elements, shape {shape:?} needs another number"));
         }
         if let Some(i) = bad {
-            return fail(format!(
-                "targets hold NaN or infinity at {}",
-                place(i, shape)
-            ));
+            return fail(format!("targets hold NaN or infinity at {}", place(i, shape)));
         }
         if let Some(w) = &self.weights {
             if w.len() != n {
@@ -279,17 +201,12 @@ impl Dataset {
                 return fail(format!("weights hold NaN or infinity at [{i}]"));
             }
         }
-        for (what, a, top) in [
-            ("attention_mask", &self.attention_mask, 1),
-            ("token_type_ids", &self.token_type_ids, i64::MAX),
-        ] {
+        for (what, a, top) in
+            [("attention_mask", &self.attention_mask, 1), ("token_type_ids", &self.token_type_ids, i64::MAX)]
+        {
             let Some(a) = a else { continue };
             if a.shape() != self.inputs.shape() {
-                return fail(format!(
-                    "{what} has shape {:?}, expected {:?} as inputs",
-                    a.shape(),
-                    self.inputs.shape()
-                ));
+                return fail(format!("{what} has shape {:?}, expected {:?} as inputs", a.shape(), self.inputs.shape()));
             }
             match a.to_integers() {
                 None => return fail(format!("{what} must hold integers")),
@@ -346,10 +263,7 @@ impl Dataset {
     /// Demands labels within the rules, at least one of them not ignored; returns how many are not.
     pub fn check_labels(&self, rules: LabelRules) -> Result<usize, Error> {
         let Targets::Labels { shape, labels } = &self.targets else {
-            return Err(Error::data(
-                &self.name,
-                "targets are floats, this loss needs integer labels",
-            ));
+            return Err(Error::data(&self.name, "targets are floats, this loss needs integer labels"));
         };
         let mut counted = 0;
         for (i, &y) in labels.iter().enumerate() {
@@ -368,10 +282,7 @@ impl Dataset {
             counted += 1;
         }
         if counted == 0 {
-            return Err(Error::data(
-                &self.name,
-                format!("every target is {}, so no term is left", rules.ignore),
-            ));
+            return Err(Error::data(&self.name, format!("every target is {}, so no term is left", rules.ignore)));
         }
         Ok(counted)
     }
@@ -389,11 +300,7 @@ impl Dataset {
         if size == 0 {
             return Err(Error::data(&self.name, "batch size 0, expected at least 1"));
         }
-        Ok(Batches {
-            next: 0,
-            len: self.len(),
-            size,
-        })
+        Ok(Batches { next: 0, len: self.len(), size })
     }
 }
 
@@ -440,10 +347,7 @@ mod tests {
 
     fn load(entries: &[(&str, Array)]) -> Result<Dataset, Error> {
         let refs: Vec<(&str, &Array)> = entries.iter().map(|(n, a)| (*n, a)).collect();
-        Dataset::from_npz(
-            npz::parse(&npz::to_bytes(&refs).unwrap(), "d.npz").unwrap(),
-            "d.npz",
-        )
+        Dataset::from_npz(npz::parse(&npz::to_bytes(&refs).unwrap(), "d.npz").unwrap(), "d.npz")
     }
 
     fn message(entries: &[(&str, Array)]) -> String {
@@ -453,38 +357,15 @@ mod tests {
     #[test]
     fn labels_and_the_ignored_index() {
         let x = floats(&[3, 2], &[0.0; 6]);
-        let d = load(&[
-            ("inputs", x.clone()),
-            ("targets", ints(&[3], &[0, -100, 2])),
-        ])
-        .unwrap();
+        let d = load(&[("inputs", x.clone()), ("targets", ints(&[3], &[0, -100, 2]))]).unwrap();
         assert_eq!(d.check_labels(LabelRules::new(3)).unwrap(), 2);
         let e = d.check_labels(LabelRules::new(2)).unwrap_err().to_string();
-        assert_eq!(
-            e,
-            "d.npz: targets hold the label 2 at [2], expected 0 to 1 (or -100 = ignored)"
-        );
-        assert!(
-            d.check_labels(LabelRules {
-                classes: 3,
-                ignore: -1
-            })
-            .is_err()
-        );
+        assert_eq!(e, "d.npz: targets hold the label 2 at [2], expected 0 to 1 (or -100 = ignored)");
+        assert!(d.check_labels(LabelRules { classes: 3, ignore: -1 }).is_err());
         let all = load(&[("inputs", x.clone()), ("targets", ints(&[3], &[-100; 3]))]).unwrap();
-        assert!(
-            all.check_labels(LabelRules::new(3))
-                .unwrap_err()
-                .to_string()
-                .contains("no term is left")
-        );
+        assert!(all.check_labels(LabelRules::new(3)).unwrap_err().to_string().contains("no term is left"));
         let real = load(&[("inputs", x), ("targets", floats(&[3, 1], &[0.0; 3]))]).unwrap();
-        assert!(
-            real.check_labels(LabelRules::new(3))
-                .unwrap_err()
-                .to_string()
-                .contains("integer labels")
-        );
+        assert!(real.check_labels(LabelRules::new(3)).unwrap_err().to_string().contains("integer labels"));
     }
 
     #[test]
@@ -495,68 +376,23 @@ mod tests {
         for (entries, part) in [
             (vec![y()], "no array \"inputs\""),
             (vec![x()], "no array \"targets\""),
-            (
-                vec![x(), y(), ("extra", floats(&[1], &[0.0]))],
-                "unknown array \"extra\"",
-            ),
-            (
-                vec![
-                    ("inputs", floats(&[0, 2], &[])),
-                    ("targets", ints(&[0], &[])),
-                ],
-                "no data",
-            ),
+            (vec![x(), y(), ("extra", floats(&[1], &[0.0]))], "unknown array \"extra\""),
+            (vec![("inputs", floats(&[0, 2], &[])), ("targets", ints(&[0], &[]))], "no data"),
             (vec![("inputs", floats(&[], &[1.0])), y()], "single number"),
-            (
-                vec![("inputs", floats(&[2, 2], &[0.0, 1.0, 2.0, f64::NAN])), y()],
-                "infinity at [1, 1]",
-            ),
-            (
-                vec![("inputs", ints(&[2, 1], &[3, -1])), y()],
-                "token id -1",
-            ),
-            (
-                vec![x(), ("targets", ints(&[3], &[0, 1, 1]))],
-                "expected [2, ...]",
-            ),
-            (
-                vec![x(), ("targets", floats(&[2, 1], &[0.0, f64::INFINITY]))],
-                "targets hold NaN or infinity at [1, 0]",
-            ),
-            (
-                vec![x(), y(), ("weights", floats(&[3], &[1.0; 3]))],
-                "3 weights, expected 2",
-            ),
-            (
-                vec![x(), y(), ("weights", floats(&[2, 1], &[1.0; 2]))],
-                "expected [N]",
-            ),
-            (
-                vec![x(), y(), ("weights", ints(&[2], &[1, 1]))],
-                "must be floats",
-            ),
-            (
-                vec![x(), y(), ("weights", floats(&[2], &[1.0, f64::NAN]))],
-                "weights hold NaN",
-            ),
-            (
-                vec![x(), y(), ("attention_mask", ints(&[2, 1], &[1, 1]))],
-                "attention_mask has shape",
-            ),
-            (
-                vec![x(), y(), ("attention_mask", ints(&[2, 2], &[1, 1, 1, 2]))],
-                "holds 2",
-            ),
-            (
-                vec![x(), y(), ("token_type_ids", floats(&[2, 2], &[0.0; 4]))],
-                "must hold integers",
-            ),
+            (vec![("inputs", floats(&[2, 2], &[0.0, 1.0, 2.0, f64::NAN])), y()], "infinity at [1, 1]"),
+            (vec![("inputs", ints(&[2, 1], &[3, -1])), y()], "token id -1"),
+            (vec![x(), ("targets", ints(&[3], &[0, 1, 1]))], "expected [2, ...]"),
+            (vec![x(), ("targets", floats(&[2, 1], &[0.0, f64::INFINITY]))], "targets hold NaN or infinity at [1, 0]"),
+            (vec![x(), y(), ("weights", floats(&[3], &[1.0; 3]))], "3 weights, expected 2"),
+            (vec![x(), y(), ("weights", floats(&[2, 1], &[1.0; 2]))], "expected [N]"),
+            (vec![x(), y(), ("weights", ints(&[2], &[1, 1]))], "must be floats"),
+            (vec![x(), y(), ("weights", floats(&[2], &[1.0, f64::NAN]))], "weights hold NaN"),
+            (vec![x(), y(), ("attention_mask", ints(&[2, 1], &[1, 1]))], "attention_mask has shape"),
+            (vec![x(), y(), ("attention_mask", ints(&[2, 2], &[1, 1, 1, 2]))], "holds 2"),
+            (vec![x(), y(), ("token_type_ids", floats(&[2, 2], &[0.0; 4]))], "must hold integers"),
         ] {
             let m = message(&entries);
-            assert!(
-                m.starts_with("d.npz: ") && m.contains(part),
-                "{m} lacks {part}"
-            );
+            assert!(m.starts_with("d.npz: ") && m.contains(part), "{m} lacks {part}");
         }
     }
 
@@ -565,27 +401,12 @@ mod tests {
         let t = csv::parse(b"a,b,y\n1,2,0\n3,4,1\n", "t.csv").unwrap();
         let d = Dataset::from_table(&t, "y", "t.csv").unwrap();
         assert_eq!(d.inputs(), &floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
-        assert_eq!(
-            d.targets(),
-            &Targets::Labels {
-                shape: vec![2],
-                labels: vec![0, 1]
-            }
-        );
-        let r =
-            Dataset::from_table(&csv::parse(b"y,a\n0.5,2\n1,4\n", "t").unwrap(), "y", "t").unwrap();
-        assert_eq!(
-            r.targets(),
-            &Targets::Values {
-                shape: vec![2, 1],
-                values: vec![0.5, 1.0]
-            }
-        );
+        assert_eq!(d.targets(), &Targets::Labels { shape: vec![2], labels: vec![0, 1] });
+        let r = Dataset::from_table(&csv::parse(b"y,a\n0.5,2\n1,4\n", "t").unwrap(), "y", "t").unwrap();
+        assert_eq!(r.targets(), &Targets::Values { shape: vec![2, 1], values: vec![0.5, 1.0] });
         assert_eq!(r.inputs(), &floats(&[2, 1], &[2.0, 4.0]));
         let nan = csv::parse(b"a,y\n1,0\nnan,1\n", "t.csv").unwrap();
-        let e = Dataset::from_table(&nan, "y", "t.csv")
-            .unwrap_err()
-            .to_string();
+        let e = Dataset::from_table(&nan, "y", "t.csv").unwrap_err().to_string();
         assert_eq!(e, "t.csv:3: column \"a\" holds NaN; data must be finite");
     }
 
@@ -593,36 +414,16 @@ mod tests {
     fn files_by_extension() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("d.npz");
-        npz::write(
-            &file,
-            &[
-                ("inputs", &floats(&[1, 1], &[1.0])),
-                ("targets", &ints(&[1], &[0])),
-            ],
-        )
-        .unwrap();
+        npz::write(&file, &[("inputs", &floats(&[1, 1], &[1.0])), ("targets", &ints(&[1], &[0]))]).unwrap();
         assert_eq!(Dataset::read(&file, None).unwrap().len(), 1);
         assert!(Dataset::read(&file, Some("y")).is_err());
         assert!(!dir.path().join("d.npz.tmp").exists());
         let table = dir.path().join("t.csv");
         std::fs::write(&table, "a,y\n1,0\n").unwrap();
-        assert!(
-            Dataset::read(&table, None)
-                .unwrap_err()
-                .to_string()
-                .contains("--target-column")
-        );
+        assert!(Dataset::read(&table, None).unwrap_err().to_string().contains("--target-column"));
         assert_eq!(Dataset::read(&table, Some("y")).unwrap().len(), 1);
-        assert!(matches!(
-            Dataset::read(&dir.path().join("no.npz"), None),
-            Err(Error::Io { .. })
-        ));
-        assert!(
-            Dataset::read(&dir.path().join("x.txt"), None)
-                .unwrap_err()
-                .to_string()
-                .contains("unknown kind")
-        );
+        assert!(matches!(Dataset::read(&dir.path().join("no.npz"), None), Err(Error::Io { .. })));
+        assert!(Dataset::read(&dir.path().join("x.txt"), None).unwrap_err().to_string().contains("unknown kind"));
         assert!(npz::write(&dir.path().join("no/d.npz"), &[]).is_err());
     }
 

@@ -54,23 +54,14 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, e: &std::io::Error) -> Self {
-        Error::Io {
-            path: path.display().to_string(),
-            what: e.to_string(),
-        }
+        Error::Io { path: path.display().to_string(), what: e.to_string() }
     }
 
     pub(crate) fn format(path: &str, what: impl Into<String>) -> Self {
-        Error::Format {
-            path: path.to_owned(),
-            what: what.into(),
-        }
+        Error::Format { path: path.to_owned(), what: what.into() }
     }
 
     pub(crate) fn data(path: &str, what: impl Into<String>) -> Self {
-        Error::Data {
-            path: path.to_owned(),
-            what: what.into(),
-        }
+        Error::Data { path: path.to_owned(), what: what.into() }
     }
 }

@@ -22,14 +22,9 @@ use std::io::Write;
 use std::path::Path;
 
 /// Writes a file that appears whole or not at all.
-pub(crate) fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<(), Error> {
-    numerics::store::atomic_write(path, write).map_err(|e| Error::Io {
-        path: path.display().to_string(),
-        what: said(&e),
-    })
+pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
+    numerics::store::atomic_write(path, write)
+        .map_err(|e| Error::Io { path: path.display().to_string(), what: said(&e) })
 }
 
 /// The words of a store error without its path.

@@ -23,11 +23,7 @@ const MAX_RANK: usize = 32;
 /// ```
 pub fn read(path: &Path) -> Result<Array, Error> {
     let file = File::open(path).map_err(|e| Error::io(path, &e))?;
-    read_from(
-        &mut BufReader::new(file),
-        &path.display().to_string(),
-        DEFAULT_LIMIT,
-    )
+    read_from(&mut BufReader::new(file), &path.display().to_string(), DEFAULT_LIMIT)
 }
 
 /// Parses bytes in memory; `name` goes into messages.
@@ -40,32 +36,19 @@ pub fn read_from(reader: &mut impl Read, name: &str, limit: u64) -> Result<Array
     let header = read_header(reader, name)?;
     let needed = header.bytes as u64;
     if needed > limit {
-        return Err(Error::Limit {
-            path: name.to_owned(),
-            needed,
-            limit,
-        });
+        return Err(Error::Limit { path: name.to_owned(), needed, limit });
     }
     // Grows with what arrives, so a header that promises more than the file holds costs nothing.
     let mut raw = Vec::new();
-    (&mut *reader)
-        .take(needed)
-        .read_to_end(&mut raw)
-        .map_err(|e| failed(name, &e))?;
+    (&mut *reader).take(needed).read_to_end(&mut raw).map_err(|e| failed(name, &e))?;
     if raw.len() < header.bytes {
-        return Err(Error::format(
-            name,
-            format!("truncated: {} of {} bytes of data", raw.len(), header.bytes),
-        ));
+        return Err(Error::format(name, format!("truncated: {} of {} bytes of data", raw.len(), header.bytes)));
     }
     let mut extra = [0u8; 1];
     match read_some(reader, &mut extra) {
         Ok(0) => {}
         Ok(_) => {
-            return Err(Error::format(
-                name,
-                format!("bytes follow the {} bytes of data", header.bytes),
-            ));
+            return Err(Error::format(name, format!("bytes follow the {} bytes of data", header.bytes)));
         }
         Err(e) => return Err(failed(name, &e)),
     }
@@ -84,11 +67,7 @@ pub fn to_bytes(a: &Array) -> Vec<u8> {
         Element::Bool => "|b1",
     };
     let dims: Vec<String> = a.shape().iter().map(usize::to_string).collect();
-    let shape = if dims.len() == 1 {
-        format!("({},)", dims[0])
-    } else {
-        format!("({})", dims.join(", "))
-    };
+    let shape = if dims.len() == 1 { format!("({},)", dims[0]) } else { format!("({})", dims.join(", ")) };
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
@@ -100,18 +79,10 @@ pub fn to_bytes(a: &Array) -> Vec<u8> {
     out.extend_from_slice(&(header.len() as u16).to_le_bytes());
     out.extend_from_slice(header.as_bytes());
     match a.data() {
-        ArrayData::F32(v) => v
-            .iter()
-            .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
-        ArrayData::F64(v) => v
-            .iter()
-            .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
-        ArrayData::I64(v) => v
-            .iter()
-            .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
-        ArrayData::I32(v) => v
-            .iter()
-            .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        ArrayData::F32(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        ArrayData::F64(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        ArrayData::I64(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        ArrayData::I32(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
         ArrayData::U8(v) => out.extend_from_slice(v),
         ArrayData::Bool(v) => out.extend(v.iter().map(|&x| u8::from(x))),
     }
@@ -146,9 +117,7 @@ fn read_some(reader: &mut impl Read, buf: &mut [u8]) -> std::io::Result<usize> {
 
 fn exact(reader: &mut impl Read, buf: &mut [u8], name: &str, part: &str) -> Result<(), Error> {
     reader.read_exact(buf).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
-            Error::format(name, format!("not a .npy file: ends inside {part}"))
-        }
+        std::io::ErrorKind::UnexpectedEof => Error::format(name, format!("not a .npy file: ends inside {part}")),
         _ => failed(name, &e),
     })
 }
@@ -157,10 +126,7 @@ fn read_header(reader: &mut impl Read, name: &str) -> Result<Header, Error> {
     let mut start = [0u8; 8];
     exact(reader, &mut start, name, "the magic string")?;
     if &start[..6] != MAGIC {
-        return Err(Error::format(
-            name,
-            "not a .npy file: the magic string is missing",
-        ));
+        return Err(Error::format(name, "not a .npy file: the magic string is missing"));
     }
     let length = match start[6] {
         1 => {
@@ -174,25 +140,15 @@ fn read_header(reader: &mut impl Read, name: &str) -> Result<Header, Error> {
             u32::from_le_bytes(b) as usize
         }
         v => {
-            return Err(Error::format(
-                name,
-                format!(
-                    "format version {v}.{} is unknown; 1 to 3 are read",
-                    start[7]
-                ),
-            ));
+            return Err(Error::format(name, format!("format version {v}.{} is unknown; 1 to 3 are read", start[7])));
         }
     };
     if length > MAX_HEADER {
-        return Err(Error::format(
-            name,
-            format!("header of {length} bytes; at most {MAX_HEADER} are read"),
-        ));
+        return Err(Error::format(name, format!("header of {length} bytes; at most {MAX_HEADER} are read")));
     }
     let mut text = vec![0u8; length];
     exact(reader, &mut text, name, "the header")?;
-    let text =
-        std::str::from_utf8(&text).map_err(|_| Error::format(name, "the header is not text"))?;
+    let text = std::str::from_utf8(&text).map_err(|_| Error::format(name, "the header is not text"))?;
     parse_header(text).map_err(|what| Error::format(name, format!("header: {what}")))
 }
 
@@ -204,12 +160,7 @@ fn parse_header(text: &str) -> Result<Header, String> {
         let key = c.string()?;
         c.expect(":")?;
         let repeated = match key {
-            "descr" => descr
-                .replace(
-                    c.string()
-                        .map_err(|_| "structured types are not read".to_owned())?,
-                )
-                .is_some(),
+            "descr" => descr.replace(c.string().map_err(|_| "structured types are not read".to_owned())?).is_some(),
             "fortran_order" => {
                 let value = if c.eat("True") {
                     true
@@ -246,9 +197,7 @@ fn parse_header(text: &str) -> Result<Header, String> {
         "u1" => Element::U8,
         "b1" => Element::Bool,
         _ => {
-            return Err(format!(
-                "element type '{descr}' is not read; f4, f8, i8, i4, u1, b1 are"
-            ));
+            return Err(format!("element type '{descr}' is not read; f4, f8, i8, i4, u1, b1 are"));
         }
     };
     let big = match order {
@@ -256,9 +205,7 @@ fn parse_header(text: &str) -> Result<Header, String> {
         ">" => true,
         "|" if element.size() == 1 => false,
         _ => {
-            return Err(format!(
-                "byte order of '{descr}' is unknown; '<' and '>' are read"
-            ));
+            return Err(format!("byte order of '{descr}' is unknown; '<' and '>' are read"));
         }
     };
     let bytes = shape
@@ -266,13 +213,7 @@ fn parse_header(text: &str) -> Result<Header, String> {
         .try_fold(element.size(), |n, &d| n.checked_mul(d))
         .filter(|&n| n <= isize::MAX as usize)
         .ok_or_else(|| format!("shape {shape:?} is too large to address"))?;
-    Ok(Header {
-        element,
-        big,
-        fortran,
-        shape,
-        bytes,
-    })
+    Ok(Header { element, big, fortran, shape, bytes })
 }
 
 /// A reader of the few Python literals that a header is made of.
@@ -293,11 +234,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn expect(&mut self, token: &str) -> Result<(), String> {
-        if self.eat(token) {
-            Ok(())
-        } else {
-            Err(format!("expected '{token}'"))
-        }
+        if self.eat(token) { Ok(()) } else { Err(format!("expected '{token}'")) }
     }
 
     fn string(&mut self) -> Result<&'a str, String> {
@@ -326,17 +263,12 @@ impl<'a> Cursor<'a> {
                 return Err("the shape holds a negative size".into());
             }
             self.rest = self.rest.trim_start_matches([' ', '\t']);
-            let end = self
-                .rest
-                .find(|ch: char| !ch.is_ascii_digit())
-                .unwrap_or(self.rest.len());
+            let end = self.rest.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(self.rest.len());
             let (digits, rest) = self.rest.split_at(end);
             if digits.is_empty() {
                 return Err("the shape must be a tuple of integers".into());
             }
-            let size = digits
-                .parse()
-                .map_err(|_| format!("size {digits} is too large to address"))?;
+            let size = digits.parse().map_err(|_| format!("size {digits} is too large to address"))?;
             if dims.len() == MAX_RANK {
                 return Err(format!("more than {MAX_RANK} axes"));
             }
@@ -357,11 +289,7 @@ fn decode(raw: &[u8], h: &Header, name: &str) -> Result<ArrayData, Error> {
             let one = |b: &[u8]| {
                 let mut a = [0u8; size_of::<$t>()];
                 a.copy_from_slice(b);
-                if h.big {
-                    <$t>::from_be_bytes(a)
-                } else {
-                    <$t>::from_le_bytes(a)
-                }
+                if h.big { <$t>::from_be_bytes(a) } else { <$t>::from_le_bytes(a) }
             };
             row_major(raw.chunks_exact(size_of::<$t>()).map(one).collect(), h)
         }};
@@ -374,10 +302,7 @@ fn decode(raw: &[u8], h: &Header, name: &str) -> Result<ArrayData, Error> {
         Element::U8 => ArrayData::U8(row_major(raw.to_vec(), h)),
         Element::Bool => {
             if let Some(b) = raw.iter().find(|&&b| b > 1) {
-                return Err(Error::format(
-                    name,
-                    format!("byte {b} in an array of truth values; 0 and 1 are right"),
-                ));
+                return Err(Error::format(name, format!("byte {b} in an array of truth values; 0 and 1 are right")));
             }
             ArrayData::Bool(row_major(raw.iter().map(|&b| b == 1).collect(), h))
         }
@@ -466,14 +391,7 @@ mod tests {
                 }
             }
         }
-        let a = parse(
-            &file(
-                "{'descr': '>i4', 'fortran_order': True, 'shape': (2, 3, 2)}",
-                &data,
-            ),
-            "a",
-        )
-        .unwrap();
+        let a = parse(&file("{'descr': '>i4', 'fortran_order': True, 'shape': (2, 3, 2)}", &data), "a").unwrap();
         let want: Vec<i32> = vec![0, 1, 10, 11, 20, 21, 100, 101, 110, 111, 120, 121];
         assert_eq!(a.data(), &ArrayData::I32(want));
     }
@@ -489,120 +407,55 @@ mod tests {
             f.extend_from_slice(&[8, 9]);
             assert_eq!(parse(&f, "a").unwrap().data(), &ArrayData::U8(vec![8, 9]));
             f[6] = 4;
-            assert!(
-                parse(&f, "a")
-                    .unwrap_err()
-                    .to_string()
-                    .contains("version 4.0 is unknown")
-            );
+            assert!(parse(&f, "a").unwrap_err().to_string().contains("version 4.0 is unknown"));
         }
         let mut huge = b"\x93NUMPY\x02\x00".to_vec();
         huge.extend_from_slice(&u32::MAX.to_le_bytes());
-        assert!(
-            parse(&huge, "a")
-                .unwrap_err()
-                .to_string()
-                .contains("header of 4294967295 bytes")
-        );
+        assert!(parse(&huge, "a").unwrap_err().to_string().contains("header of 4294967295 bytes"));
     }
 
     #[test]
     fn malformed_headers_are_named() {
         let ok = "'fortran_order': False, 'shape': (1,)}";
         for (header, part) in [
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}".to_owned(), "negative size"),
             (
-                "{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}".to_owned(),
-                "negative size",
-            ),
-            (
-                "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999999,)}"
-                    .to_owned(),
+                "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999999,)}".to_owned(),
                 "too large to address",
             ),
             (
-                "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296)}"
-                    .to_owned(),
+                "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296)}".to_owned(),
                 "too large to address",
             ),
-            (
-                "{'descr': '<f8', 'fortran_order': False, 'shape': (3)}".to_owned(),
-                "must be a tuple",
-            ),
-            (
-                "{'descr': '<f8', 'fortran_order': False, 'shape': (3 4)}".to_owned(),
-                "expected ','",
-            ),
-            (
-                "{'descr': '<f8', 'fortran_order': 0, 'shape': (3,)}".to_owned(),
-                "True or False",
-            ),
-            (
-                "{'descr': '<f8', 'shape': (3,)}".to_owned(),
-                "'fortran_order' is missing",
-            ),
-            (
-                format!("{{'descr': '<f8', 'descr': '<f8', {ok}"),
-                "appears twice",
-            ),
-            (
-                format!("{{'descr': '<f8', 'extra': '<f8', {ok}"),
-                "unknown key",
-            ),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (3)}".to_owned(), "must be a tuple"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (3 4)}".to_owned(), "expected ','"),
+            ("{'descr': '<f8', 'fortran_order': 0, 'shape': (3,)}".to_owned(), "True or False"),
+            ("{'descr': '<f8', 'shape': (3,)}".to_owned(), "'fortran_order' is missing"),
+            (format!("{{'descr': '<f8', 'descr': '<f8', {ok}"), "appears twice"),
+            (format!("{{'descr': '<f8', 'extra': '<f8', {ok}"), "unknown key"),
             (format!("{{'descr': '<c16', {ok}"), "'<c16' is not read"),
             (format!("{{'descr': '|f8', {ok}"), "byte order"),
             (format!("{{'descr': '', {ok}"), "is not read"),
-            (
-                format!("{{'descr': [('a', '<f8')], {ok}"),
-                "structured types",
-            ),
+            (format!("{{'descr': [('a', '<f8')], {ok}"), "structured types"),
             (format!("{{'descr': '<f8', {ok} import os"), "text follows"),
             ("os.system('true')".to_owned(), "expected '{'"),
         ] {
             let m = message(&header, &[0; 8]);
-            assert!(
-                m.starts_with("a.npy: header: ") && m.contains(part),
-                "{header}: {m}"
-            );
+            assert!(m.starts_with("a.npy: header: ") && m.contains(part), "{header}: {m}");
         }
         let good = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,)}";
         assert!(message(good, &[0; 15]).contains("truncated: 15 of 16"));
         assert!(message(good, &[0; 17]).contains("bytes follow"));
-        assert!(
-            message(
-                "{'descr': '|b1', 'fortran_order': False, 'shape': (1,)}",
-                &[2]
-            )
-            .contains("truth values")
-        );
-        assert!(
-            parse(b"PK\x03\x04....", "a")
-                .unwrap_err()
-                .to_string()
-                .contains("magic")
-        );
-        assert!(
-            parse(b"", "a")
-                .unwrap_err()
-                .to_string()
-                .contains("ends inside the magic")
-        );
+        assert!(message("{'descr': '|b1', 'fortran_order': False, 'shape': (1,)}", &[2]).contains("truth values"));
+        assert!(parse(b"PK\x03\x04....", "a").unwrap_err().to_string().contains("magic"));
+        assert!(parse(b"", "a").unwrap_err().to_string().contains("ends inside the magic"));
     }
 
     #[test]
     fn a_promise_beyond_the_limit_is_refused_before_reading() {
-        let f = file(
-            "{'descr': '<f8', 'fortran_order': False, 'shape': (1000,)}",
-            &[],
-        );
+        let f = file("{'descr': '<f8', 'fortran_order': False, 'shape': (1000,)}", &[]);
         let e = read_from(&mut f.as_slice(), "a.npy", 7999).unwrap_err();
-        assert_eq!(
-            e,
-            Error::Limit {
-                path: "a.npy".into(),
-                needed: 8000,
-                limit: 7999
-            }
-        );
+        assert_eq!(e, Error::Limit { path: "a.npy".into(), needed: 8000, limit: 7999 });
     }
 
     proptest! {

@@ -58,12 +58,8 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Npz, Error> {
 
 /// Reads an archive from any seekable source.
 pub fn read_from<R: Read + Seek>(mut source: R, name: &str, limit: u64) -> Result<Npz, Error> {
-    let broken = |e: &dyn std::fmt::Display| {
-        Error::format(name, format!("not a readable .npz archive: {e}"))
-    };
-    let start = ZipArchive::new(&mut source)
-        .map_err(|e| broken(&e))?
-        .central_directory_start();
+    let broken = |e: &dyn std::fmt::Display| Error::format(name, format!("not a readable .npz archive: {e}"));
+    let start = ZipArchive::new(&mut source).map_err(|e| broken(&e))?.central_directory_start();
     let names = directory(&mut source, start).map_err(|e| broken(&e))?;
     for (i, n) in names.iter().enumerate() {
         check_name(n).map_err(|what| Error::format(name, format!("entry {n:?}: {what}")))?;
@@ -80,18 +76,11 @@ pub fn read_from<R: Read + Seek>(mut source: R, name: &str, limit: u64) -> Resul
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|e| broken(&e))?;
         let full = entry.name().to_owned();
-        let key = check_name(&full)
-            .map_err(|what| Error::format(name, format!("entry {full:?}: {what}")))?
-            .to_owned();
-        let array =
-            npy::read_from(&mut entry, &format!("{name}!{full}"), left).map_err(|e| match e {
-                Error::Limit { path, needed, .. } => Error::Limit {
-                    path,
-                    needed: needed + (limit - left),
-                    limit,
-                },
-                other => other,
-            })?;
+        let key = check_name(&full).map_err(|what| Error::format(name, format!("entry {full:?}: {what}")))?.to_owned();
+        let array = npy::read_from(&mut entry, &format!("{name}!{full}"), left).map_err(|e| match e {
+            Error::Limit { path, needed, .. } => Error::Limit { path, needed: needed + (limit - left), limit },
+            other => other,
+        })?;
         left -= (array.data().len() * array.element().size()) as u64;
         entries.push((key, array));
     }
@@ -100,8 +89,7 @@ pub fn read_from<R: Read + Seek>(mut source: R, name: &str, limit: u64) -> Resul
 
 /// The archive's bytes, deflated; fails on names that [`parse`] would refuse.
 pub fn to_bytes(entries: &[(&str, &Array)]) -> Result<Vec<u8>, Error> {
-    let options = zip::write::SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Deflated);
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
     let mut w = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let failed = |n: &str, e: &dyn std::fmt::Display| Error::format(n, e.to_string());
     for (i, (n, a)) in entries.iter().enumerate() {
@@ -111,8 +99,7 @@ pub fn to_bytes(entries: &[(&str, &Array)]) -> Result<Vec<u8>, Error> {
             return Err(Error::format(n, "the name appears twice"));
         }
         let bytes = npy::to_bytes(a);
-        w.start_file(full, options.large_file(bytes.len() > 1 << 31))
-            .map_err(|e| failed(n, &e))?;
+        w.start_file(full, options.large_file(bytes.len() > 1 << 31)).map_err(|e| failed(n, &e))?;
         w.write_all(&bytes).map_err(|e| failed(n, &e))?;
     }
     Ok(w.finish().map_err(|e| failed("archive", &e))?.into_inner())
@@ -164,11 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Vec<u8> {
-        let x = Array::new(
-            vec![2, 3],
-            ArrayData::F64(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
-        )
-        .unwrap();
+        let x = Array::new(vec![2, 3], ArrayData::F64(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).unwrap();
         let y = Array::new(vec![2], ArrayData::I64(vec![3, -100])).unwrap();
         to_bytes(&[("inputs", &x), ("targets", &y)]).unwrap()
     }
@@ -176,8 +159,7 @@ mod tests {
     /// A zip with arbitrary entry names and contents.
     fn raw_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut w = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated);
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
         for (n, bytes) in entries {
             w.start_file(*n, options).unwrap();
             w.write_all(bytes).unwrap();
@@ -187,29 +169,17 @@ mod tests {
 
     fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
         assert_eq!(from.len(), to.len());
-        let at: Vec<usize> = bytes
-            .windows(from.len())
-            .enumerate()
-            .filter(|(_, w)| *w == from)
-            .map(|(i, _)| i)
-            .collect();
-        assert_eq!(
-            at.len(),
-            2,
-            "once in the local header, once in the directory"
-        );
-        at.iter()
-            .for_each(|&i| bytes[i..i + to.len()].copy_from_slice(to));
+        let at: Vec<usize> =
+            bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(i, _)| i).collect();
+        assert_eq!(at.len(), 2, "once in the local header, once in the directory");
+        at.iter().for_each(|&i| bytes[i..i + to.len()].copy_from_slice(to));
     }
 
     #[test]
     fn arrays_come_back() {
         let z = parse(&sample(), "d.npz").unwrap();
         assert_eq!(z.entries().len(), 2);
-        assert_eq!(
-            z.get("targets").unwrap().data(),
-            &ArrayData::I64(vec![3, -100])
-        );
+        assert_eq!(z.get("targets").unwrap().data(), &ArrayData::I64(vec![3, -100]));
         assert_eq!(z.get("inputs").unwrap().shape(), [2, 3]);
         assert!(z.get("weights").is_none());
     }
@@ -218,42 +188,15 @@ mod tests {
     fn files_written_by_numpy() {
         let z = parse(include_bytes!("../../tests/data/numpy.npz"), "numpy.npz").unwrap();
         let names: Vec<&str> = z.entries().iter().map(|(n, _)| n.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "f4",
-                "f8_fortran",
-                "i8",
-                "i4_big_endian",
-                "u1",
-                "b1",
-                "scalar",
-                "empty"
-            ]
-        );
-        assert_eq!(
-            z.get("f4").unwrap().data(),
-            &ArrayData::F32(vec![0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
-        );
+        assert_eq!(names, ["f4", "f8_fortran", "i8", "i4_big_endian", "u1", "b1", "scalar", "empty"]);
+        assert_eq!(z.get("f4").unwrap().data(), &ArrayData::F32(vec![0.0, 0.5, 1.0, 1.5, 2.0, 2.5]));
         let f8 = z.get("f8_fortran").unwrap();
         assert_eq!(f8.shape(), [2, 3, 4]);
-        assert_eq!(
-            f8.data(),
-            &ArrayData::F64((0..24).map(|i| f64::from(i) / 3.0).collect())
-        );
-        assert_eq!(
-            z.get("i8").unwrap().data(),
-            &ArrayData::I64(vec![i64::MIN, -100, i64::MAX])
-        );
-        assert_eq!(
-            z.get("i4_big_endian").unwrap().data(),
-            &ArrayData::I32(vec![1, -2])
-        );
+        assert_eq!(f8.data(), &ArrayData::F64((0..24).map(|i| f64::from(i) / 3.0).collect()));
+        assert_eq!(z.get("i8").unwrap().data(), &ArrayData::I64(vec![i64::MIN, -100, i64::MAX]));
+        assert_eq!(z.get("i4_big_endian").unwrap().data(), &ArrayData::I32(vec![1, -2]));
         assert_eq!(z.get("u1").unwrap().data(), &ArrayData::U8(vec![0, 255]));
-        assert_eq!(
-            z.get("b1").unwrap().data(),
-            &ArrayData::Bool(vec![true, false])
-        );
+        assert_eq!(z.get("b1").unwrap().data(), &ArrayData::Bool(vec![true, false]));
         assert_eq!(z.get("scalar").unwrap().shape(), [0usize; 0]);
         assert_eq!(z.get("empty").unwrap().shape(), [0, 3]);
     }
@@ -261,16 +204,7 @@ mod tests {
     #[test]
     fn path_tricks_and_foreign_entries() {
         let npy = npy::to_bytes(&Array::from_slice(&[1.0]));
-        for n in [
-            "../x.npy",
-            "/etc/x.npy",
-            "a/b.npy",
-            "a\\b.npy",
-            "C:x.npy",
-            ".npy",
-            "..npy",
-            "readme.txt",
-        ] {
+        for n in ["../x.npy", "/etc/x.npy", "a/b.npy", "a\\b.npy", "C:x.npy", ".npy", "..npy", "readme.txt"] {
             let e = parse(&raw_zip(&[(n, &npy)]), "d.npz").unwrap_err();
             assert!(
                 matches!(&e, Error::Format { path, what } if path == "d.npz" && what.contains("entry")),
@@ -288,12 +222,7 @@ mod tests {
         let e = parse(&z, "d.npz").unwrap_err().to_string();
         assert_eq!(e, "d.npz: entry \"aa.npy\" appears twice");
         let a = Array::from_slice(&[1.0]);
-        assert!(
-            to_bytes(&[("a", &a), ("a", &a)])
-                .unwrap_err()
-                .to_string()
-                .contains("twice")
-        );
+        assert!(to_bytes(&[("a", &a), ("a", &a)]).unwrap_err().to_string().contains("twice"));
     }
 
     #[test]
@@ -301,23 +230,14 @@ mod tests {
         // Far more data than the header declares.
         let mut npy = npy::to_bytes(&Array::from_slice(&[1.0]));
         npy.resize(8 << 20, 0);
-        let e = parse(&raw_zip(&[("a.npy", &npy)]), "d.npz")
-            .unwrap_err()
-            .to_string();
+        let e = parse(&raw_zip(&[("a.npy", &npy)]), "d.npz").unwrap_err().to_string();
         assert!(e.starts_with("d.npz!a.npy: bytes follow"), "{e}");
         // The limit is shared by the entries.
         let a = Array::new(vec![100], ArrayData::U8(vec![0; 100])).unwrap();
         let z = to_bytes(&[("a", &a), ("b", &a)]).unwrap();
         assert!(read_from(Cursor::new(&z), "d", 200).is_ok());
         let e = read_from(Cursor::new(&z), "d.npz", 199).unwrap_err();
-        assert_eq!(
-            e,
-            Error::Limit {
-                path: "d.npz!b.npy".into(),
-                needed: 200,
-                limit: 199
-            }
-        );
+        assert_eq!(e, Error::Limit { path: "d.npz!b.npy".into(), needed: 200, limit: 199 });
     }
 
     #[test]
@@ -328,23 +248,14 @@ mod tests {
         // A flipped bit inside stored data breaks the checksum.
         let npy = npy::to_bytes(&Array::from_slice(&[1.0, 2.0]));
         let mut w = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let stored = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored);
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         w.start_file("a.npy", stored).unwrap();
         w.write_all(&npy).unwrap();
         let mut z = w.finish().unwrap().into_inner();
         assert!(parse(&z, "d").is_ok());
-        let at = z
-            .windows(8)
-            .position(|b| b == 2.0f64.to_le_bytes())
-            .unwrap();
+        let at = z.windows(8).position(|b| b == 2.0f64.to_le_bytes()).unwrap();
         z[at] ^= 1;
-        assert!(
-            parse(&z, "d")
-                .unwrap_err()
-                .to_string()
-                .contains("cannot be read")
-        );
+        assert!(parse(&z, "d").unwrap_err().to_string().contains("cannot be read"));
     }
 
     proptest! {

@@ -6,10 +6,7 @@ use std::fmt;
 /// What a layer computes; the keys are those of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "the variants are the layers of torch.nn by the same names and options"
-)]
+#[allow(missing_docs, reason = "the variants are the layers of torch.nn by the same names and options")]
 pub enum LayerKind {
     Linear {
         #[serde(rename = "in")]
@@ -91,40 +88,17 @@ fn leaky_slope() -> f64 {
 impl fmt::Display for LayerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LayerKind::Linear {
-                inputs,
-                outputs,
-                bias,
-            } => {
-                write!(
-                    f,
-                    "linear {inputs} -> {outputs}{}",
-                    if *bias { "" } else { ", no bias" }
-                )
+            LayerKind::Linear { inputs, outputs, bias } => {
+                write!(f, "linear {inputs} -> {outputs}{}", if *bias { "" } else { ", no bias" })
             }
-            LayerKind::Conv2d {
-                inputs,
-                outputs,
-                kernel,
-                stride,
-                padding,
-                bias,
-            } => {
-                write!(
-                    f,
-                    "conv2d {inputs} -> {outputs}, kernel {kernel}, stride {stride}, padding {padding}"
-                )?;
+            LayerKind::Conv2d { inputs, outputs, kernel, stride, padding, bias } => {
+                write!(f, "conv2d {inputs} -> {outputs}, kernel {kernel}, stride {stride}, padding {padding}")?;
                 f.write_str(if *bias { "" } else { ", no bias" })
             }
             LayerKind::Layernorm { shape, .. } => write!(f, "layernorm {shape:?}"),
             LayerKind::Embedding { num, dim } => write!(f, "embedding {num} x {dim}"),
             LayerKind::Avgpool2d { kernel, stride } | LayerKind::Maxpool2d { kernel, stride } => {
-                write!(
-                    f,
-                    "{} kernel {kernel}, stride {}",
-                    self.name(),
-                    stride.unwrap_or(*kernel)
-                )
+                write!(f, "{} kernel {kernel}, stride {}", self.name(), stride.unwrap_or(*kernel))
             }
             LayerKind::Softplus { beta } if *beta != 1.0 => write!(f, "softplus, beta {beta}"),
             LayerKind::Elu { alpha } if *alpha != 1.0 => write!(f, "elu, alpha {alpha}"),
@@ -162,30 +136,14 @@ impl LayerKind {
     /// Options that no layer of this kind may have.
     pub(super) fn check(&self) -> Result<(), String> {
         let positive = |what: &str, n: usize| {
-            if n > 0 {
-                Ok(())
-            } else {
-                Err(format!("{what:?} is 0, expected at least 1"))
-            }
+            if n > 0 { Ok(()) } else { Err(format!("{what:?} is 0, expected at least 1")) }
         };
         let finite = |what: &str, x: f64| {
-            if x.is_finite() {
-                Ok(())
-            } else {
-                Err(format!("{what:?} is {x}, expected a finite number"))
-            }
+            if x.is_finite() { Ok(()) } else { Err(format!("{what:?} is {x}, expected a finite number")) }
         };
         match self {
-            LayerKind::Linear {
-                inputs, outputs, ..
-            } => positive("in", *inputs).and(positive("out", *outputs)),
-            LayerKind::Conv2d {
-                inputs,
-                outputs,
-                kernel,
-                stride,
-                ..
-            } => positive("in", *inputs)
+            LayerKind::Linear { inputs, outputs, .. } => positive("in", *inputs).and(positive("out", *outputs)),
+            LayerKind::Conv2d { inputs, outputs, kernel, stride, .. } => positive("in", *inputs)
                 .and(positive("out", *outputs))
                 .and(positive("kernel", *kernel))
                 .and(positive("stride", *stride)),
@@ -198,15 +156,11 @@ impl LayerKind {
                     return Err("\"shape\" is empty, expected the trailing axes, as [64]".into());
                 }
                 if !(*eps >= 0.0 && eps.is_finite()) {
-                    return Err(format!(
-                        "\"eps\" is {eps}, expected a number that is not negative"
-                    ));
+                    return Err(format!("\"eps\" is {eps}, expected a number that is not negative"));
                 }
                 shape.iter().try_for_each(|&n| positive("shape", n))
             }
-            LayerKind::Softplus { beta } if *beta <= 0.0 => {
-                Err(format!("\"beta\" is {beta}, expected above 0"))
-            }
+            LayerKind::Softplus { beta } if *beta <= 0.0 => Err(format!("\"beta\" is {beta}, expected above 0")),
             LayerKind::Softplus { beta } => finite("beta", *beta),
             LayerKind::Elu { alpha } => finite("alpha", *alpha),
             LayerKind::LeakyRelu { slope } => finite("slope", *slope),
@@ -217,21 +171,10 @@ impl LayerKind {
     /// Names and shapes of the parameters, weight before bias, in torch's layouts.
     pub fn parameters(&self) -> Vec<(&'static str, Vec<usize>)> {
         let (weight, bias) = match self {
-            LayerKind::Linear {
-                inputs,
-                outputs,
-                bias,
-            } => (vec![*outputs, *inputs], bias.then(|| vec![*outputs])),
-            LayerKind::Conv2d {
-                inputs,
-                outputs,
-                kernel,
-                bias,
-                ..
-            } => (
-                vec![*outputs, *inputs, *kernel, *kernel],
-                bias.then(|| vec![*outputs]),
-            ),
+            LayerKind::Linear { inputs, outputs, bias } => (vec![*outputs, *inputs], bias.then(|| vec![*outputs])),
+            LayerKind::Conv2d { inputs, outputs, kernel, bias, .. } => {
+                (vec![*outputs, *inputs, *kernel, *kernel], bias.then(|| vec![*outputs]))
+            }
             LayerKind::Layernorm { shape, .. } => (shape.clone(), Some(shape.clone())),
             LayerKind::Embedding { num, dim } => (vec![*num, *dim], None),
             _ => return Vec::new(),
@@ -244,20 +187,11 @@ impl LayerKind {
     /// The shape of one datum's output, or what is wrong with the input.
     pub(super) fn output(&self, input: &[usize]) -> Result<Vec<usize>, String> {
         match self {
-            LayerKind::Linear {
-                inputs, outputs, ..
-            } => match input.split_last() {
+            LayerKind::Linear { inputs, outputs, .. } => match input.split_last() {
                 Some((last, rest)) if last == inputs => Ok([rest, &[*outputs]].concat()),
                 _ => Err(format!("needs inputs [..., {inputs}], got {input:?}")),
             },
-            LayerKind::Conv2d {
-                inputs,
-                outputs,
-                kernel,
-                stride,
-                padding,
-                ..
-            } => match *input {
+            LayerKind::Conv2d { inputs, outputs, kernel, stride, padding, .. } => match *input {
                 [c, h, w] if c == *inputs => {
                     let h = window(h, *kernel, *stride, *padding);
                     let w = window(w, *kernel, *stride, *padding);
@@ -266,31 +200,23 @@ impl LayerKind {
                         _ => Err(format!("the kernel does not fit into the input {input:?}")),
                     }
                 }
-                _ => Err(format!(
-                    "needs inputs [{inputs}, height, width], got {input:?}"
-                )),
+                _ => Err(format!("needs inputs [{inputs}, height, width], got {input:?}")),
             },
-            LayerKind::Layernorm { shape, .. } if !input.ends_with(shape) => Err(format!(
-                "needs inputs that end with {shape:?}, got {input:?}"
-            )),
-            LayerKind::Embedding { dim, .. } => Ok([input, &[*dim]].concat()),
-            LayerKind::Flatten {} => product(input)
-                .map(|n| vec![n])
-                .ok_or_else(|| "too many elements".into()),
-            LayerKind::Avgpool2d { kernel, stride } | LayerKind::Maxpool2d { kernel, stride } => {
-                match *input {
-                    [c, h, w] => {
-                        let stride = stride.unwrap_or(*kernel);
-                        match (window(h, *kernel, stride, 0), window(w, *kernel, stride, 0)) {
-                            (Some(h), Some(w)) => Ok(vec![c, h, w]),
-                            _ => Err(format!("the kernel does not fit into the input {input:?}")),
-                        }
-                    }
-                    _ => Err(format!(
-                        "needs inputs [channels, height, width], got {input:?}"
-                    )),
-                }
+            LayerKind::Layernorm { shape, .. } if !input.ends_with(shape) => {
+                Err(format!("needs inputs that end with {shape:?}, got {input:?}"))
             }
+            LayerKind::Embedding { dim, .. } => Ok([input, &[*dim]].concat()),
+            LayerKind::Flatten {} => product(input).map(|n| vec![n]).ok_or_else(|| "too many elements".into()),
+            LayerKind::Avgpool2d { kernel, stride } | LayerKind::Maxpool2d { kernel, stride } => match *input {
+                [c, h, w] => {
+                    let stride = stride.unwrap_or(*kernel);
+                    match (window(h, *kernel, stride, 0), window(w, *kernel, stride, 0)) {
+                        (Some(h), Some(w)) => Ok(vec![c, h, w]),
+                        _ => Err(format!("the kernel does not fit into the input {input:?}")),
+                    }
+                }
+                _ => Err(format!("needs inputs [channels, height, width], got {input:?}")),
+            },
             _ => Ok(input.to_vec()),
         }
     }
@@ -300,15 +226,8 @@ impl LayerKind {
     pub(super) fn flops(&self, input: &[usize], output: &[usize]) -> Option<u64> {
         let n = product(output)? as u64;
         let per_output = match self {
-            LayerKind::Linear { inputs, bias, .. } => (*inputs as u64)
-                .checked_mul(2)?
-                .checked_sub(u64::from(!bias))?,
-            LayerKind::Conv2d {
-                inputs,
-                kernel,
-                bias,
-                ..
-            } => {
+            LayerKind::Linear { inputs, bias, .. } => (*inputs as u64).checked_mul(2)?.checked_sub(u64::from(!bias))?,
+            LayerKind::Conv2d { inputs, kernel, bias, .. } => {
                 let terms = product(&[*inputs, *kernel, *kernel])? as u64;
                 terms.checked_mul(2)?.checked_sub(u64::from(!bias))?
             }

@@ -45,9 +45,7 @@ pub enum Error {
         what: String,
     },
     /// A tensor has another shape than its layer.
-    #[error(
-        "tensor {name:?} has shape {got:?}, expected {expected:?} from layer {index} ({layer})"
-    )]
+    #[error("tensor {name:?} has shape {got:?}, expected {expected:?} from layer {index} ({layer})")]
     TensorShape {
         /// The tensor.
         name: String,
@@ -61,9 +59,7 @@ pub enum Error {
         layer: String,
     },
     /// A tensor is missing.
-    #[error(
-        "tensor {name:?} is missing, expected with shape {expected:?} from layer {index} ({layer})"
-    )]
+    #[error("tensor {name:?} is missing, expected with shape {expected:?} from layer {index} ({layer})")]
     TensorMissing {
         /// The tensor.
         name: String,

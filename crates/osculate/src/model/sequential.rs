@@ -53,43 +53,27 @@ struct Config {
 impl Sequential {
     /// Reads `config.json` of a model directory, or a configuration file itself.
     pub fn read(model: &Path) -> Result<Self, Error> {
-        let file = if model.is_dir() {
-            model.join("config.json")
-        } else {
-            model.to_owned()
-        };
+        let file = if model.is_dir() { model.join("config.json") } else { model.to_owned() };
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(&file).map_err(|e| Error::Io {
-            path: path.clone(),
-            what: e.to_string(),
-        })?;
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::Io { path: path.clone(), what: e.to_string() })?;
         Self::parse(&text, &path)
     }
 
     /// Parses a configuration; `path` goes into messages.
     pub fn parse(text: &str, path: &str) -> Result<Self, Error> {
-        let wrong = |what: String| Error::Config {
-            path: path.to_owned(),
-            what,
-        };
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| wrong(format!("not valid JSON: {e}")))?;
+        let wrong = |what: String| Error::Config { path: path.to_owned(), what };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| wrong(format!("not valid JSON: {e}")))?;
         match value.get("model_type").map(|t| t.as_str()) {
             Some(Some("sequential")) => {}
             Some(Some(other)) => {
-                return Err(wrong(format!(
-                    "model_type {other:?} is not supported, expected \"sequential\""
-                )));
+                return Err(wrong(format!("model_type {other:?} is not supported, expected \"sequential\"")));
             }
             _ => return Err(wrong("no \"model_type\", expected \"sequential\"".into())),
         }
         let config: Config = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
         debug_assert_eq!(config.model_type, "sequential");
         if config.input.contains(&0) || product(&config.input).is_none() {
-            return Err(wrong(format!(
-                "\"input\" is {:?}, expected the shape of one datum",
-                config.input
-            )));
+            return Err(wrong(format!("\"input\" is {:?}, expected the shape of one datum", config.input)));
         }
         let mut model = Sequential {
             input: config.input,
@@ -124,11 +108,7 @@ impl Sequential {
         let input = self.output().to_vec();
         let output = kind.output(&input).map_err(|what| match index {
             0 => format!("{what} (the model's input)"),
-            _ => format!(
-                "{what} from layer {} ({})",
-                index - 1,
-                self.layers[index - 1].kind
-            ),
+            _ => format!("{what} from layer {} ({})", index - 1, self.layers[index - 1].kind),
         })?;
         let large = || "too many elements to count".to_owned();
         product(&output).ok_or_else(large)?;
@@ -138,22 +118,10 @@ impl Sequential {
             let size = product(&shape).ok_or_else(large)?;
             let offset = self.parameter_count;
             self.parameter_count = offset.checked_add(size).ok_or_else(large)?;
-            self.parameters.push(Parameter {
-                name: format!("{index}.{name}"),
-                shape,
-                offset,
-                size,
-                layer: index,
-            });
+            self.parameters.push(Parameter { name: format!("{index}.{name}"), shape, offset, size, layer: index });
         }
         self.flops = self.flops.checked_add(flops).ok_or_else(large)?;
-        self.layers.push(Layer {
-            kind,
-            input,
-            output,
-            parameters: self.parameter_count - before,
-            flops,
-        });
+        self.layers.push(Layer { kind, input, output, parameters: self.parameter_count - before, flops });
         Ok(())
     }
 
@@ -189,33 +157,21 @@ impl Sequential {
 
     /// Reads `model.safetensors` of a model directory (or the file itself) as the flat vector of parameters.
     pub fn read_weights<T: Scalar>(&self, model: &Path) -> Result<Vec<T>, Error> {
-        let file = if model.is_dir() {
-            model.join("model.safetensors")
-        } else {
-            model.to_owned()
-        };
+        let file = if model.is_dir() { model.join("model.safetensors") } else { model.to_owned() };
         self.flatten(&File::read(&file)?)
     }
 
     /// The flat vector of parameters held by a file's tensors.
     pub fn flatten<T: Scalar>(&self, file: &File) -> Result<Vec<T>, Error> {
-        let tensors: Vec<(&str, &[usize])> = file
-            .tensors
-            .iter()
-            .map(|t| (t.name.as_str(), t.shape.as_slice()))
-            .collect();
+        let tensors: Vec<(&str, &[usize])> =
+            file.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         self.check_tensors(&tensors)?;
         let mut flat = Vec::with_capacity(self.parameter_count);
         for t in self.parameters.iter().filter_map(|p| file.get(&p.name)) {
-            let values: Vec<T> = t.data.to_vec().map_err(|_| Error::TensorType {
-                name: t.name.clone(),
-                got: t.data.type_name(),
-            })?;
+            let values: Vec<T> =
+                t.data.to_vec().map_err(|_| Error::TensorType { name: t.name.clone(), got: t.data.type_name() })?;
             if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-                return Err(Error::TensorValue {
-                    name: t.name.clone(),
-                    at,
-                });
+                return Err(Error::TensorValue { name: t.name.clone(), at });
             }
             flat.extend(values);
         }
@@ -236,10 +192,7 @@ impl Sequential {
                 data: TensorData::from_slice(&flat[p.offset..p.offset + p.size]),
             })
             .collect();
-        Some(File {
-            tensors,
-            ..File::default()
-        })
+        Some(File { tensors, ..File::default() })
     }
 
     /// Demands exactly the tensors of this model, with their shapes.
@@ -267,14 +220,8 @@ impl Sequential {
                 }
             }
         }
-        match tensors
-            .iter()
-            .find(|(n, _)| self.parameters.iter().all(|p| p.name != *n))
-        {
-            Some((n, shape)) => Err(Error::TensorUnknown {
-                name: (*n).to_owned(),
-                got: shape.to_vec(),
-            }),
+        match tensors.iter().find(|(n, _)| self.parameters.iter().all(|p| p.name != *n)) {
+            Some((n, shape)) => Err(Error::TensorUnknown { name: (*n).to_owned(), got: shape.to_vec() }),
             None => Ok(()),
         }
     }
@@ -286,8 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn model(input: &str, layers: &str) -> Result<Sequential, Error> {
-        let text =
-            format!(r#"{{"model_type": "sequential", "input": {input}, "layers": [{layers}]}}"#);
+        let text = format!(r#"{{"model_type": "sequential", "input": {input}, "layers": [{layers}]}}"#);
         Sequential::parse(&text, "config.json")
     }
 
@@ -298,25 +244,9 @@ mod tests {
             {"type": "linear", "in": 64, "out": 10, "bias": false}"#;
         let m = model("[1, 8, 8]", layers).unwrap();
         let shapes: Vec<&[usize]> = m.layers().iter().map(|l| l.output.as_slice()).collect();
-        assert_eq!(
-            shapes,
-            [&[4, 8, 8][..], &[4, 8, 8], &[4, 4, 4], &[64], &[64], &[10]]
-        );
-        let p: Vec<(&str, usize)> = m
-            .parameters()
-            .iter()
-            .map(|p| (p.name.as_str(), p.offset))
-            .collect();
-        assert_eq!(
-            p,
-            [
-                ("0.weight", 0),
-                ("0.bias", 36),
-                ("4.weight", 40),
-                ("4.bias", 104),
-                ("5.weight", 168)
-            ]
-        );
+        assert_eq!(shapes, [&[4, 8, 8][..], &[4, 8, 8], &[4, 4, 4], &[64], &[64], &[10]]);
+        let p: Vec<(&str, usize)> = m.parameters().iter().map(|p| (p.name.as_str(), p.offset)).collect();
+        assert_eq!(p, [("0.weight", 0), ("0.bias", 36), ("4.weight", 40), ("4.bias", 104), ("5.weight", 168)]);
         assert_eq!(m.parameter_count(), 808);
         // 256 outputs of 9 products, 8 sums, one bias; 256 gelus; 64 maxima of 4; 8 * 64; 10 outputs of 64 products, 63 sums.
         let flops: Vec<u64> = m.layers().iter().map(|l| l.flops).collect();
@@ -326,18 +256,16 @@ mod tests {
 
     #[test]
     fn sequences_and_strides() {
-        let m = model(
-            "[12]",
-            r#"{"type": "embedding", "num": 50, "dim": 8}, {"type": "linear", "in": 8, "out": 3}"#,
-        )
-        .unwrap();
+        let m = model("[12]", r#"{"type": "embedding", "num": 50, "dim": 8}, {"type": "linear", "in": 8, "out": 3}"#)
+            .unwrap();
         assert_eq!(m.output(), [12, 3]);
         assert_eq!(m.flops(), 12 * 3 * 16);
-        let c = model("[3, 9, 7]", r#"{"type": "conv2d", "in": 3, "out": 2, "kernel": 3, "stride": 2}, {"type": "avgpool2d", "kernel": 3}"#).unwrap();
-        assert_eq!(
-            (c.layers()[0].output.as_slice(), c.output()),
-            (&[2, 4, 3][..], &[2, 1, 1][..])
-        );
+        let c = model(
+            "[3, 9, 7]",
+            r#"{"type": "conv2d", "in": 3, "out": 2, "kernel": 3, "stride": 2}, {"type": "avgpool2d", "kernel": 3}"#,
+        )
+        .unwrap();
+        assert_eq!((c.layers()[0].output.as_slice(), c.output()), (&[2, 4, 3][..], &[2, 1, 1][..]));
         let none = model("[5]", "").unwrap();
         assert_eq!((none.output(), none.parameter_count()), (&[5][..], 0));
     }
@@ -355,21 +283,13 @@ mod tests {
                 r#"{"type": "tanh"}, {"type": "linear", "in": 5, "out": 2}"#,
                 "config.json: layer 1 (linear 5 -> 2): needs inputs [..., 5], got [4] from layer 0 (tanh)",
             ),
-            (
-                "[4]",
-                r#"{"type": "linear", "in": 4}"#,
-                "config.json: layer 0: missing field `out`",
-            ),
+            ("[4]", r#"{"type": "linear", "in": 4}"#, "config.json: layer 0: missing field `out`"),
             (
                 "[4]",
                 r#"{"type": "linear", "in": 4, "out": 0}"#,
                 "config.json: layer 0 (linear 4 -> 0): \"out\" is 0, expected at least 1",
             ),
-            (
-                "[4]",
-                r#"{"type": "tanh", "in": 4}"#,
-                "config.json: layer 0: unknown field `in`",
-            ),
+            ("[4]", r#"{"type": "tanh", "in": 4}"#, "config.json: layer 0: unknown field `in`"),
             (
                 "[4]",
                 r#"{"type": "softplus", "beta": -1}"#,
@@ -385,11 +305,7 @@ mod tests {
                 r#"{"type": "layernorm", "shape": [3]}"#,
                 "config.json: layer 0 (layernorm [3]): needs inputs that end with [3], got [4] (the model's input)",
             ),
-            (
-                "[0]",
-                "",
-                "config.json: \"input\" is [0], expected the shape of one datum",
-            ),
+            ("[0]", "", "config.json: \"input\" is [0], expected the shape of one datum"),
             (
                 "[4]",
                 r#"{"type": "identity"}, {"type": "embedding", "num": 3, "dim": 2}"#,
@@ -404,43 +320,18 @@ mod tests {
             let e = model(input, layers).unwrap_err().to_string();
             assert!(e.starts_with(message), "{e}\n{message}");
         }
-        let e = model("[4]", r#"{"type": "swish"}"#)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            e.starts_with(
-                "config.json: layer 0: unknown variant `swish`, expected one of `linear`"
-            ),
-            "{e}"
-        );
-        let e = Sequential::parse(r#"{"model_type": "gpt2"}"#, "c")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            e,
-            "c: model_type \"gpt2\" is not supported, expected \"sequential\""
-        );
-        assert!(
-            Sequential::parse("{", "c")
-                .unwrap_err()
-                .to_string()
-                .starts_with("c: not valid JSON")
-        );
-        assert!(
-            Sequential::parse("[]", "c")
-                .unwrap_err()
-                .to_string()
-                .contains("no \"model_type\"")
-        );
+        let e = model("[4]", r#"{"type": "swish"}"#).unwrap_err().to_string();
+        assert!(e.starts_with("config.json: layer 0: unknown variant `swish`, expected one of `linear`"), "{e}");
+        let e = Sequential::parse(r#"{"model_type": "gpt2"}"#, "c").unwrap_err().to_string();
+        assert_eq!(e, "c: model_type \"gpt2\" is not supported, expected \"sequential\"");
+        assert!(Sequential::parse("{", "c").unwrap_err().to_string().starts_with("c: not valid JSON"));
+        assert!(Sequential::parse("[]", "c").unwrap_err().to_string().contains("no \"model_type\""));
     }
 
     #[test]
     fn tensors_are_checked() {
-        let m = model(
-            "[32]",
-            r#"{"type": "tanh"}, {"type": "tanh"}, {"type": "linear", "in": 32, "out": 10}"#,
-        )
-        .unwrap();
+        let m =
+            model("[32]", r#"{"type": "tanh"}, {"type": "tanh"}, {"type": "linear", "in": 32, "out": 10}"#).unwrap();
         let (w, b): (&[usize], &[usize]) = (&[10, 32], &[10]);
         assert!(m.check_tensors(&[("2.bias", b), ("2.weight", w)]).is_ok());
         for (tensors, message) in [
@@ -463,15 +354,16 @@ mod tests {
 
     #[test]
     fn flat_vectors_come_back() {
-        let m = model("[2]", r#"{"type": "linear", "in": 2, "out": 3}, {"type": "tanh"}, {"type": "linear", "in": 3, "out": 1}"#).unwrap();
+        let m = model(
+            "[2]",
+            r#"{"type": "linear", "in": 2, "out": 3}, {"type": "tanh"}, {"type": "linear", "in": 3, "out": 1}"#,
+        )
+        .unwrap();
         let flat: Vec<f64> = (0..13).map(f64::from).collect();
         let mut file = m.unflatten(&flat).unwrap();
         file.tensors.reverse();
         assert_eq!(m.flatten::<f64>(&file).unwrap(), flat);
-        assert_eq!(
-            file.get("0.bias").unwrap().data,
-            TensorData::F64(vec![6.0, 7.0, 8.0])
-        );
+        assert_eq!(file.get("0.bias").unwrap().data, TensorData::F64(vec![6.0, 7.0, 8.0]));
         assert!(m.unflatten(&flat[1..]).is_none());
         let dir = tempfile::tempdir().unwrap();
         file.write(dir.path().join("model.safetensors")).unwrap();
@@ -483,14 +375,8 @@ mod tests {
             "tensor \"2.bias\" holds NaN or infinity at element 0"
         );
         file.tensors[0].data = TensorData::I64(vec![1]);
-        assert_eq!(
-            m.flatten::<f64>(&file).unwrap_err().to_string(),
-            "tensor \"2.bias\" holds I64, expected floats"
-        );
-        assert!(matches!(
-            m.read_weights::<f64>(&dir.path().join("no")),
-            Err(Error::Store(_))
-        ));
+        assert_eq!(m.flatten::<f64>(&file).unwrap_err().to_string(), "tensor \"2.bias\" holds I64, expected floats");
+        assert!(matches!(m.read_weights::<f64>(&dir.path().join("no")), Err(Error::Store(_))));
     }
 
     proptest! {

@@ -12,39 +12,24 @@ use std::path::Path;
 /// Reads `K` vectors as the columns of a `P x K` matrix.
 pub fn read_vectors<T: Scalar>(path: &Path, parameters: &[Parameter]) -> Result<Mat<T>, Error> {
     let name = path.display().to_string();
-    let wrong = |what: String| {
-        Error::File(io::Error::Data {
-            path: name.clone(),
-            what,
-        })
-    };
+    let wrong = |what: String| Error::File(io::Error::Data { path: name.clone(), what });
     let total: usize = parameters.iter().map(|p| p.size).sum();
     let columns = match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => {
             let a = npy::read(path)?;
             let expected = || {
-                wrong(format!(
-                    "{:?} of shape {:?}, expected floats [{total}] or [{total}, K]",
-                    a.element(),
-                    a.shape()
-                ))
+                wrong(format!("{:?} of shape {:?}, expected floats [{total}] or [{total}, K]", a.element(), a.shape()))
             };
-            a.columns::<T>()
-                .filter(|m| m.nrows() == total)
-                .ok_or_else(expected)?
+            a.columns::<T>().filter(|m| m.nrows() == total).ok_or_else(expected)?
         }
         Some("safetensors") => from_tensors(&File::read(path)?, parameters, total, &wrong)?,
         _ => {
-            return Err(wrong(
-                "unknown kind of vector; .npy and .safetensors are read".into(),
-            ));
+            return Err(wrong("unknown kind of vector; .npy and .safetensors are read".into()));
         }
     };
     for j in 0..columns.ncols() {
         if let Some(i) = (0..total).find(|&i| !columns[(i, j)].is_finite()) {
-            return Err(wrong(format!(
-                "NaN or infinity at element {i} of column {j}"
-            )));
+            return Err(wrong(format!("NaN or infinity at element {i} of column {j}")));
         }
     }
     Ok(columns)
@@ -56,38 +41,27 @@ fn from_tensors<T: Scalar>(
     total: usize,
     wrong: &dyn Fn(String) -> Error,
 ) -> Result<Mat<T>, Error> {
-    if let Some(t) = file
-        .tensors
-        .iter()
-        .find(|t| parameters.iter().all(|p| p.name != t.name))
-    {
-        return Err(Error::TensorUnknown {
-            name: t.name.clone(),
-            got: t.shape.clone(),
-        });
+    if let Some(t) = file.tensors.iter().find(|t| parameters.iter().all(|p| p.name != t.name)) {
+        return Err(Error::TensorUnknown { name: t.name.clone(), got: t.shape.clone() });
     }
     let mut out: Option<Mat<T>> = None;
     for p in parameters {
-        let t = file
-            .get(&p.name)
-            .ok_or_else(|| wrong(format!("tensor {:?} is missing", p.name)))?;
+        let t = file.get(&p.name).ok_or_else(|| wrong(format!("tensor {:?} is missing", p.name)))?;
         let k = if t.shape == p.shape {
             Some(1)
         } else {
-            t.shape
-                .split_first()
-                .filter(|(_, rest)| *rest == p.shape.as_slice())
-                .map(|(&k, _)| k)
+            t.shape.split_first().filter(|(_, rest)| *rest == p.shape.as_slice()).map(|(&k, _)| k)
         };
         let columns = out.as_ref().map(Mat::ncols);
         let k = k.filter(|&k| columns.is_none_or(|c| c == k)).ok_or_else(|| {
             let many = columns.map_or("K".into(), |c| c.to_string());
-            wrong(format!("tensor {:?} has shape {:?}, expected {:?} with a leading axis {many} for several vectors", p.name, t.shape, p.shape))
+            wrong(format!(
+                "tensor {:?} has shape {:?}, expected {:?} with a leading axis {many} for several vectors",
+                p.name, t.shape, p.shape
+            ))
         })?;
-        let values: Vec<T> = t.data.to_vec().map_err(|_| Error::TensorType {
-            name: t.name.clone(),
-            got: t.data.type_name(),
-        })?;
+        let values: Vec<T> =
+            t.data.to_vec().map_err(|_| Error::TensorType { name: t.name.clone(), got: t.data.type_name() })?;
         let m = out.get_or_insert_with(|| Mat::zeros(total, k));
         for j in 0..k {
             for i in 0..p.size {
@@ -99,61 +73,31 @@ fn from_tensors<T: Scalar>(
 }
 
 /// Writes the columns of a `P x K` matrix; one column becomes `[P]` or tensors of the parameters' own shapes.
-pub fn write_vectors<T: Scalar>(
-    path: &Path,
-    parameters: &[Parameter],
-    columns: MatRef<'_, T>,
-) -> Result<(), Error> {
+pub fn write_vectors<T: Scalar>(path: &Path, parameters: &[Parameter], columns: MatRef<'_, T>) -> Result<(), Error> {
     let name = path.display().to_string();
-    let wrong = |what: String| {
-        Error::File(io::Error::Data {
-            path: name.clone(),
-            what,
-        })
-    };
+    let wrong = |what: String| Error::File(io::Error::Data { path: name.clone(), what });
     let total: usize = parameters.iter().map(|p| p.size).sum();
     if columns.nrows() != total {
-        return Err(wrong(format!(
-            "{} rows, the model has {total} parameters",
-            columns.nrows()
-        )));
+        return Err(wrong(format!("{} rows, the model has {total} parameters", columns.nrows())));
     }
     let k = columns.ncols();
-    let column =
-        |j: usize, from: usize, size: usize| (from..from + size).map(move |i| columns[(i, j)]);
+    let column = |j: usize, from: usize, size: usize| (from..from + size).map(move |i| columns[(i, j)]);
     match path.extension().and_then(|e| e.to_str()) {
         Some("npy") if k == 1 => {
-            npy::write(
-                path,
-                &Array::from_slice(&column(0, 0, total).collect::<Vec<T>>()),
-            )?;
+            npy::write(path, &Array::from_slice(&column(0, 0, total).collect::<Vec<T>>()))?;
         }
         Some("npy") => npy::write(path, &Array::from_mat(columns))?,
         Some("safetensors") => {
             let tensors = parameters.iter().map(|p| {
                 let flat: Vec<T> = (0..k).flat_map(|j| column(j, p.offset, p.size)).collect();
-                let shape = if k == 1 {
-                    p.shape.clone()
-                } else {
-                    [&[k], p.shape.as_slice()].concat()
-                };
+                let shape = if k == 1 { p.shape.clone() } else { [&[k], p.shape.as_slice()].concat() };
                 debug_assert_eq!(product(&shape), Some(flat.len()));
-                Tensor {
-                    name: p.name.clone(),
-                    shape,
-                    data: TensorData::from_slice(&flat),
-                }
+                Tensor { name: p.name.clone(), shape, data: TensorData::from_slice(&flat) }
             });
-            File {
-                tensors: tensors.collect(),
-                ..File::default()
-            }
-            .write(path)?;
+            File { tensors: tensors.collect(), ..File::default() }.write(path)?;
         }
         _ => {
-            return Err(wrong(
-                "unknown kind of vector; .npy and .safetensors are written".into(),
-            ));
+            return Err(wrong("unknown kind of vector; .npy and .safetensors are written".into()));
         }
     }
     Ok(())
@@ -196,27 +140,17 @@ mod tests {
                 r#"{{"model_type": "sequential", "input": [2], "layers": [{{"type": "linear", "in": 2, "out": {out}}}]}}"#
             )
         };
-        let (a, b) = (
-            Sequential::parse(&text(3), "c").unwrap(),
-            Sequential::parse(&text(4), "c").unwrap(),
-        );
+        let (a, b) = (Sequential::parse(&text(3), "c").unwrap(), Sequential::parse(&text(4), "c").unwrap());
         let dir = tempfile::tempdir().unwrap();
         let mut m = Mat::<f32>::zeros(9, 1);
         m[(4, 0)] = f32::NAN;
         for file in ["v.npy", "v.safetensors"] {
             let path = dir.path().join(file);
             write_vectors(&path, a.parameters(), m.as_ref()).unwrap();
-            let e = read_vectors::<f64>(&path, b.parameters())
-                .unwrap_err()
-                .to_string();
+            let e = read_vectors::<f64>(&path, b.parameters()).unwrap_err().to_string();
             assert!(e.contains("expected") && e.contains(file), "{e}");
-            let e = read_vectors::<f64>(&path, a.parameters())
-                .unwrap_err()
-                .to_string();
-            assert!(
-                e.ends_with("NaN or infinity at element 4 of column 0"),
-                "{e}"
-            );
+            let e = read_vectors::<f64>(&path, a.parameters()).unwrap_err().to_string();
+            assert!(e.ends_with("NaN or infinity at element 4 of column 0"), "{e}");
         }
     }
 }

@@ -31,12 +31,7 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// Covers all showable numbers, with a little room; `None` if there are none.
-    pub(crate) fn around(
-        scale: Scale,
-        data: impl Iterator<Item = f64>,
-        from: f64,
-        to: f64,
-    ) -> Option<Self> {
+    pub(crate) fn around(scale: Scale, data: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Self> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for x in data.filter(|&x| scale.shows(x)) {
             low = low.min(x);
@@ -49,11 +44,7 @@ impl Axis {
             Scale::Linear => {
                 // Halves before subtracting: the span of two finite numbers need not be finite.
                 let half = high / 2.0 - low / 2.0;
-                let room = if half > 0.0 {
-                    0.08 * half
-                } else {
-                    (0.1 * low.abs()).max(1e-300)
-                };
+                let room = if half > 0.0 { 0.08 * half } else { (0.1 * low.abs()).max(1e-300) };
                 ((low - room).max(f64::MIN), (high + room).min(f64::MAX))
             }
             Scale::Log => {
@@ -62,13 +53,7 @@ impl Axis {
                 (a - room, b + room)
             }
         };
-        Some(Axis {
-            scale,
-            low,
-            high,
-            from,
-            to,
-        })
+        Some(Axis { scale, low, high, from, to })
     }
 
     /// From zero (linear) or from the decade below (log) to the data's end: for bars.
@@ -77,11 +62,7 @@ impl Axis {
             Scale::Linear => Axis::around(scale, data.iter().copied().chain([0.0]), from, to)?,
             Scale::Log => Axis::around(scale, data.iter().copied(), from, to)?,
         };
-        let least = data
-            .iter()
-            .copied()
-            .filter(|&x| scale.shows(x))
-            .fold(f64::INFINITY, f64::min);
+        let least = data.iter().copied().filter(|&x| scale.shows(x)).fold(f64::INFINITY, f64::min);
         match scale {
             Scale::Linear if least >= 0.0 => axis.low = 0.0,
             Scale::Linear => {}
@@ -92,11 +73,7 @@ impl Axis {
 
     /// The pixel of a number.
     pub(crate) fn at(&self, x: f64) -> f64 {
-        let x = if self.scale == Scale::Log {
-            x.log10()
-        } else {
-            x
-        };
+        let x = if self.scale == Scale::Log { x.log10() } else { x };
         let span = self.high - self.low;
         let part = if span.is_finite() {
             (x - self.low) / span
@@ -132,11 +109,7 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
         return vec![(low, number(low))];
     }
     let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|m| m * power)
-        .find(|&s| s >= raw * 0.999)
-        .unwrap_or(raw);
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|&s| s >= raw * 0.999).unwrap_or(raw);
     let (first, last) = ((low / step).ceil(), (high / step).floor());
     if !(step > 0.0 && last - first < 1000.0) {
         return vec![(low, number(low))];
@@ -148,11 +121,7 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
         .map(|k| {
             let x = (first + k as f64) * step;
             let x = if x == 0.0 { 0.0 } else { x };
-            let label = if plain {
-                minus(&format!("{x:.decimals$}"))
-            } else {
-                scientific(x, largest, step)
-            };
+            let label = if plain { minus(&format!("{x:.decimals$}")) } else { scientific(x, largest, step) };
             (x, label)
         })
         .collect()
@@ -169,11 +138,8 @@ fn log_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
             .map(|e| (power_of_ten(e), decade(e)))
             .collect();
     }
-    let multiples: &[f64] = if high - low >= 0.8 {
-        &[1.0, 2.0, 5.0]
-    } else {
-        &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
-    };
+    let multiples: &[f64] =
+        if high - low >= 0.8 { &[1.0, 2.0, 5.0] } else { &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0] };
     let mut out = Vec::new();
     for e in low.floor() as i32..=last.max(low.floor() as i32) {
         for m in multiples {
@@ -243,11 +209,7 @@ pub(crate) fn number(x: f64) -> String {
     let e = x.abs().log10().floor() as i32;
     if (-4..6).contains(&e) {
         let text = format!("{x:.*}", (3 - e).max(0) as usize);
-        let text = if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            &text
-        };
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
         return minus(text);
     }
     let text = format!("{x:.3e}");
@@ -268,18 +230,9 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         assert_eq!(labels(&linear_ticks(-0.04, 1.04, 5)), ["0.0", "0.5", "1.0"]);
-        assert_eq!(
-            labels(&linear_ticks(-1.1, 1.1, 5)),
-            ["−1.0", "−0.5", "0.0", "0.5", "1.0"]
-        );
-        assert_eq!(
-            labels(&linear_ticks(0.0, 2.1e7, 4)),
-            ["0", "1×10⁷", "2×10⁷"]
-        );
-        assert_eq!(
-            labels(&log_ticks(-6.1, 2.2, 5)),
-            ["10⁻⁶", "10⁻⁴", "0.01", "1", "100"]
-        );
+        assert_eq!(labels(&linear_ticks(-1.1, 1.1, 5)), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
+        assert_eq!(labels(&linear_ticks(0.0, 2.1e7, 4)), ["0", "1×10⁷", "2×10⁷"]);
+        assert_eq!(labels(&log_ticks(-6.1, 2.2, 5)), ["10⁻⁶", "10⁻⁴", "0.01", "1", "100"]);
         assert_eq!(labels(&log_ticks(0.1, 1.1, 5)), ["2", "5", "10"]);
         assert_eq!(labels(&log_ticks(-0.2, 0.05, 5)), ["0.8", "1"]);
     }

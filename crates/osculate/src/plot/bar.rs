@@ -36,21 +36,12 @@ pub struct BarChart {
 impl BarChart {
     /// A chart without bars; `label` names the value axis.
     pub fn new(title: impl Into<String>, label: impl Into<String>, scale: Scale) -> Self {
-        BarChart {
-            title: title.into(),
-            label: label.into(),
-            scale,
-            bars: Vec::new(),
-        }
+        BarChart { title: title.into(), label: label.into(), scale, bars: Vec::new() }
     }
 
     /// Adds a bar.
     pub fn bar(mut self, label: impl Into<String>, value: f64, error: Option<f64>) -> Self {
-        self.bars.push(Bar {
-            label: label.into(),
-            value,
-            error,
-        });
+        self.bars.push(Bar { label: label.into(), value, error });
         self
     }
 
@@ -61,11 +52,7 @@ impl BarChart {
 
     /// The chart as an SVG document.
     pub fn svg(&self) -> String {
-        let longest = self
-            .bars
-            .iter()
-            .map(|b| text_width(&b.label, 13.0))
-            .fold(0.0, f64::max);
+        let longest = self.bars.iter().map(|b| text_width(&b.label, 13.0)).fold(0.0, f64::max);
         let left = (longest + 30.0).clamp(60.0, 260.0);
         let right = WIDTH - 96.0;
         let top = 44.0;
@@ -75,21 +62,10 @@ impl BarChart {
         let mut extent: Vec<f64> = self.bars.iter().map(|b| b.value).collect();
         for b in &self.bars {
             let e = b.error.filter(|e| e.is_finite()).unwrap_or(0.0);
-            extent.extend(
-                [b.value - e, b.value + e]
-                    .into_iter()
-                    .filter(|&x| self.scale.shows(x)),
-            );
+            extent.extend([b.value - e, b.value + e].into_iter().filter(|&x| self.scale.shows(x)));
         }
         let Some(axis) = Axis::from_base(self.scale, &extent, left, right) else {
-            svg.text(
-                WIDTH / 2.0,
-                (top + bottom) / 2.0,
-                Anchor::Middle,
-                14.0,
-                SOFT,
-                "no data",
-            );
+            svg.text(WIDTH / 2.0, (top + bottom) / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
             return svg.finish(&self.title);
         };
         for (value, label) in axis.ticks(6) {
@@ -97,45 +73,20 @@ impl BarChart {
             svg.line((at, top), (at, bottom + 4.0), GRID, 1.0);
             svg.text(at, bottom + 20.0, Anchor::Middle, 12.0, SOFT, &label);
         }
-        svg.text(
-            (left + right) / 2.0,
-            bottom + 42.0,
-            Anchor::Middle,
-            13.0,
-            INK,
-            &self.label,
-        );
+        svg.text((left + right) / 2.0, bottom + 42.0, Anchor::Middle, 13.0, INK, &self.label);
         let base = axis.base();
         for (i, b) in self.bars.iter().enumerate() {
             let y = top + ROW * i as f64;
             let middle = y + ROW / 2.0;
-            svg.text(
-                left - 10.0,
-                middle + 4.5,
-                Anchor::End,
-                13.0,
-                INK,
-                &fit(&b.label, 13.0, left - 20.0),
-            );
+            svg.text(left - 10.0, middle + 4.5, Anchor::End, 13.0, INK, &fit(&b.label, 13.0, left - 20.0));
             let mut end = base;
             if self.scale.shows(b.value) {
                 let at = axis.at(b.value);
                 end = at.max(base);
                 let more = r#"class="bar" rx="2""#;
-                svg.rect(
-                    at.min(base),
-                    y + 6.0,
-                    (at - base).abs(),
-                    ROW - 12.0,
-                    series_colour(0),
-                    more,
-                );
+                svg.rect(at.min(base), y + 6.0, (at - base).abs(), ROW - 12.0, series_colour(0), more);
                 if let Some(e) = b.error.filter(|e| e.is_finite() && *e > 0.0) {
-                    let low = if self.scale.shows(b.value - e) {
-                        axis.at(b.value - e).max(left)
-                    } else {
-                        left
-                    };
+                    let low = if self.scale.shows(b.value - e) { axis.at(b.value - e).max(left) } else { left };
                     let high = axis.at(b.value + e);
                     svg.line((low, middle), (high, middle), INK, 1.5);
                     for x in [low, high] {
@@ -144,14 +95,7 @@ impl BarChart {
                     end = end.max(high);
                 }
             }
-            svg.text(
-                end + 8.0,
-                middle + 4.5,
-                Anchor::Start,
-                12.0,
-                SOFT,
-                &number(b.value),
-            );
+            svg.text(end + 8.0, middle + 4.5, Anchor::Start, 12.0, SOFT, &number(b.value));
         }
         svg.line((base, top), (base, bottom), SOFT, 1.0);
         svg.finish(&self.title)
@@ -165,40 +109,21 @@ mod tests {
 
     #[test]
     fn bars_are_proportional() {
-        let svg = BarChart::new("t", "v", Scale::Linear)
-            .bar("a", 1.0, None)
-            .bar("b", 4.0, None)
-            .svg();
+        let svg = BarChart::new("t", "v", Scale::Linear).bar("a", 1.0, None).bar("b", 4.0, None).svg();
         let widths: Vec<f64> = svg
             .lines()
             .filter(|l| l.contains("class=\"bar\""))
-            .map(|l| {
-                l.split("width=\"")
-                    .nth(1)
-                    .unwrap()
-                    .split('"')
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap()
-            })
+            .map(|l| l.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
             .collect();
         assert!((widths[1] / widths[0] - 4.0).abs() < 0.01, "{widths:?}");
     }
 
     #[test]
     fn what_cannot_be_drawn_is_written() {
-        let svg = BarChart::new("t", "v", Scale::Log)
-            .bar("a", f64::NAN, None)
-            .bar("b", 4.0, Some(9.0))
-            .svg();
+        let svg = BarChart::new("t", "v", Scale::Log).bar("a", f64::NAN, None).bar("b", 4.0, Some(9.0)).svg();
         assert_eq!(svg.matches("class=\"bar\"").count(), 1);
         assert!(svg.contains(">NaN<"));
-        assert!(
-            BarChart::new("t", "v", Scale::Log)
-                .svg()
-                .contains("no data")
-        );
+        assert!(BarChart::new("t", "v", Scale::Log).svg().contains("no data"));
     }
 
     proptest! {

@@ -88,19 +88,9 @@ impl HeatMap {
         let bar_height = h.max(160.0);
         let mut svg = Svg::new(left + w + 130.0, top + bar_height + 40.0);
         svg.title(16.0, 25.0, &self.title);
-        let top_value = cells
-            .iter()
-            .filter(|x| x.is_finite())
-            .fold(0.0f64, |m, x| m.max(x.abs()));
+        let top_value = cells.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
         if cells.is_empty() || top_value == 0.0 && cells.iter().all(|x| !x.is_finite()) {
-            svg.text(
-                left + w / 2.0,
-                top + 30.0,
-                Anchor::Middle,
-                14.0,
-                SOFT,
-                "no data",
-            );
+            svg.text(left + w / 2.0, top + 30.0, Anchor::Middle, 14.0, SOFT, "no data");
             return svg.finish(&self.title);
         }
         // One path per colour, each a set of horizontal runs.
@@ -117,21 +107,12 @@ impl HeatMap {
                 let (x, y) = (px(left + cw * start as f64), px(top + ch * i as f64));
                 // Writing to a String cannot fail.
                 let d = paths.entry(level).or_default();
-                let _ = write!(
-                    d,
-                    "M{x} {y}h{0}v{1}h-{0}z",
-                    px(cw * (j - start) as f64),
-                    px(ch)
-                );
+                let _ = write!(d, "M{x} {y}h{0}v{1}h-{0}z", px(cw * (j - start) as f64), px(ch));
             }
         }
         for (level, d) in &paths {
             let fill = level.map_or_else(|| "#9a9a9a".to_owned(), |l| self.colour(l));
-            svg.path(
-                d,
-                &format!("fill:{fill}"),
-                r#"shape-rendering="crispEdges""#,
-            );
+            svg.path(d, &format!("fill:{fill}"), r#"shape-rendering="crispEdges""#);
         }
         for &b in &self.bounds {
             if b > 0 && b < self.ncols {
@@ -144,80 +125,41 @@ impl HeatMap {
             }
         }
         let frame = format!("M{left} {top}h{}v{}h-{}z", px(w), px(h), px(w));
-        svg.path(
-            &frame,
-            &format!("fill:none;stroke:{SOFT};stroke-width:1"),
-            "",
-        );
-        for (at, label, anchor) in [
-            (left, 0, Anchor::Start),
-            (left + w, self.ncols, Anchor::End),
-        ] {
+        svg.path(&frame, &format!("fill:none;stroke:{SOFT};stroke-width:1"), "");
+        for (at, label, anchor) in [(left, 0, Anchor::Start), (left + w, self.ncols, Anchor::End)] {
             svg.text(at, top + h + 17.0, anchor, 12.0, SOFT, &label.to_string());
         }
         svg.text(left - 7.0, top + 11.0, Anchor::End, 12.0, SOFT, "0");
         if self.nrows > 1 {
-            svg.text(
-                left - 7.0,
-                top + h,
-                Anchor::End,
-                12.0,
-                SOFT,
-                &self.nrows.to_string(),
-            );
+            svg.text(left - 7.0, top + h, Anchor::End, 12.0, SOFT, &self.nrows.to_string());
         }
         if (rows, cols) != (self.nrows, self.ncols) {
-            let note = format!(
-                "{} × {} shown as {rows} × {cols} blocks",
-                self.nrows, self.ncols
-            );
-            svg.text(
-                left + w / 2.0,
-                top + h + 33.0,
-                Anchor::Middle,
-                11.0,
-                SOFT,
-                &note,
-            );
+            let note = format!("{} × {} shown as {rows} × {cols} blocks", self.nrows, self.ncols);
+            svg.text(left + w / 2.0, top + h + 33.0, Anchor::Middle, 11.0, SOFT, &note);
         }
         self.colour_bar(&mut svg, left + w + 26.0, top, bar_height, top_value);
         svg.finish(&self.title)
     }
 
     fn colour_bar(&self, svg: &mut Svg, x: f64, top: f64, height: f64, top_value: f64) {
-        let low = if matches!(self.scale, HeatScale::LogMagnitude { .. }) {
-            0
-        } else {
-            -LEVELS
-        };
+        let low = if matches!(self.scale, HeatScale::LogMagnitude { .. }) { 0 } else { -LEVELS };
         let steps = LEVELS - low + 1;
         let step = height / f64::from(steps);
         for k in 0..steps {
             let y = top + height - step * f64::from(k + 1);
             let d = format!("M{} {}h16v{}h-16z", px(x), px(y), px(step + 0.3));
-            svg.path(
-                &d,
-                &format!("fill:{}", self.colour(low + k)),
-                r#"shape-rendering="crispEdges""#,
-            );
+            svg.path(&d, &format!("fill:{}", self.colour(low + k)), r#"shape-rendering="crispEdges""#);
         }
         let at = |part: f64| top + height * (1.0 - part);
         let ticks: Vec<(f64, f64)> = match self.scale {
-            HeatScale::Diverging => [-1.0, -0.5, 0.0, 0.5, 1.0]
-                .map(|t| ((t + 1.0) / 2.0, t * top_value))
-                .to_vec(),
+            HeatScale::Diverging => [-1.0, -0.5, 0.0, 0.5, 1.0].map(|t| ((t + 1.0) / 2.0, t * top_value)).to_vec(),
             HeatScale::SignedLog { decades } => {
                 let edge = top_value * 10f64.powf(-decades);
-                vec![
-                    (0.0, -top_value),
-                    (0.48, -edge),
-                    (0.52, edge),
-                    (1.0, top_value),
-                ]
+                vec![(0.0, -top_value), (0.48, -edge), (0.52, edge), (1.0, top_value)]
             }
-            HeatScale::LogMagnitude { decades } => [0.0, 0.25, 0.5, 0.75, 1.0]
-                .map(|t| (t, top_value * 10f64.powf((t - 1.0) * decades)))
-                .to_vec(),
+            HeatScale::LogMagnitude { decades } => {
+                [0.0, 0.25, 0.5, 0.75, 1.0].map(|t| (t, top_value * 10f64.powf((t - 1.0) * decades))).to_vec()
+            }
         };
         for (part, value) in ticks {
             let nudge = match self.scale {
@@ -225,14 +167,7 @@ impl HeatMap {
                 HeatScale::SignedLog { .. } if (0.5..0.6).contains(&part) => -8.0,
                 _ => 0.0,
             };
-            svg.text(
-                x + 23.0,
-                at(part) + 4.0 + nudge,
-                Anchor::Start,
-                12.0,
-                INK,
-                &short(value),
-            );
+            svg.text(x + 23.0, at(part) + 4.0 + nudge, Anchor::Start, 12.0, INK, &short(value));
         }
     }
 
@@ -243,11 +178,7 @@ impl HeatMap {
         }
         let part = if top > 0.0 { x / top } else { 0.0 };
         let log = |decades: f64| {
-            if part == 0.0 {
-                0.0
-            } else {
-                (1.0 + part.abs().log10() / decades.max(1e-9)).clamp(0.0, 1.0)
-            }
+            if part == 0.0 { 0.0 } else { (1.0 + part.abs().log10() / decades.max(1e-9)).clamp(0.0, 1.0) }
         };
         let signed = match self.scale {
             HeatScale::Diverging => part,
@@ -258,25 +189,10 @@ impl HeatMap {
     }
 
     fn colour(&self, level: i32) -> String {
-        const COLD: [[f64; 3]; 4] = [
-            [246., 246., 244.],
-            [152., 190., 226.],
-            [58., 116., 190.],
-            [18., 44., 104.],
-        ];
-        const WARM: [[f64; 3]; 4] = [
-            [246., 246., 244.],
-            [243., 176., 140.],
-            [208., 78., 60.],
-            [110., 12., 34.],
-        ];
-        const DARK: [[f64; 3]; 5] = [
-            [20., 22., 44.],
-            [46., 62., 128.],
-            [30., 130., 140.],
-            [122., 190., 96.],
-            [250., 232., 120.],
-        ];
+        const COLD: [[f64; 3]; 4] = [[246., 246., 244.], [152., 190., 226.], [58., 116., 190.], [18., 44., 104.]];
+        const WARM: [[f64; 3]; 4] = [[246., 246., 244.], [243., 176., 140.], [208., 78., 60.], [110., 12., 34.]];
+        const DARK: [[f64; 3]; 5] =
+            [[20., 22., 44.], [46., 62., 128.], [30., 130., 140.], [122., 190., 96.], [250., 232., 120.]];
         let t = f64::from(level.abs()) / f64::from(LEVELS);
         match self.scale {
             HeatScale::LogMagnitude { .. } => mix(&DARK, t),
@@ -296,9 +212,7 @@ fn mix(stops: &[[f64; 3]], t: f64) -> String {
     let at = t.clamp(0.0, 1.0) * (stops.len() - 1) as f64;
     let k = (at as usize).min(stops.len() - 2);
     let f = at - k as f64;
-    let c: Vec<u8> = (0..3)
-        .map(|i| (stops[k][i] * (1.0 - f) + stops[k + 1][i] * f).round() as u8)
-        .collect();
+    let c: Vec<u8> = (0..3).map(|i| (stops[k][i] * (1.0 - f) + stops[k + 1][i] * f).round() as u8).collect();
     format!("#{:02x}{:02x}{:02x}", c[0], c[1], c[2])
 }
 
@@ -340,9 +254,7 @@ mod tests {
         let (rows, cols, cells) = downsample(n, n, &a);
         assert_eq!((rows, cols), (128, 128));
         assert_eq!(cells.iter().filter(|&&x| x == -7.0).count(), 1);
-        let svg = HeatMap::new("t", n, n, a, HeatScale::Diverging)
-            .unwrap()
-            .svg();
+        let svg = HeatMap::new("t", n, n, a, HeatScale::Diverging).unwrap().svg();
         assert!(svg.contains("300 × 300 shown as 128 × 128 blocks"));
     }
 
@@ -350,25 +262,13 @@ mod tests {
     fn levels_follow_the_scale() {
         let map = |scale| HeatMap::new("t", 1, 1, vec![1.0], scale).unwrap();
         let d = map(HeatScale::Diverging);
-        assert_eq!(
-            [-2.0, -1.0, 0.0, 2.0].map(|x| d.level(x, 2.0).unwrap()),
-            [-48, -24, 0, 48]
-        );
+        assert_eq!([-2.0, -1.0, 0.0, 2.0].map(|x| d.level(x, 2.0).unwrap()), [-48, -24, 0, 48]);
         let s = map(HeatScale::SignedLog { decades: 4.0 });
-        assert_eq!(
-            [-1.0, -1e-2, 1e-9, 1.0].map(|x| s.level(x, 1.0).unwrap()),
-            [-48, -24, 0, 48]
-        );
+        assert_eq!([-1.0, -1e-2, 1e-9, 1.0].map(|x| s.level(x, 1.0).unwrap()), [-48, -24, 0, 48]);
         let m = map(HeatScale::LogMagnitude { decades: 4.0 });
-        assert_eq!(
-            [-1.0, 1e-2, 0.0].map(|x| m.level(x, 1.0).unwrap()),
-            [48, 24, 0]
-        );
+        assert_eq!([-1.0, 1e-2, 0.0].map(|x| m.level(x, 1.0).unwrap()), [48, 24, 0]);
         assert_eq!(m.level(f64::NAN, 1.0), None);
-        assert_eq!(
-            (d.colour(0), d.colour(48), d.colour(-48)),
-            ("#f6f6f4".into(), "#6e0c22".into(), "#122c68".into())
-        );
+        assert_eq!((d.colour(0), d.colour(48), d.colour(-48)), ("#f6f6f4".into(), "#6e0c22".into(), "#122c68".into()));
     }
 
     proptest! {

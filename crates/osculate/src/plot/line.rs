@@ -92,11 +92,7 @@ impl LineChart {
         points: impl IntoIterator<Item = (f64, f64)>,
         stroke: Stroke,
     ) -> Self {
-        self.series.push(Series {
-            name: name.into(),
-            points: points.into_iter().collect(),
-            stroke,
-        });
+        self.series.push(Series { name: name.into(), points: points.into_iter().collect(), stroke });
         self
     }
 
@@ -119,26 +115,17 @@ impl LineChart {
         for (x, y, i) in entries {
             self.legend_entry(&mut svg, x, y, i);
         }
-        let shown = || {
-            self.series
-                .iter()
-                .flat_map(|s| s.points.iter().copied())
-                .filter(|&p| self.shows(p))
-        };
-        let area =
-            self.series.iter().any(|s| s.stroke == Stroke::Area) && self.y_scale == Scale::Linear;
+        let shown = || self.series.iter().flat_map(|s| s.points.iter().copied()).filter(|&p| self.shows(p));
+        let area = self.series.iter().any(|s| s.stroke == Stroke::Area) && self.y_scale == Scale::Linear;
         let ys = shown().map(|p| p.1).chain(area.then_some(0.0));
-        let axes = Axis::around(self.x_scale, shown().map(|p| p.0), LEFT, WIDTH - RIGHT)
-            .zip(Axis::around(self.y_scale, ys, bottom, top));
+        let axes = Axis::around(self.x_scale, shown().map(|p| p.0), LEFT, WIDTH - RIGHT).zip(Axis::around(
+            self.y_scale,
+            ys,
+            bottom,
+            top,
+        ));
         let Some((x, y)) = axes else {
-            svg.text(
-                WIDTH / 2.0,
-                top + PLOT_HEIGHT / 2.0,
-                Anchor::Middle,
-                14.0,
-                SOFT,
-                "no data",
-            );
+            svg.text(WIDTH / 2.0, top + PLOT_HEIGHT / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
             return svg.finish(&self.title);
         };
         for (value, label) in y.ticks(6) {
@@ -152,14 +139,7 @@ impl LineChart {
             svg.text(at, bottom + 20.0, Anchor::Middle, 12.0, SOFT, &label);
         }
         svg.line((LEFT, bottom), (WIDTH - RIGHT, bottom), SOFT, 1.0);
-        svg.text(
-            (LEFT + WIDTH - RIGHT) / 2.0,
-            bottom + 41.0,
-            Anchor::Middle,
-            13.0,
-            INK,
-            &self.x_label,
-        );
+        svg.text((LEFT + WIDTH - RIGHT) / 2.0, bottom + 41.0, Anchor::Middle, 13.0, INK, &self.x_label);
         svg.upward_text(17.0, (top + bottom) / 2.0, 13.0, INK, &self.y_label);
         for (i, s) in self.series.iter().enumerate() {
             self.draw(&mut svg, s, series_colour(i), &x, &y, bottom);
@@ -169,40 +149,21 @@ impl LineChart {
 
     fn draw(&self, svg: &mut Svg, s: &Series, colour: &str, x: &Axis, y: &Axis, bottom: f64) {
         let points = thinned(&s.points, |p| self.shows(p));
-        let base = if self.y_scale == Scale::Linear {
-            y.at(0.0).min(bottom)
-        } else {
-            bottom
-        };
+        let base = if self.y_scale == Scale::Linear { y.at(0.0).min(bottom) } else { bottom };
         if s.stroke != Stroke::Points {
             for run in points.split(|&p| !self.shows(p)).filter(|r| !r.is_empty()) {
                 let mut d = String::new();
                 for (k, &(a, b)) in run.iter().enumerate() {
                     // Writing to a String cannot fail.
-                    let _ = write!(
-                        d,
-                        "{}{} {}",
-                        if k == 0 { 'M' } else { 'L' },
-                        px(x.at(a)),
-                        px(y.at(b))
-                    );
+                    let _ = write!(d, "{}{} {}", if k == 0 { 'M' } else { 'L' }, px(x.at(a)), px(y.at(b)));
                 }
                 if s.stroke == Stroke::Area {
                     let (from, to) = (px(x.at(run[0].0)), px(x.at(run[run.len() - 1].0)));
                     let closed = format!("{d}L{to} {b}L{from} {b}Z", b = px(base));
-                    svg.path(
-                        &closed,
-                        &format!("fill:{colour};fill-opacity:0.18;stroke:none"),
-                        "",
-                    );
+                    svg.path(&closed, &format!("fill:{colour};fill-opacity:0.18;stroke:none"), "");
                 }
-                let dash = if s.stroke == Stroke::Dashed {
-                    ";stroke-dasharray:6 5"
-                } else {
-                    ""
-                };
-                let style =
-                    format!("fill:none;stroke:{colour};stroke-width:2;stroke-linejoin:round{dash}");
+                let dash = if s.stroke == Stroke::Dashed { ";stroke-dasharray:6 5" } else { "" };
+                let style = format!("fill:none;stroke:{colour};stroke-width:2;stroke-linejoin:round{dash}");
                 svg.path(&d, &style, "");
             }
         }
@@ -240,11 +201,7 @@ impl LineChart {
             Stroke::Solid => svg.line((x, y - 4.0), (x + 22.0, y - 4.0), colour, 2.5),
             Stroke::Dashed => {
                 let d = format!("M{} {}h22", px(x), px(y - 4.0));
-                svg.path(
-                    &d,
-                    &format!("fill:none;stroke:{colour};stroke-width:2.5;stroke-dasharray:5 3.5"),
-                    "",
-                );
+                svg.path(&d, &format!("fill:none;stroke:{colour};stroke-width:2.5;stroke-dasharray:5 3.5"), "");
             }
         }
         svg.text(x + 28.0, y, Anchor::Start, 13.0, INK, &s.name);
@@ -278,17 +235,9 @@ mod tests {
 
     #[test]
     fn gaps_break_the_line() {
-        let points = [
-            (0.0, 1.0),
-            (1.0, 2.0),
-            (2.0, f64::NAN),
-            (3.0, 1.0),
-            (4.0, 0.0),
-        ];
+        let points = [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, 0.0)];
         let paths = |scale| {
-            let chart = LineChart::new("t")
-                .y("y", scale)
-                .series("a", points, Stroke::Solid);
+            let chart = LineChart::new("t").y("y", scale).series("a", points, Stroke::Solid);
             let svg = chart.svg();
             (svg.matches("<path").count(), svg.matches("<circle").count())
         };
@@ -298,10 +247,7 @@ mod tests {
 
     #[test]
     fn no_data_is_said() {
-        let svg = LineChart::new("t")
-            .y("y", Scale::Log)
-            .series("a", [(0.0, -1.0)], Stroke::Area)
-            .svg();
+        let svg = LineChart::new("t").y("y", Scale::Log).series("a", [(0.0, -1.0)], Stroke::Area).svg();
         assert!(svg.contains("no data"));
     }
 
@@ -313,11 +259,7 @@ mod tests {
         points[70_000].1 = f64::NAN;
         let t = thinned(&points, |p| p.1.is_finite());
         assert!(t.len() <= MAX_POINTS);
-        assert!(
-            t.contains(&(54_321.0, 9.0))
-                && t.contains(&(12_345.0, -9.0))
-                && t.iter().any(|p| p.1.is_nan())
-        );
+        assert!(t.contains(&(54_321.0, 9.0)) && t.contains(&(12_345.0, -9.0)) && t.iter().any(|p| p.1.is_nan()));
         assert!(t.windows(2).all(|w| w[0].0 < w[1].0));
     }
 

@@ -15,10 +15,7 @@ pub struct Table {
 impl Table {
     /// A table with named columns.
     pub fn new<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Self {
-        Table {
-            header: header.into_iter().map(Into::into).collect(),
-            rows: Vec::new(),
-        }
+        Table { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; missing cells stay empty, cells beyond the header are dropped.
@@ -31,20 +28,14 @@ impl Table {
 
     fn is_numeric(&self, col: usize) -> bool {
         let looks = |c: &str| {
-            c.is_empty()
-                || c == "–"
-                || c.starts_with(|ch: char| ch.is_ascii_digit() || "+-−±<>≈".contains(ch))
+            c.is_empty() || c == "–" || c.starts_with(|ch: char| ch.is_ascii_digit() || "+-−±<>≈".contains(ch))
         };
         !self.rows.is_empty() && self.rows.iter().all(|r| looks(&r[col]))
     }
 
     fn html(&self) -> String {
         let class = |j: usize| {
-            if self.is_numeric(j) {
-                " class=\"n\""
-            } else {
-                ""
-            }
+            if self.is_numeric(j) { " class=\"n\"" } else { "" }
         };
         let line = |tag: &str, cells: &[String], inline: bool| {
             let cells = cells.iter().enumerate().map(|(j, c)| {
@@ -55,9 +46,7 @@ impl Table {
         };
         let body: String = self.rows.iter().map(|r| line("td", r, true)).collect();
         let head = line("th", &self.header, false);
-        format!(
-            "<div class=\"scroll\"><table><thead>\n{head}</thead><tbody>\n{body}</tbody></table></div>\n"
-        )
+        format!("<div class=\"scroll\"><table><thead>\n{head}</thead><tbody>\n{body}</tbody></table></div>\n")
     }
 }
 
@@ -68,11 +57,7 @@ enum Block {
     Code(String),
     Cards(Vec<(String, String)>),
     Table(Table),
-    Figure {
-        svg: String,
-        caption: String,
-        data: Value,
-    },
+    Figure { svg: String, caption: String, data: Value },
 }
 
 /// One section of a report.
@@ -100,16 +85,8 @@ impl Section {
     }
 
     /// A few headline numbers: value and what it is.
-    pub fn cards<A: Into<String>, B: Into<String>>(
-        &mut self,
-        cards: impl IntoIterator<Item = (A, B)>,
-    ) -> &mut Self {
-        self.push(Block::Cards(
-            cards
-                .into_iter()
-                .map(|(a, b)| (a.into(), b.into()))
-                .collect(),
-        ))
+    pub fn cards<A: Into<String>, B: Into<String>>(&mut self, cards: impl IntoIterator<Item = (A, B)>) -> &mut Self {
+        self.push(Block::Cards(cards.into_iter().map(|(a, b)| (a.into(), b.into())).collect()))
     }
 
     /// A table.
@@ -170,21 +147,12 @@ pub struct Report {
 impl Report {
     /// An empty report; `lead` is the sentence under the title.
     pub fn new(title: impl Into<String>, lead: impl Into<String>) -> Self {
-        Report {
-            title: title.into(),
-            lead: lead.into(),
-            sections: Vec::new(),
-            footer: String::new(),
-        }
+        Report { title: title.into(), lead: lead.into(), sections: Vec::new(), footer: String::new() }
     }
 
     /// Adds a section and returns it for filling.
     pub fn section(&mut self, title: impl Into<String>) -> &mut Section {
-        let section = Section {
-            title: title.into(),
-            blocks: Vec::new(),
-            results: serde_json::Map::new(),
-        };
+        let section = Section { title: title.into(), blocks: Vec::new(), results: serde_json::Map::new() };
         let at = self.sections.len();
         self.sections.push(section);
         &mut self.sections[at]
@@ -212,23 +180,13 @@ impl Report {
         if self.sections.len() > 2 {
             out.push_str("<nav><ol>\n");
             for (i, s) in self.sections.iter().enumerate() {
-                let _ = writeln!(
-                    out,
-                    "<li><a href=\"#s{}\">{}</a></li>",
-                    i + 1,
-                    escape(&s.title)
-                );
+                let _ = writeln!(out, "<li><a href=\"#s{}\">{}</a></li>", i + 1, escape(&s.title));
             }
             out.push_str("</ol></nav>\n");
         }
         let mut figures = 0;
         for (i, s) in self.sections.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "<section>\n<h2 id=\"s{}\">{}</h2>",
-                i + 1,
-                escape(&s.title)
-            );
+            let _ = writeln!(out, "<section>\n<h2 id=\"s{}\">{}</h2>", i + 1, escape(&s.title));
             for b in &s.blocks {
                 block_html(&mut out, b, &mut figures);
             }
@@ -280,12 +238,7 @@ fn block_html(out: &mut String, block: &Block, figures: &mut usize) {
         Block::Cards(cards) => {
             out.push_str("<div class=\"cards\">\n");
             for (value, meaning) in cards {
-                let _ = writeln!(
-                    out,
-                    "<div><b>{}</b><span>{}</span></div>",
-                    escape(value),
-                    escape(meaning)
-                );
+                let _ = writeln!(out, "<div><b>{}</b><span>{}</span></div>", escape(value), escape(meaning));
             }
             out.push_str("</div>\n");
         }
@@ -321,11 +274,7 @@ fn markup(text: &str) -> String {
         };
         out.push_str(&escape(&rest[..open]));
         let content = &rest[inside..close];
-        let content = if tag == "code" {
-            escape(content)
-        } else {
-            markup(content)
-        };
+        let content = if tag == "code" { escape(content) } else { markup(content) };
         out.push_str(&format!("<{tag}>{content}</{tag}>"));
         rest = &rest[after..];
     }
@@ -352,11 +301,7 @@ mod tests {
     fn nothing_is_loaded_from_outside() {
         let mut r = Report::new("<T>", "lead");
         for i in 0..3 {
-            let chart = LineChart::new("c").y("y", Scale::Log).series(
-                "a",
-                [(0.0, 0.1 + 0.2)],
-                Stroke::Solid,
-            );
+            let chart = LineChart::new("c").y("y", Scale::Log).series("a", [(0.0, 0.1 + 0.2)], Stroke::Solid);
             r.section(format!("S{i}"))
                 .lines(&chart, "caption")
                 .note("n")
@@ -370,25 +315,15 @@ mod tests {
         for bad in ["http", "src=", "<script", "<link", "@import", "url("] {
             assert!(!without_namespace.contains(bad), "{bad}");
         }
-        assert!(
-            html.contains("Figure 3.")
-                && html.contains("href=\"#s3\"")
-                && html.contains("&lt;T&gt;")
-        );
+        assert!(html.contains("Figure 3.") && html.contains("href=\"#s3\"") && html.contains("&lt;T&gt;"));
         let j = r.json();
-        assert_eq!(
-            j["sections"][2]["figures"][0]["data"]["series"][0]["points"][0][1],
-            0.1 + 0.2
-        );
+        assert_eq!(j["sections"][2]["figures"][0]["data"]["series"][0]["points"][0][1], 0.1 + 0.2);
         assert_eq!(j["sections"][0]["results"]["x"], 0.1);
     }
 
     #[test]
     fn numbers_are_flush_right() {
-        let t = Table::new(["name", "value"])
-            .row(["a", "1.5"])
-            .row(["b", "−2"])
-            .row(["c"]);
+        let t = Table::new(["name", "value"]).row(["a", "1.5"]).row(["b", "−2"]).row(["c"]);
         let html = t.html();
         assert_eq!(html.matches("<td class=\"n\">").count(), 3);
         assert!(html.contains("<td>a</td>"));

@@ -53,9 +53,7 @@ pub(crate) fn escape(text: &str) -> String {
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     text.chars()
         .map(|c| match c {
-            'i' | 'l' | 'j' | '.' | ',' | ':' | '\'' | '|' | ' ' | 't' | 'f' | 'I' | '(' | ')' => {
-                0.34
-            }
+            'i' | 'l' | 'j' | '.' | ',' | ':' | '\'' | '|' | ' ' | 't' | 'f' | 'I' | '(' | ')' => 0.34,
             'm' | 'w' | 'M' | 'W' => 0.86,
             c if c.is_uppercase() => 0.68,
             _ => 0.57,
@@ -94,11 +92,7 @@ pub(crate) fn px(x: f64) -> f64 {
 
 impl Svg {
     pub(crate) fn new(width: f64, height: f64) -> Self {
-        let mut svg = Svg {
-            width,
-            height,
-            body: String::new(),
-        };
+        let mut svg = Svg { width, height, body: String::new() };
         svg.rect(0.0, 0.0, width, height, PAPER, "");
         svg
     }
@@ -107,10 +101,7 @@ impl Svg {
 
     pub(crate) fn rect(&mut self, x: f64, y: f64, w: f64, h: f64, fill: &str, more: &str) {
         let (x, y, w, h) = (px(x), px(y), px(w), px(h));
-        let _ = writeln!(
-            self.body,
-            r#"<rect x="{x}" y="{y}" width="{w}" height="{h}" style="fill:{fill}" {more}/>"#
-        );
+        let _ = writeln!(self.body, r#"<rect x="{x}" y="{y}" width="{w}" height="{h}" style="fill:{fill}" {more}/>"#);
     }
 
     pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
@@ -126,55 +117,21 @@ impl Svg {
     }
 
     pub(crate) fn circle(&mut self, x: f64, y: f64, r: f64, fill: &str) {
-        let _ = writeln!(
-            self.body,
-            r#"<circle cx="{}" cy="{}" r="{r}" style="fill:{fill}"/>"#,
-            px(x),
-            px(y)
-        );
+        let _ = writeln!(self.body, r#"<circle cx="{}" cy="{}" r="{r}" style="fill:{fill}"/>"#, px(x), px(y));
     }
 
-    pub(crate) fn text(
-        &mut self,
-        x: f64,
-        y: f64,
-        anchor: Anchor,
-        size: f64,
-        colour: &str,
-        text: &str,
-    ) {
-        self.styled_text(
-            x,
-            y,
-            anchor,
-            &format!("font-size:{size}px;fill:{colour}"),
-            "",
-            text,
-        );
+    pub(crate) fn text(&mut self, x: f64, y: f64, anchor: Anchor, size: f64, colour: &str, text: &str) {
+        self.styled_text(x, y, anchor, &format!("font-size:{size}px;fill:{colour}"), "", text);
     }
 
     pub(crate) fn title(&mut self, x: f64, y: f64, text: &str) {
-        self.styled_text(
-            x,
-            y,
-            Anchor::Start,
-            &format!("font-size:15px;font-weight:600;fill:{INK}"),
-            "",
-            text,
-        );
+        self.styled_text(x, y, Anchor::Start, &format!("font-size:15px;font-weight:600;fill:{INK}"), "", text);
     }
 
     /// A text turned by a quarter, reading upwards, centred on the point.
     pub(crate) fn upward_text(&mut self, x: f64, y: f64, size: f64, colour: &str, text: &str) {
         let turn = format!(r#"transform="rotate(-90 {} {})""#, px(x), px(y));
-        self.styled_text(
-            x,
-            y,
-            Anchor::Middle,
-            &format!("font-size:{size}px;fill:{colour}"),
-            &turn,
-            text,
-        );
+        self.styled_text(x, y, Anchor::Middle, &format!("font-size:{size}px;fill:{colour}"), &turn, text);
     }
 
     fn styled_text(&mut self, x: f64, y: f64, anchor: Anchor, style: &str, more: &str, text: &str) {
@@ -212,10 +169,7 @@ mod tests {
 
     #[test]
     fn text_cannot_leave_its_element() {
-        assert_eq!(
-            escape("a<b & \"c\" 'd'\u{0}"),
-            "a&lt;b &amp; &quot;c&quot; &#39;d&#39;\u{fffd}"
-        );
+        assert_eq!(escape("a<b & \"c\" 'd'\u{0}"), "a&lt;b &amp; &quot;c&quot; &#39;d&#39;\u{fffd}");
         let mut s = Svg::new(10.0, 10.0);
         s.text(0.0, 0.0, Anchor::Start, 10.0, INK, "</text><script>");
         assert!(!s.finish("\"<").contains("<script>"));
