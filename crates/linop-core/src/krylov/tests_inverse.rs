@@ -301,3 +301,17 @@ fn inverse_operators_refuse_and_fail_with_types() -> Result<(), Error> {
     assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
     Ok(())
 }
+
+#[test]
+fn inverse_operators_pass_the_operator_checks() -> Result<(), Error> {
+    use crate::testing::check_operator;
+    let mut a = with_spectrum(&[2.0, 1.5, 1.0, 0.7, 0.5], 35);
+    a.props = Props::PD | Props::PSD | Props::SELF_ADJOINT;
+    let exact = dense_solve(&a.a, &Mat::identity(5, 5))?;
+    for method in [Method::Cg, Method::Minres, Method::Gmres, Method::Lsmr] {
+        let inverse =
+            IterativeInverse::new(Op::new(a.clone()), method)?.with_tolerances(1e-13, 0.0);
+        check_operator(&inverse, exact.as_ref(), 1e-9);
+    }
+    Ok(())
+}
