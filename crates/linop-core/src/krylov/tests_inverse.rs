@@ -315,3 +315,30 @@ fn inverse_operators_pass_the_operator_checks() -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[test]
+fn an_automatic_series_takes_no_preconditioner() -> Result<(), Error> {
+    let mut a = with_spectrum(&[2.0, 1.5, 1.0], 36);
+    a.props = Props::PD | Props::PSD | Props::SELF_ADJOINT;
+    let auto = IterativeInverse::new(
+        Op::new(a.clone()),
+        Method::Neumann {
+            terms: 5,
+            alpha: Alpha::Auto,
+        },
+    )?;
+    assert_eq!(auto.cost(2).flops, 5.0 * a.cost(2).flops);
+    let Method::Neumann {
+        alpha: Alpha::Fixed(alpha),
+        ..
+    } = auto.method()
+    else {
+        panic!("{:?}", auto.method())
+    };
+    assert!((alpha - 0.5).abs() < 1e-12, "{alpha}");
+    assert!(matches!(
+        auto.with_precond(Op::new(a)),
+        Err(Error::InvalidArgument { .. })
+    ));
+    Ok(())
+}

@@ -490,3 +490,30 @@ fn starts_and_limits_are_respected() -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[test]
+fn threads_and_block_width_do_not_change_a_bit() -> Result<(), Error> {
+    let mut a = with_spectrum(&log_uniform(300, 50.0), 43);
+    a.props = Props::SELF_ADJOINT | Props::PD | Props::PSD;
+    let b = random(300, 3, 44);
+    let o = Options::default();
+    let two = Par::rayon(2);
+    let all = |par| -> Result<[Mat<f64>; 4], Error> {
+        Ok([
+            cg(&a, b.as_ref(), &o, par)?.solution.x,
+            minres(&a, b.as_ref(), &o, par)?.x,
+            gmres(&a, b.as_ref(), &o, par)?.x,
+            lsmr(&a, b.as_ref(), &o, par)?.x,
+        ])
+    };
+    for (sequential, parallel) in all(Par::Seq)?.iter().zip(&all(two)?) {
+        assert_eq!(distance(sequential, parallel), 0.0);
+    }
+    let block = minres(&a, b.as_ref(), &o, two)?.x;
+    let alone = minres(&a, b.as_ref().subcols(2, 1), &o, Par::Seq)?.x;
+    assert_eq!(block.col_as_slice(2), alone.col_as_slice(0));
+    let block = lsmr(&a, b.as_ref(), &o, two)?.x;
+    let alone = lsmr(&a, b.as_ref().subcols(2, 1), &o, Par::Seq)?.x;
+    assert_eq!(block.col_as_slice(2), alone.col_as_slice(0));
+    Ok(())
+}
