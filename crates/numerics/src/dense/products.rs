@@ -24,7 +24,7 @@ const PARALLEL: usize = 256 * 256;
 /// `out = alpha a b + beta out`.
 ///
 /// `beta == 0` never reads `out`; `alpha == 0` or an empty inner dimension only scales. No allocation. The bits are
-/// the same for every `par`, and those of a column do not depend on its neighbours. Panics on a shape mismatch.
+/// the same for every `par`, and those of a row or column do not depend on its neighbours. Panics on a shape mismatch.
 ///
 /// ```
 /// use numerics::{Mat, Par, dense};

@@ -69,36 +69,74 @@ fn products_have_the_same_bits_for_any_width_and_parallelism_f32() {
     products::<f32>();
 }
 
+/// Every layout of the three operands, as programs in row-major order meet them.
 fn row_major_results<T: Scalar>() {
-    for (m, k) in [(3, 40), (2, 90), (1, 700), (200, 300), (129, 600)] {
-        let a: Mat<T> = random(m, k, 4);
-        let b: Mat<T> = random(k, 5, 5);
-        let mut wide = vec![T::ZERO; m * 5];
-        let out = MatMut::from_row_major_slice_mut(&mut wide, m, 5);
-        dense::gemm(out, T::ONE, a.as_ref(), b.as_ref(), T::ZERO, Par::Seq);
-        for j in 0..5 {
-            let mut one = vec![T::ZERO; m];
-            let out = MatMut::from_row_major_slice_mut(&mut one, m, 1);
-            dense::gemm(
-                out,
-                T::ONE,
-                a.as_ref(),
-                b.as_ref().subcols(j, 1),
-                T::ZERO,
-                Par::Seq,
-            );
-            assert!(
-                (0..m).all(|i| one[i] == wide[5 * i + j]),
-                "{m} x {k}, column {j}"
-            );
+    for m in [1, 2, 3, 17, 129, 200] {
+        for k in [2, 40, 64, 65, 300, 700] {
+            let (a, at): (Mat<T>, Mat<T>) = (random(m, k, 4), random(k, m, 4));
+            let (b, bt): (Mat<T>, Mat<T>) = (random(k, 7, 5), random(7, k, 5));
+            let start: Vec<T> = (0..m * 7).map(|i| T::from_usize(i % 5)).collect();
+            for a in [a.as_ref(), at.transpose()] {
+                for b in [b.as_ref(), bt.transpose()] {
+                    for (alpha, beta) in [(1.0, 0.0), (0.7, 1.0), (-1.0, 1.0), (0.7, 0.3)] {
+                        let run = |out: &mut [T], n: usize, b: MatRef<'_, T>, par: Par| {
+                            let out = MatMut::from_row_major_slice_mut(out, m, n);
+                            dense::gemm(out, T::from_f64(alpha), a, b, T::from_f64(beta), par);
+                        };
+                        let mut wide = start.clone();
+                        run(&mut wide, 7, b, Par::Seq);
+                        let mut two = start.clone();
+                        run(&mut two, 7, b, Par::rayon(2));
+                        assert!(wide == two, "{m} x {k} {alpha} {beta}");
+                        for j in [0, 3, 6] {
+                            let mut one: Vec<T> = (0..m).map(|i| start[7 * i + j]).collect();
+                            run(&mut one, 1, b.subcols(j, 1), Par::rayon(2));
+                            assert!(
+                                (0..m).all(|i| one[i] == wide[7 * i + j]),
+                                "{m} x {k} {alpha} {beta} column {j}"
+                            );
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
 #[test]
-fn row_major_results_too() {
+fn row_major_results_have_the_same_bits_for_any_width() {
     row_major_results::<f32>();
     row_major_results::<f64>();
+}
+
+fn rows<T: Scalar>() {
+    for (m, k, n) in [
+        (7, 3, 9),
+        (40, 64, 5),
+        (40, 65, 1),
+        (300, 200, 2),
+        (9, 700, 3),
+        (150, 30, 150),
+    ] {
+        let b: Mat<T> = random(k, n, 21);
+        let (plain, stored): (Mat<T>, Mat<T>) = (random(m, k, 22), random(k, m, 23));
+        for a in [plain.as_ref(), stored.transpose()] {
+            let all = gemm(a, b.as_ref(), 0.0, Par::Seq);
+            for (start, count) in [(0, 1), (m / 2, 1), (1, 2), (2, 5)] {
+                let some = gemm(a.subrows(start, count), b.as_ref(), 0.0, Par::Seq);
+                assert!(
+                    same(some.as_ref(), all.as_ref().subrows(start, count)),
+                    "{m} {k} {n} rows {start} {count}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_for_any_height() {
+    rows::<f32>();
+    rows::<f64>();
 }
 
 fn triangular<T: Scalar>() {
