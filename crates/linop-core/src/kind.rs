@@ -62,6 +62,8 @@ kinds! {
     LowRank,
     /// `diag(d) + U C V^T`.
     LowRankPlusDiag,
+    /// The inverse of `diag(d) + U C U^T`, d > 0.
+    LowRankSolve,
     /// `A + U C V^T`.
     LowRankUpdate,
     /// `Q diag(l) Q^T`.

@@ -1,7 +1,9 @@
 //! Linear operators: algebra, properties, structured solves, Krylov methods.
 #![forbid(unsafe_code)]
 
+pub mod algebra;
 pub mod bridge;
+pub mod dispatch;
 mod error;
 mod kind;
 pub mod krylov;

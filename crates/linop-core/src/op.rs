@@ -35,6 +35,15 @@ impl<T: Scalar> Op<T> {
         }
     }
 
+    /// The operator with facts that follow from how it was made: they are not probed.
+    pub(crate) fn derived(self, props: Props) -> Self {
+        if self.props().contains(props) {
+            self
+        } else {
+            Op::new(crate::ops::Assumed::derived(self, props))
+        }
+    }
+
     /// A counting and timing wrapper, and its counters.
     pub fn counted(&self) -> (Self, Arc<crate::ops::Counts>) {
         let (op, counts) = crate::ops::Counted::new(self.clone());

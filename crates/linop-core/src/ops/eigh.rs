@@ -84,10 +84,7 @@ impl<T: Scalar> Eigh<T> {
         self.q
             .apply_t(view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
         for column in t.chunks_exact_mut(n) {
-            column
-                .iter_mut()
-                .zip(&self.l)
-                .for_each(|(x, &l)| *x = *x * l);
+            column.iter_mut().zip(&self.l).for_each(|(x, &l)| *x *= l);
         }
         self.q.apply(out, alpha, view(t, n, k), beta, par, rest)
     }

@@ -1,2 +1,5 @@
 //! Operators against dense matrices.
+mod facts;
+mod rules;
+mod samples;
 mod zoo;
