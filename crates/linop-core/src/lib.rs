@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod algebra;
-pub mod dispatch;
 pub mod bridge;
+pub mod dispatch;
 mod error;
 mod kind;
 pub mod krylov;

@@ -7,7 +7,7 @@ use super::block::{Product, check_precond, check_rhs, check_self_adjoint, check_
 use super::neumann::{Alpha, resolve_alpha, series};
 use super::report::{Options, Solution, SolveReport, default_rtol};
 use super::{cg, gmres, lsmr, minres};
-use crate::{Error, LinearOperator, Op, Props};
+use crate::{Cost, Error, LinearOperator, Op, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use std::sync::{Mutex, PoisonError};
 
@@ -50,6 +50,8 @@ pub struct IterativeInverse<T: Scalar> {
     operand: Op<T>,
     precond: Option<Op<T>>,
     method: Method,
+    /// The step length of the series was chosen for the operand alone.
+    automatic: bool,
     rtol: f64,
     atol: f64,
     max_iter: Option<usize>,
@@ -60,6 +62,13 @@ impl<T: Scalar> IterativeInverse<T> {
     /// The inverse of `operand`. The automatic step length of a Neumann series is computed here, once.
     pub fn new(operand: Op<T>, method: Method) -> Result<Self, Error> {
         const OP: &str = "inverse";
+        let automatic = matches!(
+            method,
+            Method::Neumann {
+                alpha: Alpha::Auto,
+                ..
+            }
+        );
         let method = match method {
             Method::Cg | Method::Minres => {
                 check_self_adjoint(OP, operand.as_dyn())?;
@@ -83,6 +92,7 @@ impl<T: Scalar> IterativeInverse<T> {
             operand,
             precond: None,
             method,
+            automatic,
             rtol: default_rtol::<T>(),
             atol: 0.0,
             max_iter: None,
@@ -90,8 +100,15 @@ impl<T: Scalar> IterativeInverse<T> {
         })
     }
 
-    /// Solves with this preconditioner.
+    /// Solves with this preconditioner; a series with automatic step length takes none.
     pub fn with_precond(mut self, precond: Op<T>) -> Result<Self, Error> {
+        if self.automatic {
+            return Err(Error::InvalidArgument {
+                op: "inverse",
+                what: "the automatic alpha needs a series without preconditioner; give a number"
+                    .into(),
+            });
+        }
         check_precond("inverse", Some(precond.as_dyn()), self.operand.ncols())?;
         self.precond = Some(precond);
         Ok(self)
@@ -272,6 +289,21 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         _stack: &mut MemStack,
     ) -> Result<(), Error> {
         self.add_to(out, alpha, x, beta, true, par)
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        // An iteration count is not known beforehand: as many as a well conditioned or preconditioned system takes.
+        let products = match self.method {
+            Method::Neumann { terms, .. } => terms,
+            Method::Lsmr => 2 * self.operand.ncols().min(50),
+            _ => self.operand.ncols().min(50),
+        };
+        let one = self.operand.cost(k);
+        let p = self.precond.as_ref().map_or(Cost::default(), |p| p.cost(k));
+        Cost {
+            flops: products as f64 * (one.flops + p.flops),
+            bytes: products as f64 * (one.bytes + p.bytes),
+        }
     }
 
     fn props(&self) -> Props {

@@ -342,6 +342,75 @@ fn observers_see_restarts_and_can_stop() -> Result<(), Error> {
 }
 
 #[test]
+fn hard_spectra_keep_their_copies() -> Result<(), Error> {
+    let n = 240;
+    let spectra: [(&str, Vec<f64>); 6] = [
+        ("pairs", (0..n).map(|i| ((i / 2) as f64).sqrt()).collect()),
+        (
+            "triples, geometric",
+            (0..n).map(|i| 0.95f64.powi((i / 3) as i32)).collect(),
+        ),
+        (
+            "outliers, 7-fold",
+            (0..n)
+                .map(|i| if i < 7 { 5.0 } else { (i as f64 * 0.1).sin() })
+                .collect(),
+        ),
+        (
+            "half zero",
+            (0..n)
+                .map(|i| if i < n / 2 { 0.0 } else { i as f64 })
+                .collect(),
+        ),
+        (
+            "three values",
+            (0..n).map(|i| (i % 3) as f64 - 1.0).collect(),
+        ),
+        (
+            "negative top",
+            (0..n).map(|i| -1.0 - ((i / 5) as f64)).collect(),
+        ),
+    ];
+    for (name, values) in spectra {
+        let a = with_spectrum(&values, 14);
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let size = sorted[n - 1].abs().max(sorted[0].abs());
+        for which in [Which::Largest, Which::Smallest, Which::Both] {
+            for seed in 0..2 {
+                let o = EigshOptions {
+                    seed,
+                    ..EigshOptions::default()
+                };
+                let k = 6;
+                let e = eigsh(&a, k, which, &o, Par::Seq)?;
+                let low = sorted[..k].iter().copied();
+                let high = sorted.iter().rev().take(k).copied();
+                let expected: Vec<f64> = match which {
+                    Which::Largest => high.collect(),
+                    Which::Smallest => low.collect(),
+                    _ => low.chain(high).collect(),
+                };
+                assert!(
+                    e.report.converged,
+                    "{name} {which:?} {seed}: {:?}",
+                    e.report
+                );
+                for (v, w) in e.values.iter().zip(&expected) {
+                    assert!(
+                        (v - w).abs() < 1e-8 * size,
+                        "{name} {which:?} {seed}: {:?} {expected:?} {:?}",
+                        e.values,
+                        e.report
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn values_without_digits_are_counted() -> Result<(), Error> {
     let mut values = vec![0.0; 100];
     values[0] = 1.0;

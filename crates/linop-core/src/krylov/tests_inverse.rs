@@ -301,3 +301,44 @@ fn inverse_operators_refuse_and_fail_with_types() -> Result<(), Error> {
     assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
     Ok(())
 }
+
+#[test]
+fn inverse_operators_pass_the_operator_checks() -> Result<(), Error> {
+    use crate::testing::check_operator;
+    let mut a = with_spectrum(&[2.0, 1.5, 1.0, 0.7, 0.5], 35);
+    a.props = Props::PD | Props::PSD | Props::SELF_ADJOINT;
+    let exact = dense_solve(&a.a, &Mat::identity(5, 5))?;
+    for method in [Method::Cg, Method::Minres, Method::Gmres, Method::Lsmr] {
+        let inverse =
+            IterativeInverse::new(Op::new(a.clone()), method)?.with_tolerances(1e-13, 0.0);
+        check_operator(&inverse, exact.as_ref(), 1e-9);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_automatic_series_takes_no_preconditioner() -> Result<(), Error> {
+    let mut a = with_spectrum(&[2.0, 1.5, 1.0], 36);
+    a.props = Props::PD | Props::PSD | Props::SELF_ADJOINT;
+    let auto = IterativeInverse::new(
+        Op::new(a.clone()),
+        Method::Neumann {
+            terms: 5,
+            alpha: Alpha::Auto,
+        },
+    )?;
+    assert_eq!(auto.cost(2).flops, 5.0 * a.cost(2).flops);
+    let Method::Neumann {
+        alpha: Alpha::Fixed(alpha),
+        ..
+    } = auto.method()
+    else {
+        panic!("{:?}", auto.method())
+    };
+    assert!((alpha - 0.5).abs() < 1e-12, "{alpha}");
+    assert!(matches!(
+        auto.with_precond(Op::new(a)),
+        Err(Error::InvalidArgument { .. })
+    ));
+    Ok(())
+}

@@ -395,3 +395,125 @@ fn gmres_does_not_give_up_on_slow_convection_diffusion() -> Result<(), Error> {
     assert!(s.report.converged(), "{:?}", s.report);
     Ok(())
 }
+
+#[test]
+fn single_precision_meets_its_default_tolerance() -> Result<(), Error> {
+    let a = with_spectrum(&log_uniform(40, 100.0), 40);
+    let a = Matrix {
+        a: Mat::from_fn(40, 40, |i, j| a.a[(i, j)] as f32),
+        props: Props::SELF_ADJOINT,
+    };
+    let b = Mat::from_fn(40, 3, |i, j| ((3 * i + j) as f32).cos() * 1e-25);
+    let o = Options::default();
+    for report in [
+        cg(&a, b.as_ref(), &o, Par::Seq)?.solution.report,
+        minres(&a, b.as_ref(), &o, Par::Seq)?.report,
+        gmres(&a, b.as_ref(), &o, Par::Seq)?.report,
+        lsmr(&a, b.as_ref(), &o, Par::Seq)?.report,
+    ] {
+        assert!(
+            report.converged() && report.relative.iter().all(|&r| r <= 1.0001e-5),
+            "{report:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn starts_and_limits_are_respected() -> Result<(), Error> {
+    let mut a = with_spectrum(&log_uniform(30, 1e3), 41);
+    a.props = Props::SELF_ADJOINT | Props::PD | Props::PSD;
+    let b = random(30, 2, 42);
+    let exact = dense_solve(&a.a, &b)?;
+    let warm = Options {
+        x0: Some(exact.as_ref()),
+        ..Options::default()
+    };
+    let near = Mat::from_fn(30, 2, |i, j| exact[(i, j)] + 1e-3);
+    let closer = Options {
+        x0: Some(near.as_ref()),
+        ..Options::default()
+    };
+    let cut = Options {
+        max_iter: Some(3),
+        ..Options::default()
+    };
+    type Solver = fn(
+        &dyn crate::LinearOperator<f64>,
+        numerics::MatRef<'_, f64>,
+        &Options<'_, f64>,
+    ) -> Result<Solution<f64>, Error>;
+    let solvers: [Solver; 4] = [
+        |a, b, o| Ok(cg(a, b, o, Par::Seq)?.solution),
+        |a, b, o| minres(a, b, o, Par::Seq),
+        |a, b, o| gmres(a, b, o, Par::Seq),
+        |a, b, o| lsmr(a, b, o, Par::Seq),
+    ];
+    for solve in solvers {
+        let s = solve(&a, b.as_ref(), &warm)?;
+        assert_eq!(
+            (s.report.iterations, s.report.converged()),
+            (0, true),
+            "{:?}",
+            s.report
+        );
+        let s = solve(&a, b.as_ref(), &closer)?;
+        assert!(
+            s.report.converged() && distance(&s.x, &exact) < 1e-4,
+            "{:?}",
+            s.report
+        );
+        let s = solve(&a, b.as_ref(), &cut)?;
+        assert_eq!(
+            (s.report.iterations, s.report.outcomes[0]),
+            (3, Outcome::MaxIterations),
+            "{:?}",
+            s.report
+        );
+        // The report's residual is that of the iterate it comes with.
+        let ax = times(&a.a, &s.x);
+        for j in 0..2 {
+            let r: f64 = (0..30)
+                .map(|i| (b[(i, j)] - ax[(i, j)]).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            assert!(
+                (r / s.report.residuals[j] - 1.0).abs() < 1e-9,
+                "{:?}",
+                s.report
+            );
+        }
+        assert!(matches!(
+            s.require_converged(),
+            Err(Error::NoConvergence { iters: 3, .. })
+        ));
+    }
+    Ok(())
+}
+
+#[test]
+fn threads_and_block_width_do_not_change_a_bit() -> Result<(), Error> {
+    let mut a = with_spectrum(&log_uniform(300, 50.0), 43);
+    a.props = Props::SELF_ADJOINT | Props::PD | Props::PSD;
+    let b = random(300, 3, 44);
+    let o = Options::default();
+    let two = Par::rayon(2);
+    let all = |par| -> Result<[Mat<f64>; 4], Error> {
+        Ok([
+            cg(&a, b.as_ref(), &o, par)?.solution.x,
+            minres(&a, b.as_ref(), &o, par)?.x,
+            gmres(&a, b.as_ref(), &o, par)?.x,
+            lsmr(&a, b.as_ref(), &o, par)?.x,
+        ])
+    };
+    for (sequential, parallel) in all(Par::Seq)?.iter().zip(&all(two)?) {
+        assert_eq!(distance(sequential, parallel), 0.0);
+    }
+    let block = minres(&a, b.as_ref(), &o, two)?.x;
+    let alone = minres(&a, b.as_ref().subcols(2, 1), &o, Par::Seq)?.x;
+    assert_eq!(block.col_as_slice(2), alone.col_as_slice(0));
+    let block = lsmr(&a, b.as_ref(), &o, two)?.x;
+    let alone = lsmr(&a, b.as_ref().subcols(2, 1), &o, Par::Seq)?.x;
+    assert_eq!(block.col_as_slice(2), alone.col_as_slice(0));
+    Ok(())
+}
