@@ -18,6 +18,8 @@
 //! ```
 
 mod error;
+mod file;
+mod init;
 mod layer;
 mod loss;
 mod params;

@@ -2,5 +2,6 @@
 
 mod cases;
 mod derivatives;
+mod nn;
 mod properties;
 mod tracing;

@@ -1,0 +1,58 @@
+//! PyTorch's default initialisation: weights and biases of linear and convolutional layers uniform on
+//! `+-1 / sqrt(fan_in)`, gains 1 and shifts 0, embeddings standard normal.
+//!
+//! Parameter tensor `i` draws from its own stream (seed, init, i), so later layers never change the numbers of earlier ones.
+
+use super::layer::Layer;
+use super::sequential::Sequential;
+use numerics::Scalar;
+use numerics::rng::{Role, Stream};
+
+enum Law {
+    Constant(f64),
+    Uniform(f64),
+    Normal,
+}
+
+impl Layer {
+    fn law(&self, parameter: &str) -> Law {
+        let bound = |fan_in: usize| Law::Uniform(1.0 / (fan_in as f64).sqrt());
+        match self {
+            Layer::Linear { inputs, .. } => bound(*inputs),
+            Layer::Conv2d { inputs, kernel, .. } => bound(inputs * kernel * kernel),
+            Layer::Embedding { .. } => Law::Normal,
+            _ => Law::Constant(if parameter == "weight" { 1.0 } else { 0.0 }),
+        }
+    }
+}
+
+impl Sequential {
+    /// Initial parameters, the same for the same seed everywhere; drawn in double precision.
+    ///
+    /// ```
+    /// use autodiff::nn::{Layer, Sequential};
+    /// let model = Sequential::new(&[4], vec![Layer::Linear { inputs: 4, outputs: 3, bias: true }])?;
+    /// let params: Vec<f64> = model.init(7);
+    /// assert!(params.len() == 15 && params.iter().all(|p| p.abs() <= 0.5));
+    /// # Ok::<(), autodiff::nn::ModelError>(())
+    /// ```
+    pub fn init<T: Scalar>(&self, seed: u64) -> Vec<T> {
+        let mut flat = Vec::with_capacity(self.params().total());
+        let mut params = self.params().iter().zip(0u64..);
+        for layer in self.layers() {
+            for (own, _) in layer.params() {
+                let Some((param, ordinal)) = params.next() else { continue };
+                let mut stream = Stream::new(seed, Role::Init, ordinal, 0);
+                let law = layer.law(own);
+                flat.extend((0..param.numel()).map(|_| {
+                    T::from_f64(match law {
+                        Law::Constant(c) => c,
+                        Law::Uniform(bound) => bound * (2.0 * stream.uniform() - 1.0),
+                        Law::Normal => stream.normal(),
+                    })
+                }));
+            }
+        }
+        flat
+    }
+}
