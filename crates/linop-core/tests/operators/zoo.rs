@@ -324,3 +324,35 @@ fn assumptions_are_probed_in_debug_builds() {
     let negative = Op::new(ScalarIdentity::new(-1.0f64, 3)).assume(Props::PSD);
     assert_eq!(negative.to_dense(Par::Seq).is_err(), cfg!(debug_assertions));
 }
+
+/// One column alone has the bits that it has in a block, for any number of threads.
+#[test]
+fn products_do_not_depend_on_threads_or_width() {
+    let (a, _) = op::<f64>(60, 50, 1);
+    let (b, _) = op::<f64>(45, 70, 2);
+    let (c, _) = op::<f64>(50, 60, 3);
+    let ops = [
+        a.kron(&b).unwrap(),
+        (&a * &c).unwrap(),
+        Op::new(Gram::inner(b.clone())),
+        linop_core::algebra::block_diag(&[a, b, c]).unwrap(),
+    ];
+    for op in &ops {
+        let x = fixed_mat::<f64>(op.ncols(), 4, 9);
+        let run = |x: MatRef<'_, f64>, par: Par| {
+            let mut out = Mat::zeros(op.nrows(), x.ncols());
+            let mut buffer = numerics::MemBuffer::new(op.apply_req(x.ncols(), par));
+            let stack = numerics::MemStack::new(&mut buffer);
+            op.apply(out.as_mut(), 1.0, x, 0.0, par, stack).unwrap();
+            out
+        };
+        let block = run(x.as_ref(), Par::Seq);
+        assert_eq!(block, run(x.as_ref(), Par::rayon(2)));
+        for j in 0..4 {
+            assert_eq!(
+                run(x.as_ref().subcols(j, 1), Par::rayon(2)).as_ref(),
+                block.as_ref().subcols(j, 1)
+            );
+        }
+    }
+}
