@@ -386,6 +386,13 @@ fn saved_models_come_back() {
     let wrong = small().save(folder.path().join("c"), &theta[1..]);
     assert_eq!(wrong.unwrap_err(), ModelError::VectorLength { expected: 8, got: 7 });
     assert!(!folder.path().join("c").exists());
+    let other = small().to_config().to_string().replace("\"out\":2", "\"out\":3");
+    std::fs::write(dir.join("config.json"), other).unwrap();
+    let error = Sequential::load::<f64>(&dir).unwrap_err().to_string();
+    assert_eq!(error, "tensor \"1.weight\" has shape [2, 3], expected [3, 3] from layer 1 (linear 3 -> 3)");
+    std::fs::write(dir.join("config.json"), "[]").unwrap();
+    let error = Sequential::load::<f64>(&dir).unwrap_err().to_string();
+    assert!(error.contains("config.json: no \"model_type\""), "{error}");
     std::fs::write(folder.path().join("file"), "").unwrap();
     assert!(matches!(small().save(folder.path().join("file"), &theta), Err(ModelError::File(_))));
     assert!(matches!(Sequential::load::<f64>(folder.path()), Err(ModelError::File(_))));
