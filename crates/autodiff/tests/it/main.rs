@@ -2,5 +2,6 @@
 
 mod cases;
 mod derivatives;
+mod exec;
 mod properties;
 mod tracing;
