@@ -19,6 +19,8 @@
 
 mod array;
 mod error;
+#[allow(unsafe_code)]
+mod exec;
 mod interpret;
 pub mod nn;
 pub mod ops;
@@ -29,6 +31,7 @@ mod types;
 
 pub use array::{Array, Value};
 pub use error::{Error, NumericsError};
+pub use exec::{Executable, Input, Output, Workspace};
 pub use program::{Args, Builder, Node, NodeId, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
 pub use transform::Linearized;

@@ -105,6 +105,7 @@ impl<T: Scalar> CurvatureOperator<T> {
             batches.push(Cached { split, residuals });
         }
         let widened = Mutex::new(HashMap::new());
+        let props = props.close(risk.dim(), risk.dim());
         Ok(CurvatureOperator { name, dim: risk.dim(), loss_scale: risk.loss_scale(), props, splits, batches, widened })
     }
 

@@ -3,5 +3,6 @@
 mod cases;
 mod derivatives;
 mod nn;
+mod exec;
 mod properties;
 mod tracing;

@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 /// One step of a random program on `[3, 3]` tensors.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Unary(u8, usize),
     Binary(u8, usize, usize),
     View(u8, usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0u8..8, any::<usize>()).prop_map(|(f, i)| Step::Unary(f, i)),
         (0u8..6, any::<usize>(), any::<usize>()).prop_map(|(f, i, j)| Step::Binary(f, i, j)),
@@ -59,7 +59,7 @@ fn apply(step: &Step, pool: &[Tensor]) -> Tensor {
     }
 }
 
-fn program(steps: &[Step]) -> Program {
+pub(crate) fn program(steps: &[Step]) -> Program {
     let ty = TensorType::real(&[3, 3]);
     trace(&[("x", ty.clone()), ("y", ty)], |_, inputs| {
         let mut pool = inputs.to_vec();

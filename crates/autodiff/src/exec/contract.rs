@@ -1,0 +1,194 @@
+//! Contractions as matrix products: axes are joined until one product (or a short loop of products) remains.
+//!
+//! Batch axes along which one operand repeats become free axes of the other. Free and contracted axes are joined where
+//! the strides allow it; an operand whose contracted axes cannot be joined is packed first.
+
+use crate::types::Dims;
+use numerics::{MatMut, MatRef, Par, Scalar, dense};
+
+/// One axis: its size and its stride in the left operand, the right operand and the value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Axis {
+    pub(super) n: usize,
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) c: usize,
+}
+
+impl Axis {
+    fn stride(&self, side: usize) -> usize {
+        if side == 0 { self.a } else { self.b }
+    }
+
+    fn set(&mut self, side: usize, stride: usize) {
+        if side == 0 { self.a = stride } else { self.b = stride }
+    }
+}
+
+/// Axes by role.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Axes {
+    pub(super) batch: Vec<Axis>,
+    pub(super) rows: Vec<Axis>,
+    pub(super) cols: Vec<Axis>,
+    pub(super) inner: Vec<Axis>,
+}
+
+/// An operand to be copied first: sizes and strides of the source; the copy is row-major.
+pub(super) struct Packing {
+    pub(super) side: usize,
+    pub(super) shape: Dims,
+    pub(super) strides: Dims,
+}
+
+/// A loop of products.
+#[derive(Debug)]
+pub(super) struct Product {
+    outer: Vec<Axis>,
+    row: Axis,
+    col: Axis,
+    inner: Axis,
+}
+
+const UNIT: Axis = Axis { n: 1, a: 0, b: 0, c: 0 };
+/// A loop over products narrower than this is avoided by packing.
+const NARROW: usize = 64;
+/// Multiplications up to which plain loops beat a call.
+const TINY: usize = 64;
+/// Multiplications from which a product is spread over threads.
+const PARALLEL: usize = 128 * 128 * 128;
+
+fn merged(axes: &[Axis]) -> Vec<Axis> {
+    let mut out: Vec<Axis> = Vec::new();
+    for x in axes {
+        match out.last_mut() {
+            Some(l) if l.a == x.a * x.n && l.b == x.b * x.n && l.c == x.c * x.n => {
+                *l = Axis { n: l.n * x.n, ..*x };
+            }
+            _ => out.push(*x),
+        }
+    }
+    out
+}
+
+fn sort(axes: &mut [Axis], key: impl Fn(&Axis) -> usize) {
+    axes.sort_by_key(|x| core::cmp::Reverse(key(x)));
+}
+
+impl Axes {
+    /// Drops trivial axes, lets one-sided batch axes be free ones, and says which operands to pack.
+    pub(super) fn arrange(&mut self) -> Vec<Packing> {
+        let drop = |axes: &mut Vec<Axis>| axes.retain(|x| x.n != 1);
+        [&mut self.batch, &mut self.rows, &mut self.cols, &mut self.inner].into_iter().for_each(drop);
+        let batch = core::mem::take(&mut self.batch);
+        for x in batch {
+            match x {
+                Axis { b: 0, .. } => self.rows.push(x),
+                Axis { a: 0, .. } => self.cols.push(x),
+                _ => self.batch.push(x),
+            }
+        }
+        sort(&mut self.rows, |x| x.c);
+        sort(&mut self.cols, |x| x.c);
+        sort(&mut self.batch, |x| x.c);
+        let mut pack = [false; 2];
+        let mut orders = [self.inner.clone(), self.inner.clone()];
+        sort(&mut orders[0], |x| x.a);
+        sort(&mut orders[1], |x| x.b);
+        let joins =
+            |order: &[Axis], side: usize| order.windows(2).all(|w| w[0].stride(side) == w[1].stride(side) * w[1].n);
+        let [left, right] = orders;
+        if joins(&left, 0) {
+            let better = !joins(&left, 1) && joins(&right, 0) && joins(&right, 1);
+            self.inner = if better { right } else { left };
+            pack[1] = !joins(&self.inner, 1);
+        } else if joins(&right, 1) {
+            self.inner = right;
+            pack[0] = true;
+        } else {
+            self.inner = left;
+            pack = [true; 2];
+        }
+        pack[0] |= narrow(&self.rows, 0);
+        pack[1] |= narrow(&self.cols, 1);
+        (0..2).filter(|&side| pack[side]).map(|side| self.pack(side)).collect()
+    }
+
+    fn pack(&mut self, side: usize) -> Packing {
+        let free = if side == 0 { &mut self.rows } else { &mut self.cols };
+        let outer = self.batch.iter_mut().chain(free).filter(|x| x.stride(side) != 0);
+        let mut axes: Vec<&mut Axis> = outer.chain(&mut self.inner).collect();
+        let shape: Dims = axes.iter().map(|x| x.n).collect();
+        let strides: Dims = axes.iter().map(|x| x.stride(side)).collect();
+        for (x, s) in axes.iter_mut().zip(crate::types::strides(&shape)) {
+            x.set(side, s);
+        }
+        // A free axis along which the operand repeats keeps stride zero.
+        Packing { side, shape, strides }
+    }
+
+    /// The loop of products, after packing.
+    pub(super) fn product(&self) -> Product {
+        let take = |axes: &[Axis], outer: &mut Vec<Axis>| {
+            let mut axes = merged(axes);
+            let widest = (0..axes.len()).max_by_key(|&i| axes[i].n);
+            let best = widest.map_or(UNIT, |i| axes.remove(i));
+            outer.extend(axes);
+            best
+        };
+        let mut outer = self.batch.clone();
+        let row = take(&self.rows, &mut outer);
+        let col = take(&self.cols, &mut outer);
+        let inner = merged(&self.inner);
+        Product { outer: merged(&outer), row, col, inner: inner.first().copied().unwrap_or(UNIT) }
+    }
+}
+
+/// Whether the free axes stay narrow, though the value's layout would let them be joined.
+fn narrow(free: &[Axis], side: usize) -> bool {
+    let now = merged(free);
+    let ideal: Vec<Axis> = free.iter().map(|x| Axis { n: x.n, a: x.c, b: x.c, c: x.c }).collect();
+    let repeats = free.iter().any(|x| x.stride(side) == 0);
+    !repeats && now.len() > merged(&ideal).len() && now.iter().all(|x| x.n < NARROW)
+}
+
+impl Product {
+    /// # Safety
+    /// All positions lie inside the operands' allocations; the value's is disjoint from them.
+    pub(super) unsafe fn run<T: Scalar>(&self, a: *const T, b: *const T, c: *mut T, par: Par) {
+        // SAFETY: handed on.
+        unsafe { self.run_at(&self.outer, a, b, c, par) };
+    }
+
+    unsafe fn run_at<T: Scalar>(&self, outer: &[Axis], a: *const T, b: *const T, c: *mut T, par: Par) {
+        if let [x, rest @ ..] = outer {
+            for i in 0..x.n {
+                // SAFETY: position `i` of an axis of all three.
+                unsafe { self.run_at(rest, a.add(i * x.a), b.add(i * x.b), c.add(i * x.c), par) };
+            }
+            return;
+        }
+        let Product { row, col, inner, .. } = self;
+        let work = row.n * col.n * inner.n;
+        if work <= TINY {
+            for i in 0..row.n {
+                for j in 0..col.n {
+                    // SAFETY: positions of the three axes.
+                    unsafe {
+                        let term = |k: usize| *a.add(i * row.a + k * inner.a) * *b.add(k * inner.b + j * col.b);
+                        *c.add(i * row.c + j * col.c) = (0..inner.n).fold(T::ZERO, |s, k| s + term(k));
+                    }
+                }
+            }
+            return;
+        }
+        let par = if work >= PARALLEL { par } else { Par::Seq };
+        // SAFETY: the views cover positions of the axes; distinct elements of the value have distinct places.
+        unsafe {
+            let x = MatRef::from_raw_parts(a, row.n, inner.n, row.a as isize, inner.a as isize);
+            let y = MatRef::from_raw_parts(b, inner.n, col.n, inner.b as isize, col.b as isize);
+            let out = MatMut::from_raw_parts_mut(c, row.n, col.n, row.c as isize, col.c as isize);
+            dense::gemm(out, T::ONE, x, y, T::ZERO, par);
+        }
+    }
+}

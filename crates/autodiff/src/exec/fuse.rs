@@ -1,0 +1,338 @@
+//! Fused elementwise kernels: a run of elementwise nodes over one iteration space, evaluated block by block.
+//!
+//! A block is a range of the row-major positions. Operands that lie row-major are read in place, uniform ones enter as
+//! numbers, all others are gathered into a register (a block of scratch memory). Values that somebody else needs are
+//! computed straight into their buffers, the rest live in registers that a linear scan reuses.
+
+use super::loops;
+use super::machine::Machine;
+use super::view::{View, coalesce};
+use crate::ops::{Binary, BinaryFn, Op, Unary};
+use crate::types::{Dims, strides};
+use numerics::simd::{self, Binary as SimdBinary, Unary as SimdUnary};
+use numerics::{Scalar, simd::TernaryFn};
+use std::collections::HashMap;
+
+/// Elements per block where the registers are few.
+const BLOCK: usize = 1024;
+/// Elements of all registers together: they should stay in the second-level cache.
+const REGISTERS: usize = 24 * 1024;
+
+/// Where a block of numbers is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Src {
+    /// A register.
+    Reg(usize),
+    /// A row-major buffer, from this element on.
+    Dense { buf: usize, offset: usize },
+    /// One number for all positions.
+    Uniform { buf: usize, offset: usize },
+}
+
+/// One instruction over a block.
+#[derive(Debug)]
+enum Code<T> {
+    Load(usize),
+    Copy(Src),
+    Unary(simd::UnaryFn<T>, Src),
+    Powi(i32, Src),
+    Powf(T, Src),
+    Binary(simd::BinaryFn<T>, Src, Src),
+    BinaryScalar(simd::BinaryScalarFn<T>, Src, Src),
+    ScalarBinary(simd::ScalarBinaryFn<T>, Src, Src),
+    Select(TernaryFn<T>, Src, Src, Src),
+}
+
+/// A strided operand.
+#[derive(Debug)]
+struct Strided {
+    buf: usize,
+    offset: usize,
+    shape: Dims,
+    inner: Dims,
+    strides: Dims,
+}
+
+/// A compiled run.
+#[derive(Debug)]
+pub(super) struct Kernel<T> {
+    numel: usize,
+    block: usize,
+    code: Vec<(Code<T>, Src)>,
+    loads: Vec<Strided>,
+    pub(super) registers: usize,
+}
+
+/// A node of the run: its operation, operands (members by position, or views), and the buffer it is stored in, if any.
+pub(super) struct Member<'a> {
+    pub(super) op: &'a Op,
+    pub(super) args: Vec<Operand>,
+    pub(super) store: Option<usize>,
+}
+
+/// An operand of a member.
+pub(super) enum Operand {
+    Member(usize),
+    Outside(View),
+}
+
+fn unary_code<T: Scalar>(u: Unary, x: Src) -> Code<T> {
+    let op = match u {
+        Unary::Neg => SimdUnary::Neg,
+        Unary::Abs => SimdUnary::Abs,
+        Unary::Sign => SimdUnary::Sign,
+        Unary::Step => SimdUnary::Step,
+        Unary::Recip => SimdUnary::Recip,
+        Unary::Sqrt => SimdUnary::Sqrt,
+        Unary::Exp => SimdUnary::Exp,
+        Unary::Expm1 => SimdUnary::Expm1,
+        Unary::Log => SimdUnary::Log,
+        Unary::Log1p => SimdUnary::Log1p,
+        Unary::Sin => SimdUnary::Sin,
+        Unary::Cos => SimdUnary::Cos,
+        Unary::Sinh => SimdUnary::Sinh,
+        Unary::Cosh => SimdUnary::Cosh,
+        Unary::Tanh => SimdUnary::Tanh,
+        Unary::Sigmoid => SimdUnary::Sigmoid,
+        Unary::Softplus => SimdUnary::Softplus,
+        Unary::Erf => SimdUnary::Erf,
+        Unary::Erfc => SimdUnary::Erfc,
+        Unary::Atan => SimdUnary::Atan,
+        Unary::Asin => SimdUnary::Asin,
+        Unary::Asinh => SimdUnary::Asinh,
+        Unary::Atanh => SimdUnary::Atanh,
+        Unary::StopGradient => return Code::Copy(x),
+        Unary::Powf(p) => match p.get() {
+            2.0 => SimdUnary::Square,
+            -1.0 => SimdUnary::Recip,
+            0.5 => SimdUnary::Sqrt,
+            -0.5 => SimdUnary::Rsqrt,
+            p if p.fract() == 0.0 && p.abs() <= 64.0 => return Code::Powi(p as i32, x),
+            p => return Code::Powf(T::from_f64(p), x),
+        },
+    };
+    Code::Unary(simd::unary_kernel(op), x)
+}
+
+fn simd_binary(f: BinaryFn) -> SimdBinary {
+    match f {
+        BinaryFn::Add => SimdBinary::Add,
+        BinaryFn::Sub => SimdBinary::Sub,
+        BinaryFn::Mul => SimdBinary::Mul,
+        BinaryFn::Div => SimdBinary::Div,
+        BinaryFn::Max => SimdBinary::Max,
+        BinaryFn::Min => SimdBinary::Min,
+        BinaryFn::Less => SimdBinary::Lt,
+        BinaryFn::LessEqual => SimdBinary::Le,
+        BinaryFn::Equal => SimdBinary::Eq,
+    }
+}
+
+/// Code under construction; registers are single-assignment until [`Assembler::finish`].
+struct Assembler<T> {
+    code: Vec<(Code<T>, Src)>,
+    loads: Vec<Strided>,
+    loaded: HashMap<(usize, usize, Dims), Src>,
+    filled: HashMap<Src, Src>,
+    virtuals: usize,
+}
+
+impl<T: Scalar> Assembler<T> {
+    fn fresh(&mut self) -> Src {
+        self.virtuals += 1;
+        Src::Reg(self.virtuals - 1)
+    }
+
+    fn outside(&mut self, v: &View) -> Src {
+        if v.is_dense() {
+            return Src::Dense { buf: v.buf, offset: v.offset };
+        }
+        if v.is_uniform() {
+            return Src::Uniform { buf: v.buf, offset: v.offset };
+        }
+        let key = (v.buf, v.offset, v.strides.clone());
+        if let Some(&src) = self.loaded.get(&key) {
+            return src;
+        }
+        let (shape, [step]) = coalesce(&v.shape, [&v.strides]);
+        let inner = strides(&shape);
+        self.loads.push(Strided { buf: v.buf, offset: v.offset, shape, inner, strides: step });
+        let reg = self.fresh();
+        self.code.push((Code::Load(self.loads.len() - 1), reg));
+        self.loaded.insert(key, reg);
+        reg
+    }
+
+    /// A block for a source that may be a single number.
+    fn block(&mut self, src: Src) -> Src {
+        if !matches!(src, Src::Uniform { .. }) {
+            return src;
+        }
+        if let Some(&reg) = self.filled.get(&src) {
+            return reg;
+        }
+        let reg = self.fresh();
+        self.code.push((Code::Copy(src), reg));
+        self.filled.insert(src, reg);
+        reg
+    }
+
+    fn member(&mut self, op: &Op, args: &[Src]) -> Code<T> {
+        let uniform = |s: Src| matches!(s, Src::Uniform { .. });
+        match op {
+            Op::Unary(u) => unary_code(*u, self.block(args[0])),
+            Op::Binary(Binary(f)) => {
+                let f = simd_binary(*f);
+                match (uniform(args[0]), uniform(args[1])) {
+                    (false, false) => Code::Binary(simd::binary_kernel(f), args[0], args[1]),
+                    (true, false) => Code::ScalarBinary(simd::scalar_binary_kernel(f), args[0], args[1]),
+                    (_, true) => {
+                        let x = self.block(args[0]);
+                        Code::BinaryScalar(simd::binary_scalar_kernel(f), x, args[1])
+                    }
+                }
+            }
+            Op::Select(_) => {
+                let (p, x, y) = (self.block(args[0]), self.block(args[1]), self.block(args[2]));
+                Code::Select(simd::select::<T>, p, x, y)
+            }
+            // Only elementwise nodes become members.
+            _ => Code::Copy(args[0]),
+        }
+    }
+
+    /// Maps single-assignment registers to few real ones.
+    fn finish(mut self, numel: usize) -> Kernel<T> {
+        let mut last = vec![0; self.virtuals];
+        for (i, (code, dst)) in self.code.iter_mut().enumerate() {
+            for s in sources(code).into_iter().flatten().map(|s| *s).chain([*dst]) {
+                if let Src::Reg(r) = s {
+                    last[r] = i;
+                }
+            }
+        }
+        let (mut free, mut count, mut real) = (Vec::new(), 0, vec![usize::MAX; self.virtuals]);
+        for (i, (code, dst)) in self.code.iter_mut().enumerate() {
+            let mut ends: Vec<usize> = Vec::new();
+            for s in sources(code).into_iter().flatten() {
+                if let Src::Reg(r) = *s {
+                    if last[r] == i && !ends.contains(&real[r]) {
+                        ends.push(real[r]);
+                    }
+                    *s = Src::Reg(real[r]);
+                }
+            }
+            if let Src::Reg(r) = *dst {
+                real[r] = free.pop().unwrap_or_else(|| {
+                    count += 1;
+                    count - 1
+                });
+                *dst = Src::Reg(real[r]);
+            }
+            free.extend(ends);
+        }
+        let block = BLOCK.min((REGISTERS / count.max(1)).max(64) / 32 * 32).min(numel.max(1));
+        Kernel { numel, block, code: self.code, loads: self.loads, registers: count * block }
+    }
+}
+
+fn sources<T>(code: &mut Code<T>) -> [Option<&mut Src>; 3] {
+    match code {
+        Code::Load(_) => [None, None, None],
+        Code::Copy(a) | Code::Unary(_, a) | Code::Powi(_, a) | Code::Powf(_, a) => [Some(a), None, None],
+        Code::Binary(_, a, b) | Code::BinaryScalar(_, a, b) | Code::ScalarBinary(_, a, b) => [Some(a), Some(b), None],
+        Code::Select(_, a, b, c) => [Some(a), Some(b), Some(c)],
+    }
+}
+
+impl<T: Scalar> Kernel<T> {
+    /// Compiles a run over `numel` positions.
+    pub(super) fn new(numel: usize, members: &[Member<'_>]) -> Self {
+        let mut asm = Assembler {
+            code: Vec::new(),
+            loads: Vec::new(),
+            loaded: HashMap::new(),
+            filled: HashMap::new(),
+            virtuals: 0,
+        };
+        let mut values: Vec<Src> = Vec::with_capacity(members.len());
+        for m in members {
+            let mut args = [Src::Reg(0); 3];
+            for (slot, arg) in args.iter_mut().zip(&m.args) {
+                *slot = match arg {
+                    Operand::Member(i) => values[*i],
+                    Operand::Outside(view) => asm.outside(view),
+                };
+            }
+            let code = asm.member(m.op, &args[..m.args.len()]);
+            let dst = match m.store {
+                Some(buf) => Src::Dense { buf, offset: 0 },
+                None => asm.fresh(),
+            };
+            asm.code.push((code, dst));
+            values.push(dst);
+        }
+        asm.finish(numel)
+    }
+
+    /// Evaluates all blocks in turn.
+    ///
+    /// # Safety
+    /// The machine's buffers have the sizes that the plan gave them; `registers` has `self.registers` elements.
+    pub(super) unsafe fn run(&self, m: &Machine<'_, T>, registers: *mut T) {
+        let mut at = 0;
+        while at < self.numel {
+            let n = self.block.min(self.numel - at);
+            for (code, dst) in &self.code {
+                // SAFETY: registers and buffers hold the positions `at..at + n`; a destination is never a source of
+                // its own instruction, since registers are freed after the destination is chosen and stored values
+                // have buffers of their own.
+                unsafe { self.step(m, registers, code, *dst, at, n) };
+            }
+            at += n;
+        }
+    }
+
+    unsafe fn step(&self, m: &Machine<'_, T>, registers: *mut T, code: &Code<T>, dst: Src, at: usize, n: usize) {
+        let read = |s: Src| {
+            let p = match s {
+                // SAFETY: register `r` has `block >= n` elements.
+                Src::Reg(r) => unsafe { registers.add(r * self.block) as *const T },
+                // SAFETY: the buffer holds the whole iteration space from `offset` on.
+                Src::Dense { buf, offset } => unsafe { m.read(buf).add(offset + at) },
+                // SAFETY: a single element; only read through `number`.
+                Src::Uniform { buf, offset } => unsafe { m.read(buf).add(offset) },
+            };
+            // A uniform source is one element long.
+            let len = if matches!(s, Src::Uniform { .. }) { 1 } else { n };
+            // SAFETY: as above; nothing writes to it while this instruction runs.
+            unsafe { core::slice::from_raw_parts(p, len) }
+        };
+        let out = match dst {
+            // SAFETY: register `r` has `block >= n` elements.
+            Src::Reg(r) => unsafe { registers.add(r * self.block) },
+            // SAFETY: the buffer holds the whole iteration space.
+            Src::Dense { buf, offset } | Src::Uniform { buf, offset } => unsafe { m.write(buf).add(offset + at) },
+        };
+        // SAFETY: `n` elements that no source of this instruction shares.
+        let out = unsafe { core::slice::from_raw_parts_mut(out, n) };
+        match *code {
+            Code::Load(i) => {
+                let l = &self.loads[i];
+                // SAFETY: the plan checked that the view lies inside its buffer.
+                unsafe { loops::gather(&l.shape, &l.inner, &l.strides, m.read(l.buf).add(l.offset), at, out) };
+            }
+            Code::Copy(x) => match read(x) {
+                [x] => out.fill(*x),
+                x => out.copy_from_slice(x),
+            },
+            Code::Unary(f, x) => f(read(x), out),
+            Code::Powi(k, x) => simd::powi(read(x), k, out),
+            Code::Powf(p, x) => simd::powf(read(x), p, out),
+            Code::Binary(f, x, y) => f(read(x), read(y), out),
+            Code::BinaryScalar(f, x, s) => f(read(x), read(s)[0], out),
+            Code::ScalarBinary(f, s, y) => f(read(s)[0], read(y), out),
+            Code::Select(f, p, x, y) => f(read(p), read(x), read(y), out),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Loops over strided boxes: copies, reductions, picking, adding up. All are sequential and add in a fixed order.
+
+use crate::error::Error;
+use numerics::{Scalar, simd};
+
+/// Copies a box; both sides have one stride per axis.
+///
+/// # Safety
+/// Every position of the box is inside both allocations, and they do not overlap.
+pub(super) unsafe fn copy<E: Copy>(shape: &[usize], src: *const E, ss: &[usize], dst: *mut E, ds: &[usize]) {
+    match *shape {
+        // SAFETY: one element each, inside by the caller's promise.
+        [] => unsafe { *dst = *src },
+        // SAFETY: `n` neighbours on both sides, inside and disjoint by the caller's promise.
+        [n] if ss[0] == 1 && ds[0] == 1 => unsafe { core::ptr::copy_nonoverlapping(src, dst, n) },
+        [n] => {
+            for i in 0..n {
+                // SAFETY: position `i` of the box.
+                unsafe { *dst.add(i * ds[0]) = *src.add(i * ss[0]) };
+            }
+        }
+        [n, ..] => {
+            for i in 0..n {
+                // SAFETY: the sub-box at `i` lies inside the box.
+                unsafe { copy(&shape[1..], src.add(i * ss[0]), &ss[1..], dst.add(i * ds[0]), &ds[1..]) };
+            }
+        }
+    }
+}
+
+/// Adds a box to another, `dst += src`; positions of `dst` may repeat.
+///
+/// # Safety
+/// As for [`copy`].
+pub(super) unsafe fn add<T: Scalar>(shape: &[usize], src: *const T, ss: &[usize], dst: *mut T, ds: &[usize]) {
+    match *shape {
+        // SAFETY: one element each, inside by the caller's promise.
+        [] => unsafe { *dst += *src },
+        [n, ..] => {
+            for i in 0..n {
+                // SAFETY: the sub-box at `i` lies inside the box.
+                unsafe { add(&shape[1..], src.add(i * ss[0]), &ss[1..], dst.add(i * ds[0]), &ds[1..]) };
+            }
+        }
+    }
+}
+
+/// Reads the elements `at..at + dst.len()` of a box in row-major order; `inner` are the box's row-major strides.
+///
+/// # Safety
+/// The box lies inside the allocation and has these elements.
+pub(super) unsafe fn gather<T: Copy>(
+    shape: &[usize],
+    inner: &[usize],
+    strides: &[usize],
+    src: *const T,
+    at: usize,
+    dst: &mut [T],
+) {
+    match *shape {
+        [] => {
+            for d in dst {
+                // SAFETY: the only element of the box.
+                *d = unsafe { *src };
+            }
+        }
+        [_] => {
+            for (i, d) in dst.iter_mut().enumerate() {
+                // SAFETY: element `at + i` of the box.
+                *d = unsafe { *src.add((at + i) * strides[0]) };
+            }
+        }
+        _ => {
+            let (mut row, mut from, mut rest) = (at / inner[0], at % inner[0], dst);
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at_mut(rest.len().min(inner[0] - from));
+                // SAFETY: part of row `row` of the box.
+                unsafe { gather(&shape[1..], &inner[1..], &strides[1..], src.add(row * strides[0]), from, now) };
+                (row, from, rest) = (row + 1, 0, later);
+            }
+        }
+    }
+}
+
+/// Sum of a box.
+///
+/// # Safety
+/// The box lies inside the allocation.
+unsafe fn sum_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) -> T {
+    match *shape {
+        // SAFETY: one element.
+        [] => unsafe { *src },
+        // SAFETY: `n` neighbours.
+        [n] if strides[0] == 1 => simd::sum(unsafe { core::slice::from_raw_parts(src, n) }),
+        [n, ..] => {
+            // SAFETY: the sub-box at `i` lies inside the box.
+            let part = |i: usize| unsafe { sum_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };
+            (1..n).fold(part(0), |acc, i| acc + part(i))
+        }
+    }
+}
+
+/// Adds the rows of a box (reduced axes) into `out`, whose one axis has stride `step` in the source.
+///
+/// # Safety
+/// Box and rows lie inside the allocation, disjoint from `out`.
+unsafe fn add_rows<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize], step: usize, out: &mut [T]) {
+    match *shape {
+        [] if step == 1 => {
+            // SAFETY: a row of neighbours.
+            let row = unsafe { core::slice::from_raw_parts(src, out.len()) };
+            simd::binary_left(simd::Binary::Add, out, row);
+        }
+        [] => {
+            for (i, o) in out.iter_mut().enumerate() {
+                // SAFETY: element `i` of the row.
+                *o += unsafe { *src.add(i * step) };
+            }
+        }
+        [n, ..] => {
+            for i in 0..n {
+                // SAFETY: the sub-box at `i` lies inside the box.
+                unsafe { add_rows(&shape[1..], src.add(i * strides[0]), &strides[1..], step, out) };
+            }
+        }
+    }
+}
+
+/// Axes that stay and axes that go, each coalesced.
+#[derive(Debug)]
+pub(super) struct Reduction {
+    pub(super) kept: crate::Dims,
+    pub(super) kept_strides: crate::Dims,
+    pub(super) gone: crate::Dims,
+    pub(super) gone_strides: crate::Dims,
+    /// Whether whole rows are added (the kept axis runs fastest) rather than each row summed.
+    pub(super) by_rows: bool,
+}
+
+impl Reduction {
+    /// # Safety
+    /// The operand's box lies inside its allocation; `out` has one element per kept position and is disjoint.
+    pub(super) unsafe fn sum<T: Scalar>(&self, src: *const T, out: &mut [T]) {
+        if self.gone.contains(&0) {
+            return out.fill(T::ZERO);
+        }
+        // SAFETY: handed on.
+        unsafe { self.sum_at(&self.kept, src, &self.kept_strides, out) };
+    }
+
+    unsafe fn sum_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
+        match *kept {
+            // SAFETY: the reduced box of this kept position.
+            [] => out[0] = unsafe { sum_box(&self.gone, src, &self.gone_strides) },
+            [_] if self.by_rows => {
+                out.fill(T::ZERO);
+                // SAFETY: the reduced box of this kept row.
+                unsafe { add_rows(&self.gone, src, &self.gone_strides, strides[0], out) };
+            }
+            [n, ..] => {
+                let chunk = out.len() / n;
+                for (i, part) in out.chunks_exact_mut(chunk).enumerate() {
+                    // SAFETY: the sub-box of kept position `i`.
+                    unsafe { self.sum_at(&kept[1..], src.add(i * strides[0]), &strides[1..], part) };
+                }
+            }
+        }
+    }
+
+    /// The maximum, NaN if there is one.
+    ///
+    /// # Safety
+    /// As for [`Reduction::sum`].
+    pub(super) unsafe fn max<T: Scalar>(&self, src: *const T, out: &mut [T]) {
+        // SAFETY: handed on.
+        unsafe { self.max_at(&self.kept, src, &self.kept_strides, out) };
+    }
+
+    unsafe fn max_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
+        match *kept {
+            // SAFETY: the reduced box of this kept position.
+            [] => out[0] = unsafe { max_box(&self.gone, src, &self.gone_strides) },
+            [n, ..] => {
+                let chunk = out.len() / n;
+                for (i, part) in out.chunks_exact_mut(chunk).enumerate() {
+                    // SAFETY: the sub-box of kept position `i`.
+                    unsafe { self.max_at(&kept[1..], src.add(i * strides[0]), &strides[1..], part) };
+                }
+            }
+        }
+    }
+}
+
+/// Maximum of a box that is not empty.
+///
+/// # Safety
+/// The box lies inside the allocation.
+unsafe fn max_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) -> T {
+    match *shape {
+        // SAFETY: one element.
+        [] => unsafe { *src },
+        // SAFETY: `n` neighbours.
+        [n] if strides[0] == 1 => simd::max(unsafe { core::slice::from_raw_parts(src, n) }),
+        [n, ..] => {
+            // SAFETY: the sub-box at `i` lies inside the box.
+            let part = |i: usize| unsafe { max_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };
+            (1..n).fold(part(0), |acc, i| {
+                let x = part(i);
+                if acc.is_nan() || acc >= x { acc } else { x }
+            })
+        }
+    }
+}
+
+/// Position of the first maximum (or NaN) of each row of length `n`.
+pub(super) fn argmax<T: Scalar>(x: &[T], n: usize, out: &mut [i64]) {
+    for (row, o) in x.chunks_exact(n).zip(out) {
+        let better = |best: usize, i: usize| !row[best].is_nan() && (row[i] > row[best] || row[i].is_nan());
+        *o = (1..n).fold(0, |best, i| if better(best, i) { i } else { best }) as i64;
+    }
+}
+
+fn position(op: &'static str, index: i64, size: usize) -> Result<usize, Error> {
+    usize::try_from(index).ok().filter(|&i| i < size).ok_or(Error::IndexOutOfRange { op, index, size })
+}
+
+/// Sizes of a gather or scatter: picks per batch, size of the indexed axis, elements behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pick {
+    pub(super) picks: usize,
+    pub(super) size: usize,
+    pub(super) rest: usize,
+}
+
+pub(super) fn pick<T: Scalar>(g: Pick, x: &[T], index: &[i64], out: &mut [T]) -> Result<(), Error> {
+    for (k, &i) in index.iter().enumerate() {
+        let row = (k / g.picks) * g.size + position("gather", i, g.size)?;
+        out[k * g.rest..(k + 1) * g.rest].copy_from_slice(&x[row * g.rest..(row + 1) * g.rest]);
+    }
+    Ok(())
+}
+
+pub(super) fn scatter<T: Scalar>(g: Pick, index: &[i64], u: &[T], out: &mut [T]) -> Result<(), Error> {
+    out.fill(T::ZERO);
+    for (k, &i) in index.iter().enumerate() {
+        let row = (k / g.picks) * g.size + position("scatter_add", i, g.size)?;
+        let target = &mut out[row * g.rest..(row + 1) * g.rest];
+        simd::binary_left(simd::Binary::Add, target, &u[k * g.rest..(k + 1) * g.rest]);
+    }
+    Ok(())
+}
+
+pub(super) fn one_hot<T: Scalar>(depth: usize, index: &[i64], out: &mut [T]) {
+    out.fill(T::ZERO);
+    for (k, &i) in index.iter().enumerate() {
+        if let Ok(i) = position("one_hot", i, depth) {
+            out[k * depth + i] = T::ONE;
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Where buffers are while a program runs, and the steps of the plan.
+
+use super::contract::Product;
+use super::fuse::Kernel;
+use super::loops::{self, Pick, Reduction};
+use super::{Input, Workspace};
+use crate::error::Error;
+use crate::types::Dims;
+use numerics::{Par, Scalar};
+
+/// Home of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Loc {
+    /// Memory of the workspace, from this element on.
+    Arena(usize),
+    /// The executable's constants, from this element on.
+    Const(usize),
+    /// An input.
+    Input(usize),
+}
+
+/// A place in a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) buf: usize,
+    pub(super) offset: usize,
+}
+
+/// A strided copy.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) src: Place,
+    pub(super) dst: Place,
+    pub(super) shape: Dims,
+    pub(super) from: Dims,
+    pub(super) to: Dims,
+}
+
+/// One step of a plan.
+#[derive(Debug)]
+pub(super) enum Step<T> {
+    Fused(Kernel<T>),
+    Copy(Move),
+    CopyInt(Move),
+    /// Adds instead of copying.
+    Accumulate(Move),
+    Zero {
+        buf: usize,
+        len: usize,
+    },
+    Product {
+        a: Place,
+        b: Place,
+        c: usize,
+        product: Product,
+    },
+    Sum {
+        x: Place,
+        out: usize,
+        len: usize,
+        reduction: Reduction,
+    },
+    Max {
+        x: Place,
+        out: usize,
+        len: usize,
+        reduction: Reduction,
+    },
+    ArgMax {
+        x: Place,
+        n: usize,
+        out: usize,
+        len: usize,
+    },
+    Pick {
+        x: Place,
+        x_len: usize,
+        index: Place,
+        index_len: usize,
+        pick: Pick,
+        out: usize,
+        len: usize,
+    },
+    Scatter {
+        u: Place,
+        u_len: usize,
+        index: Place,
+        index_len: usize,
+        pick: Pick,
+        out: usize,
+        len: usize,
+    },
+    OneHot {
+        index: Place,
+        index_len: usize,
+        depth: usize,
+        out: usize,
+        len: usize,
+    },
+    ToReal {
+        index: Place,
+        out: usize,
+        len: usize,
+    },
+}
+
+/// The pointers of one run.
+pub(super) struct Machine<'a, T> {
+    pub(super) locs: &'a [Loc],
+    pub(super) arena: *mut T,
+    pub(super) ints: *mut i64,
+    pub(super) consts: *const T,
+    pub(super) int_consts: *const i64,
+    pub(super) inputs: &'a [Input<'a, T>],
+    pub(super) registers: *mut T,
+    pub(super) par: Par,
+}
+
+impl<'a, T: Scalar> Machine<'a, T> {
+    pub(super) fn new(
+        locs: &'a [Loc],
+        consts: &'a [T],
+        int_consts: &'a [i64],
+        inputs: &'a [Input<'a, T>],
+        w: &'a mut Workspace<T>,
+    ) -> Self {
+        Machine {
+            locs,
+            arena: w.arena.as_mut_ptr(),
+            ints: w.ints.as_mut_ptr(),
+            consts: consts.as_ptr(),
+            int_consts: int_consts.as_ptr(),
+            inputs,
+            registers: w.registers.as_mut_ptr(),
+            par: w.par,
+        }
+    }
+
+    /// First element of a real buffer.
+    pub(super) fn read(&self, buf: usize) -> *const T {
+        match self.locs[buf] {
+            Loc::Arena(at) => self.arena.wrapping_add(at),
+            Loc::Const(at) => self.consts.wrapping_add(at),
+            Loc::Input(i) => match self.inputs[i] {
+                Input::Real(x) => x.as_ptr(),
+                Input::Int(_) => core::ptr::null(),
+            },
+        }
+    }
+
+    /// First element of a real buffer of the workspace.
+    pub(super) fn write(&self, buf: usize) -> *mut T {
+        match self.locs[buf] {
+            Loc::Arena(at) => self.arena.wrapping_add(at),
+            Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
+        }
+    }
+
+    pub(super) fn read_int(&self, buf: usize) -> *const i64 {
+        match self.locs[buf] {
+            Loc::Arena(at) => self.ints.wrapping_add(at),
+            Loc::Const(at) => self.int_consts.wrapping_add(at),
+            Loc::Input(i) => match self.inputs[i] {
+                Input::Int(x) => x.as_ptr(),
+                Input::Real(_) => core::ptr::null(),
+            },
+        }
+    }
+
+    fn write_int(&self, buf: usize) -> *mut i64 {
+        match self.locs[buf] {
+            Loc::Arena(at) => self.ints.wrapping_add(at),
+            Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
+        }
+    }
+
+    fn at(&self, p: Place) -> *const T {
+        self.read(p.buf).wrapping_add(p.offset)
+    }
+
+    unsafe fn slice(&self, p: Place, len: usize) -> &[T] {
+        // SAFETY: the plan checked that the place holds `len` elements; nothing writes there during a step.
+        unsafe { core::slice::from_raw_parts(self.at(p), len) }
+    }
+
+    unsafe fn ints(&self, p: Place, len: usize) -> &[i64] {
+        // SAFETY: as for `slice`.
+        unsafe { core::slice::from_raw_parts(self.read_int(p.buf).wrapping_add(p.offset), len) }
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn out(&self, buf: usize, len: usize) -> &mut [T] {
+        // SAFETY: a buffer of the workspace with `len` elements; liveness keeps it disjoint from all that the step reads.
+        unsafe { core::slice::from_raw_parts_mut(self.write(buf), len) }
+    }
+
+    /// Runs a step.
+    ///
+    /// # Safety
+    /// The step, the buffers' homes and the workspace belong to one plan, and the inputs have its sizes.
+    pub(super) unsafe fn step(&self, step: &Step<T>) -> Result<(), Error> {
+        // SAFETY: the plan placed every operand inside its buffer and the value's buffer apart from the operands'.
+        unsafe {
+            match step {
+                Step::Fused(k) => k.run(self, self.registers),
+                Step::Copy(m) => {
+                    let dst = self.write(m.dst.buf).add(m.dst.offset);
+                    loops::copy(&m.shape, self.at(m.src), &m.from, dst, &m.to);
+                }
+                Step::CopyInt(m) => {
+                    let src = self.read_int(m.src.buf).add(m.src.offset);
+                    loops::copy(&m.shape, src, &m.from, self.write_int(m.dst.buf).add(m.dst.offset), &m.to);
+                }
+                Step::Accumulate(m) => {
+                    let dst = self.write(m.dst.buf).add(m.dst.offset);
+                    loops::add(&m.shape, self.at(m.src), &m.from, dst, &m.to);
+                }
+                Step::Zero { buf, len } => self.out(*buf, *len).fill(T::ZERO),
+                Step::Product { a, b, c, product } => {
+                    product.run(self.at(*a), self.at(*b), self.write(*c), self.par);
+                }
+                Step::Sum { x, out, len, reduction } => reduction.sum(self.at(*x), self.out(*out, *len)),
+                Step::Max { x, out, len, reduction } => reduction.max(self.at(*x), self.out(*out, *len)),
+                Step::ArgMax { x, n, out, len } => {
+                    let out = core::slice::from_raw_parts_mut(self.write_int(*out), *len);
+                    loops::argmax(self.slice(*x, n * len), *n, out);
+                }
+                Step::Pick { x, x_len, index, index_len, pick, out, len } => {
+                    let index = self.ints(*index, *index_len);
+                    loops::pick(*pick, self.slice(*x, *x_len), index, self.out(*out, *len))?;
+                }
+                Step::Scatter { u, u_len, index, index_len, pick, out, len } => {
+                    let index = self.ints(*index, *index_len);
+                    loops::scatter(*pick, index, self.slice(*u, *u_len), self.out(*out, *len))?;
+                }
+                Step::OneHot { index, index_len, depth, out, len } => {
+                    loops::one_hot(*depth, self.ints(*index, *index_len), self.out(*out, *len));
+                }
+                Step::ToReal { index, out, len } => {
+                    let out = self.out(*out, *len).iter_mut();
+                    out.zip(self.ints(*index, *len)).for_each(|(o, &i)| *o = T::from_f64(i as f64));
+                }
+            }
+        }
+        Ok(())
+    }
+}

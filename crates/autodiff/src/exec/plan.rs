@@ -1,0 +1,491 @@
+//! From a program to steps: views, fusion, buffers.
+//!
+//! Nodes are visited in order. An elementwise node joins the open run of its shape, unless one of its operands is a view
+//! of a value of that run; a run is closed (and becomes a step) when somebody outside needs one of its values. So
+//! whatever an open run reads from outside is computed before the run is.
+
+use super::Executable;
+use super::arena::{self, Span};
+use super::contract::{Axes, Axis};
+use super::fuse::{Kernel, Member, Operand};
+use super::loops::{Pick, Reduction};
+use super::machine::{Loc, Move, Place, Step};
+use super::view::{View, coalesce};
+use crate::array::Value;
+use crate::error::Error;
+use crate::ops::{Dot, Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
+use crate::program::{Node, NodeId, Program};
+use crate::types::{Dims, Kind, flat, strides};
+use numerics::Scalar;
+
+/// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
+const LONGEST_RUN: usize = 256;
+
+enum Home {
+    Arena,
+    Const(usize),
+    Input(usize),
+}
+
+struct Buf {
+    kind: Kind,
+    home: Home,
+    len: usize,
+    first: usize,
+    last: usize,
+}
+
+struct Run {
+    shape: Dims,
+    nodes: Vec<usize>,
+}
+
+struct Planner<'p, T> {
+    program: &'p Program,
+    users: Vec<Vec<usize>>,
+    is_output: Vec<bool>,
+    views: Vec<View>,
+    bufs: Vec<Buf>,
+    open: Vec<Run>,
+    steps: Vec<Step<T>>,
+    consts: Vec<T>,
+    int_consts: Vec<i64>,
+}
+
+fn place(v: &View) -> Place {
+    Place { buf: v.buf, offset: v.offset }
+}
+
+fn elementwise(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select(_))
+}
+
+/// Compiles a program.
+pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Error> {
+    let n = program.nodes().len();
+    let mut users = vec![Vec::new(); n];
+    let mut is_output = vec![false; n];
+    for (i, node) in program.nodes().iter().enumerate() {
+        for a in &node.args {
+            if a.index() >= i {
+                return Err(Error::Malformed(format!("node {i} uses node {}, which is not before it", a.index())));
+            }
+            users[a.index()].push(i);
+        }
+    }
+    program.outputs().iter().for_each(|p| is_output[p.node.index()] = true);
+    let mut p = Planner {
+        program,
+        users,
+        is_output,
+        views: Vec::with_capacity(n),
+        bufs: Vec::new(),
+        open: Vec::new(),
+        steps: Vec::new(),
+        consts: Vec::new(),
+        int_consts: Vec::new(),
+    };
+    for (i, node) in program.nodes().iter().enumerate() {
+        let view = p.node(i, node)?;
+        if view.shape != node.ty.shape {
+            return Err(Error::Malformed(format!("node {i} has another shape than its operation gives")));
+        }
+        if view.end() > p.bufs[view.buf].len {
+            return Err(Error::Malformed(format!("node {i} reaches beyond its operand")));
+        }
+        p.views.push(view);
+    }
+    p.finish()
+}
+
+impl<T: Scalar> Planner<'_, T> {
+    fn buffer(&mut self, kind: Kind, len: usize, home: Home) -> usize {
+        self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0 });
+        self.bufs.len() - 1
+    }
+
+    fn real(&mut self, len: usize) -> usize {
+        self.buffer(Kind::Real, len, Home::Arena)
+    }
+
+    fn emit(&mut self, step: Step<T>, touched: &[usize]) {
+        let now = self.steps.len();
+        for &b in touched {
+            let buf = &mut self.bufs[b];
+            buf.first = buf.first.min(now);
+            buf.last = buf.last.max(now);
+        }
+        self.steps.push(step);
+    }
+
+    /// Makes sure that the buffer's contents are computed by the steps so far.
+    fn force(&mut self, buf: usize) {
+        let holds = |r: &Run| r.nodes.iter().any(|&n| self.views[n].buf == buf);
+        if let Some(k) = self.open.iter().position(holds) {
+            self.close(k);
+        }
+    }
+
+    fn close(&mut self, k: usize) {
+        let run = self.open.swap_remove(k);
+        let numel: usize = run.shape.iter().product();
+        if numel == 0 {
+            return;
+        }
+        let mut touched = Vec::new();
+        let mut members = Vec::with_capacity(run.nodes.len());
+        for &n in &run.nodes {
+            let node = &self.program.nodes()[n];
+            let operand = |a: &NodeId| match run.nodes.binary_search(&a.index()) {
+                Ok(i) => Operand::Member(i),
+                Err(_) => Operand::Outside(self.views[a.index()].clone()),
+            };
+            let args: Vec<Operand> = node.args.iter().map(operand).collect();
+            touched.extend(args.iter().filter_map(|a| match a {
+                Operand::Outside(v) => Some(v.buf),
+                Operand::Member(_) => None,
+            }));
+            let leaves = self.is_output[n] || self.users[n].iter().any(|u| run.nodes.binary_search(u).is_err());
+            let store = leaves.then_some(self.views[n].buf);
+            touched.extend(store);
+            members.push(Member { op: &node.op, args, store });
+        }
+        let kernel = Kernel::new(numel, &members);
+        self.emit(Step::Fused(kernel), &touched);
+    }
+
+    /// A view whose contents are computed by the steps so far.
+    fn ready(&mut self, id: NodeId) -> View {
+        let view = self.views[id.index()].clone();
+        self.force(view.buf);
+        view
+    }
+
+    fn copy(&mut self, src: &View, dst: usize, offset: usize, to: &[usize]) {
+        if src.numel() == 0 {
+            return;
+        }
+        let (shape, [from, to]) = coalesce(&src.shape, [&src.strides, to]);
+        let m = Move { src: place(src), dst: Place { buf: dst, offset }, shape, from, to };
+        let step = if self.bufs[dst].kind == Kind::Int { Step::CopyInt(m) } else { Step::Copy(m) };
+        self.emit(step, &[src.buf, dst]);
+    }
+
+    fn packed(&mut self, src: &View) -> View {
+        let dst = self.buffer(self.bufs[src.buf].kind, src.numel(), Home::Arena);
+        let view = View::dense(dst, &src.shape);
+        self.copy(src, dst, 0, &view.strides);
+        view
+    }
+
+    /// The operand, row-major without gaps.
+    fn dense(&mut self, id: NodeId) -> View {
+        let view = self.ready(id);
+        if view.is_dense() { view } else { self.packed(&view) }
+    }
+
+    fn zeros(&mut self, shape: &[usize]) -> View {
+        let len = shape.iter().product();
+        let buf = self.real(len);
+        self.emit(Step::Zero { buf, len }, &[buf]);
+        View::dense(buf, shape)
+    }
+
+    fn node(&mut self, i: usize, node: &Node) -> Result<View, Error> {
+        let shape = &node.ty.shape;
+        let len = node.ty.numel();
+        Ok(match &node.op {
+            Op::Input(input) => {
+                let known = self.program.inputs().get(input.index).is_some_and(|p| p.node.index() == i);
+                if !known {
+                    return Err(Error::Malformed(format!("node {i} is no declared input")));
+                }
+                let buf = self.buffer(node.ty.kind, len, Home::Input(input.index));
+                View::dense(buf, shape)
+            }
+            Op::Const(c) => match c.splat() {
+                Some(x) => {
+                    self.consts.push(T::from_f64(x));
+                    let buf = self.buffer(Kind::Real, 1, Home::Const(self.consts.len() - 1));
+                    let strides = smallvec::smallvec![0; shape.len()];
+                    View { buf, offset: 0, shape: shape.clone(), strides }
+                }
+                None => {
+                    let home = match node.op.eval::<T>(&[], &node.ty)? {
+                        Value::Real(a) => {
+                            self.consts.extend_from_slice(a.data());
+                            self.consts.len() - len
+                        }
+                        Value::Int(a) => {
+                            self.int_consts.extend_from_slice(a.data());
+                            self.int_consts.len() - len
+                        }
+                    };
+                    View::dense(self.buffer(node.ty.kind, len, Home::Const(home)), shape)
+                }
+            },
+            op if elementwise(op) => {
+                self.join(i, node);
+                let buf = self.real(len);
+                View::dense(buf, shape)
+            }
+            Op::Broadcast(b) => {
+                let x = &self.views[node.args[0].index()];
+                let mut strides: Dims = smallvec::smallvec![0; shape.len()];
+                b.axes.iter().zip(&x.strides).for_each(|(&axis, &s)| strides[axis] = s);
+                View { buf: x.buf, offset: x.offset, shape: shape.clone(), strides }
+            }
+            Op::Transpose(t) => {
+                let x = &self.views[node.args[0].index()];
+                let strides = t.perm.iter().map(|&a| x.strides[a]).collect();
+                View { buf: x.buf, offset: x.offset, shape: shape.clone(), strides }
+            }
+            Op::Slice(Slice { start, step, .. }) => {
+                let x = &self.views[node.args[0].index()];
+                let strides = x.strides.iter().zip(step).map(|(a, b)| a * b).collect();
+                View { buf: x.buf, offset: x.offset + flat(start, &x.strides), shape: shape.clone(), strides }
+            }
+            Op::Window(w) => {
+                let x = &self.views[node.args[0].index()];
+                let mut strides = x.strides.clone();
+                strides.push(strides[w.axis] * w.dilation);
+                strides[w.axis] *= w.stride;
+                View { buf: x.buf, offset: x.offset, shape: shape.clone(), strides }
+            }
+            Op::Reshape(_) => match self.views[node.args[0].index()].reshaped(shape) {
+                Some(view) => view,
+                None => {
+                    let x = self.ready(node.args[0]);
+                    View { shape: shape.clone(), strides: strides(shape), ..self.packed(&x) }
+                }
+            },
+            Op::Dot(d) => self.dot(i, node, d),
+            Op::ReduceSum(r) => self.reduce(node, &r.axes, true),
+            Op::ReduceMax(r) => self.reduce(node, &r.axes, false),
+            Op::ArgMax(_) => {
+                let x = self.dense(node.args[0]);
+                let out = self.buffer(Kind::Int, len, Home::Arena);
+                let n = x.shape.last().copied().unwrap_or(1);
+                self.emit(Step::ArgMax { x: place(&x), n, out, len }, &[x.buf, out]);
+                View::dense(out, shape)
+            }
+            Op::Pad(Pad { low, between, .. }) => {
+                let x = self.ready(node.args[0]);
+                let out = self.zeros(shape);
+                let to: Dims = out.strides.iter().zip(between).map(|(s, n)| s * (n + 1)).collect();
+                self.copy(&x, out.buf, flat(low, &out.strides), &to);
+                out
+            }
+            Op::Concat(c) => {
+                let out = View::dense(self.real(len), shape);
+                let mut offset = 0;
+                for &a in &node.args {
+                    let x = self.ready(a);
+                    self.copy(&x, out.buf, offset, &out.strides);
+                    offset += x.shape[c.axis] * out.strides[c.axis];
+                }
+                out
+            }
+            Op::Gather(Gather { batch }) => {
+                let (x, index) = (self.dense(node.args[0]), self.dense(node.args[1]));
+                let pick = Pick {
+                    picks: index.shape[*batch..].iter().product(),
+                    size: x.shape[*batch],
+                    rest: x.shape[batch + 1..].iter().product(),
+                };
+                let out = self.real(len);
+                let (x_len, index_len) = (x.numel(), index.numel());
+                let (xp, index_place) = (place(&x), place(&index));
+                let step = Step::Pick { x: xp, x_len, index: index_place, index_len, pick, out, len };
+                self.emit(step, &[x.buf, index.buf, out]);
+                View::dense(out, shape)
+            }
+            Op::ScatterAdd(ScatterAdd { batch, size }) => {
+                let (index, u) = (self.dense(node.args[0]), self.dense(node.args[1]));
+                let pick = Pick {
+                    picks: index.shape[*batch..].iter().product(),
+                    size: *size,
+                    rest: u.shape[index.shape.len()..].iter().product(),
+                };
+                let out = self.real(len);
+                let (u_len, index_len) = (u.numel(), index.numel());
+                let (up, index_place) = (place(&u), place(&index));
+                let step = Step::Scatter { u: up, u_len, index: index_place, index_len, pick, out, len };
+                self.emit(step, &[u.buf, index.buf, out]);
+                View::dense(out, shape)
+            }
+            Op::OneHot(OneHot { depth }) => {
+                let index = self.dense(node.args[0]);
+                let out = self.real(len);
+                let step = Step::OneHot { index: place(&index), index_len: index.numel(), depth: *depth, out, len };
+                self.emit(step, &[index.buf, out]);
+                View::dense(out, shape)
+            }
+            Op::ToReal(_) => {
+                let index = self.dense(node.args[0]);
+                let out = self.real(len);
+                self.emit(Step::ToReal { index: place(&index), out, len }, &[index.buf, out]);
+                View::dense(out, shape)
+            }
+            Op::Fold(Fold { window, .. }) => {
+                let x = self.ready(node.args[0]);
+                let out = self.zeros(shape);
+                let mut to = out.strides.clone();
+                to.push(to[window.axis] * window.dilation);
+                to[window.axis] *= window.stride;
+                if x.numel() > 0 {
+                    let (shape, [from, to]) = coalesce(&x.shape, [&x.strides, &to]);
+                    let dst = Place { buf: out.buf, offset: 0 };
+                    let step = Step::Accumulate(Move { src: place(&x), dst, shape, from, to });
+                    self.emit(step, &[x.buf, out.buf]);
+                }
+                out
+            }
+            // `elementwise` took these.
+            Op::Unary(_) | Op::Binary(_) | Op::Select(_) => {
+                return Err(Error::Malformed(format!("node {i} was planned twice")));
+            }
+        })
+    }
+
+    /// Puts an elementwise node into the run of its shape.
+    fn join(&mut self, i: usize, node: &Node) {
+        for a in &node.args {
+            let inside = self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.contains(&a.index()));
+            if !inside {
+                self.force(self.views[a.index()].buf);
+            }
+        }
+        match self.open.iter_mut().position(|r| r.shape == node.ty.shape) {
+            Some(k) if self.open[k].nodes.len() < LONGEST_RUN => self.open[k].nodes.push(i),
+            full => {
+                if let Some(k) = full {
+                    self.close(k);
+                }
+                self.open.push(Run { shape: node.ty.shape.clone(), nodes: vec![i] });
+            }
+        }
+    }
+
+    fn reduce(&mut self, node: &Node, axes: &[usize], sum: bool) -> View {
+        let x = self.ready(node.args[0]);
+        let (shape, len) = (&node.ty.shape, node.ty.numel());
+        let out = self.real(len);
+        if len > 0 {
+            let part = |keep: bool| -> (Dims, Dims) {
+                let axes = (0..x.shape.len()).filter(|a| axes.contains(a) != keep);
+                let (n, s): (Dims, Dims) = axes.map(|a| (x.shape[a], x.strides[a])).unzip();
+                let (n, [s]) = coalesce(&n, [&s]);
+                (n, s)
+            };
+            let ((kept, kept_strides), (gone, gone_strides)) = (part(true), part(false));
+            let fastest = |s: &Dims| s.iter().copied().filter(|&s| s > 0).min().unwrap_or(usize::MAX);
+            let by_rows = fastest(&kept_strides) < fastest(&gone_strides);
+            let reduction = Reduction { kept, kept_strides, gone, gone_strides, by_rows };
+            let xp = place(&x);
+            let step = match sum {
+                true => Step::Sum { x: xp, out, len, reduction },
+                false => Step::Max { x: xp, out, len, reduction },
+            };
+            self.emit(step, &[x.buf, out]);
+        }
+        View::dense(out, shape)
+    }
+
+    fn dot(&mut self, i: usize, node: &Node, d: &Dot) -> View {
+        let (mut x, mut y) = (self.ready(node.args[0]), self.ready(node.args[1]));
+        let len = node.ty.numel();
+        let view = self.dot_layout(i, node);
+        let inner: usize = d.contract.iter().map(|&(l, _)| x.shape[l]).product();
+        if len == 0 || inner == 0 {
+            return self.zeros(&node.ty.shape);
+        }
+        let mut axes = Axes::default();
+        let mut c = view.strides.iter().copied();
+        let mut next = || c.next().unwrap_or(0);
+        for &(l, r) in &d.batch {
+            axes.batch.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: next() });
+        }
+        for l in d.free(0, x.shape.len()) {
+            axes.rows.push(Axis { n: x.shape[l], a: x.strides[l], b: 0, c: next() });
+        }
+        for r in d.free(1, y.shape.len()) {
+            axes.cols.push(Axis { n: y.shape[r], a: 0, b: y.strides[r], c: next() });
+        }
+        for &(l, r) in &d.contract {
+            axes.inner.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: 0 });
+        }
+        for p in axes.arrange() {
+            let operand = if p.side == 0 { &mut x } else { &mut y };
+            let source = View { buf: operand.buf, offset: operand.offset, shape: p.shape, strides: p.strides };
+            *operand = self.packed(&source);
+        }
+        let product = axes.product();
+        let step = Step::Product { a: place(&x), b: place(&y), c: view.buf, product };
+        self.emit(step, &[x.buf, y.buf, view.buf]);
+        view
+    }
+
+    /// The value's layout: row-major after the transpositions that follow it, if nobody else uses it.
+    fn dot_layout(&mut self, i: usize, node: &Node) -> View {
+        let shape = &node.ty.shape;
+        let mut order: Dims = (0..shape.len()).collect();
+        let mut at = i;
+        while let ([user], false) = (&self.users[at][..], self.is_output[at]) {
+            let Op::Transpose(t) = &self.program.nodes()[*user].op else { break };
+            order = t.perm.iter().map(|&p| order[p]).collect();
+            at = *user;
+        }
+        let arranged: Dims = order.iter().map(|&a| shape[a]).collect();
+        let mut laid: Dims = smallvec::smallvec![0; shape.len()];
+        order.iter().zip(strides(&arranged)).for_each(|(&a, s)| laid[a] = s);
+        let buf = self.real(node.ty.numel());
+        View { buf, offset: 0, shape: shape.clone(), strides: laid }
+    }
+
+    fn finish(mut self) -> Result<Executable<T>, Error> {
+        let outputs: Vec<View> = self.program.outputs().iter().map(|p| self.ready(p.node)).collect();
+        let end = self.steps.len();
+        let results = outputs.iter().map(|v| {
+            self.bufs[v.buf].last = end;
+            let (mut shape, [mut from, mut to]) = coalesce(&v.shape, [&v.strides, &strides(&v.shape)]);
+            if v.numel() == 0 {
+                (shape, from, to) = (smallvec::smallvec![0], smallvec::smallvec![0], smallvec::smallvec![0]);
+            }
+            Move { src: place(v), dst: place(v), shape, from, to }
+        });
+        let results: Vec<Move> = results.collect();
+        let mut sizes = [0; 2];
+        let mut offsets = vec![0; self.bufs.len()];
+        for (kind, size) in [Kind::Real, Kind::Int].into_iter().zip(&mut sizes) {
+            let used = |b: &Buf| matches!(b.home, Home::Arena) && b.kind == kind && b.first != usize::MAX;
+            let ids: Vec<usize> = (0..self.bufs.len()).filter(|&i| used(&self.bufs[i])).collect();
+            let spans: Vec<Span> = ids
+                .iter()
+                .map(|&i| Span { len: self.bufs[i].len, first: self.bufs[i].first, last: self.bufs[i].last })
+                .collect();
+            let (at, total) = arena::place(&spans);
+            ids.iter().zip(at).for_each(|(&i, at)| offsets[i] = at);
+            *size = total;
+        }
+        let locs = self.bufs.iter().zip(offsets).map(|(b, at)| match b.home {
+            Home::Arena => Loc::Arena(at),
+            Home::Const(at) => Loc::Const(at),
+            Home::Input(i) => Loc::Input(i),
+        });
+        let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
+        let (p, named) = (self.program, |name: &String, id: NodeId| (name.clone(), self.program.node(id).ty.clone()));
+        Ok(Executable {
+            inputs: p.inputs().iter().map(|q| named(&q.name, q.node)).collect(),
+            outputs: p.outputs().iter().map(|q| named(&q.name, q.node)).collect(),
+            registers: registers.max().unwrap_or(0),
+            locs: locs.collect(),
+            results,
+            arena: sizes[0],
+            ints: sizes[1],
+            consts: self.consts,
+            int_consts: self.int_consts,
+            steps: self.steps,
+        })
+    }
+}

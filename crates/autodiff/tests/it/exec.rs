@@ -1,0 +1,237 @@
+//! The compiled executor against the interpreter.
+
+use crate::cases::{all, numbers};
+use crate::properties::{program, step};
+use autodiff::{Array, Error, Input, Output, Program, Tensor, TensorType, Value, Workspace, trace};
+use proptest::prelude::*;
+
+/// Largest difference relative to the largest magnitude, per output.
+fn assert_same(name: &str, got: &[Value<f64>], expected: &[Value<f64>], tol: f64) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (k, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(g.ty(), e.ty(), "{name}: output {k}");
+        let (Some(g), Some(e)) = (g.real(), e.real()) else {
+            assert_eq!(g.int(), e.int(), "{name}: output {k}");
+            continue;
+        };
+        let scale = e.data().iter().fold(1.0f64, |m, x| m.max(x.abs()));
+        for (i, (g, e)) in g.data().iter().zip(e.data()).enumerate() {
+            assert!((g - e).abs() <= tol * scale || g == e, "{name}: output {k}, element {i}: {g} against {e}");
+        }
+    }
+}
+
+fn values(arrays: &[Array<f64>]) -> Vec<Value<f64>> {
+    arrays.iter().cloned().map(Value::from).collect()
+}
+
+/// Compiled twice in one workspace equals the interpreter, and itself to the bit. In `f32`, the error of a product of
+/// magnitudes up to a few hundred summed over some dozen terms stays below 200 units in the last place.
+fn check(name: &str, p: &Program, inputs: &[Value<f64>]) {
+    let expected = p.interpret(inputs).unwrap();
+    let exe = p.compile::<f64>().unwrap_or_else(|e| panic!("{name}: {e}\n{p}"));
+    let mut w = Workspace::new();
+    let first = exe.call_with(&mut w, inputs).unwrap();
+    assert_same(name, &first, &expected, 1e-13);
+    let second = exe.call_with(&mut w, inputs).unwrap();
+    let bits = |v: &[Value<f64>]| -> Vec<u64> {
+        v.iter().filter_map(Value::real).flat_map(|a| a.data()).map(|x| x.to_bits()).collect()
+    };
+    assert_eq!(bits(&first), bits(&second), "{name}");
+    let single: Vec<Value<f32>> = inputs
+        .iter()
+        .map(|v| match v {
+            Value::Real(a) => Value::Real(Array::from_fn(a.shape(), |i| a.data()[i] as f32)),
+            Value::Int(a) => Value::Int(a.clone()),
+        })
+        .collect();
+    let got = p.compile::<f32>().unwrap().call(&single).unwrap();
+    let reference = p.interpret(&single).unwrap();
+    let widen = |v: Vec<Value<f32>>| -> Vec<Value<f64>> {
+        v.into_iter()
+            .map(|v| match v {
+                Value::Real(a) => Value::Real(Array::from_fn(a.shape(), |i| f64::from(a.data()[i]))),
+                Value::Int(a) => Value::Int(a),
+            })
+            .collect()
+    };
+    assert_same(name, &widen(got), &widen(reference), 200.0 * f64::from(f32::EPSILON));
+}
+
+#[test]
+fn the_grid_and_its_derivatives() {
+    for c in all() {
+        let wrt: Vec<usize> = (0..c.inputs.len()).collect();
+        let directions: Vec<Array<f64>> =
+            c.inputs.iter().zip(11..).map(|(a, s)| numbers(a.shape(), s, -1.0, 1.0)).collect();
+        let x = values(&c.inputs);
+        let v = values(&directions);
+        check(c.name, &c.program, &x);
+        let both: Vec<_> = x.iter().chain(&v).cloned().collect();
+        check(c.name, &c.program.jvp(&wrt).unwrap(), &both);
+        let ct = Value::from(numbers(&c.program.output_type(0).shape, 21, -1.0, 1.0));
+        let with_ct: Vec<_> = x.iter().cloned().chain([ct.clone()]).collect();
+        let vjp = c.program.vjp(&wrt).unwrap();
+        check(c.name, &vjp, &with_ct);
+        let split = vjp.linearize(&wrt).unwrap();
+        let residuals = split.primal.interpret(&with_ct).unwrap().split_off(split.outputs);
+        check(c.name, &split.primal, &with_ct);
+        let linear: Vec<_> = residuals.iter().chain(&v).cloned().collect();
+        check(c.name, &split.linear, &linear);
+        let size = 3;
+        let mut axes = vec![None; split.residuals];
+        axes.extend(wrt.iter().map(|_| Some(0)));
+        let block = c.inputs.iter().zip(31..).map(|(a, s)| {
+            let shape: Vec<usize> = [size].iter().chain(a.shape()).copied().collect();
+            Value::from(numbers(&shape, s, -1.0, 1.0))
+        });
+        let batched: Vec<_> = residuals.iter().cloned().chain(block).collect();
+        check(c.name, &split.linear.vmap(size, &axes).unwrap(), &batched);
+        let all_axes = vec![Some(0); c.inputs.len()];
+        let stacked = c.inputs.iter().map(|a| {
+            let shape: Vec<usize> = [size].iter().chain(a.shape()).copied().collect();
+            Value::from(Array::from_fn(&shape, |i| a.data()[i % a.data().len()] * (1.0 - 0.01 * (i % 7) as f64)))
+        });
+        check(c.name, &c.program.vmap(size, &all_axes).unwrap(), &stacked.collect::<Vec<_>>());
+    }
+}
+
+fn single(shapes: &[&[usize]], body: impl FnOnce(&[Tensor]) -> Tensor) -> (Program, Vec<Value<f64>>) {
+    let names = ["x", "y", "z"];
+    let ports: Vec<_> = shapes.iter().zip(names).map(|(s, n)| (n, TensorType::real(s))).collect();
+    let p = trace(&ports, |_, x| vec![("out", body(x))]).unwrap();
+    let inputs = shapes.iter().zip(1..).map(|(s, k)| Value::from(numbers(s, k, -1.0, 1.0))).collect();
+    (p, inputs)
+}
+
+/// Sizes beyond one block, layouts that need gathering, packing and loops over products.
+#[test]
+fn large_and_crooked() {
+    let cases: Vec<(&str, (Program, Vec<Value<f64>>))> = vec![
+        ("blocks", single(&[&[37, 101], &[101]], |x| (&x[0] * &x[1]).tanh() + x[0].sum(&[0]))),
+        ("transposed sum", single(&[&[70, 50], &[50, 70]], |x| (x[0].t() + &x[1]).exp().sum(&[1]))),
+        ("rows", single(&[&[70, 50]], |x| x[0].sum(&[0]))),
+        ("middle", single(&[&[7, 50, 9]], |x| x[0].sum(&[1]))),
+        ("layer", single(&[&[33, 40], &[50, 40], &[50]], |x| (x[0].matmul(&x[1].t()) + &x[2]).relu())),
+        (
+            "free axes that do not join",
+            single(&[&[6, 5, 7], &[5, 8]], |x| x[0].transpose(&[2, 0, 1]).dot(&x[1], &[], &[(2, 0)])),
+        ),
+        ("inner axes that do not join", single(&[&[6, 5, 7], &[7, 9, 6]], |x| x[0].dot(&x[1], &[], &[(0, 2), (2, 0)]))),
+        ("both crooked", single(&[&[6, 5, 7, 4], &[7, 4, 9, 6]], |x| x[0].dot(&x[1], &[], &[(0, 3), (2, 0), (3, 1)]))),
+        (
+            "repeated inner axis",
+            single(&[&[6, 5], &[6, 4, 5]], |x| {
+                x[0].unsqueeze(1).broadcast_to(&[6, 4, 5]).dot(&x[1], &[], &[(1, 1), (2, 2)])
+            }),
+        ),
+        (
+            "repeated batch axis",
+            single(&[&[6, 5], &[4, 5, 9]], |x| x[0].unsqueeze(0).broadcast_to(&[4, 6, 5]).matmul(&x[1])),
+        ),
+        (
+            "batch on the right only",
+            single(&[&[4, 6, 5], &[5, 9]], |x| x[0].matmul(&x[1].unsqueeze(0).broadcast_to(&[4, 5, 9]))),
+        ),
+        ("transposed value", single(&[&[30, 20], &[25, 20]], |x| x[0].matmul(&x[1].t()).t().sin())),
+        (
+            "interleaved value",
+            single(&[&[6, 7, 20], &[8, 20]], |x| x[0].dot(&x[1], &[], &[(2, 1)]).transpose(&[0, 2, 1]).sin()),
+        ),
+        ("parallel product", single(&[&[150, 160], &[160, 140]], |x| x[0].matmul(&x[1]))),
+        ("reshaped slices", single(&[&[20, 30]], |x| x[0].slice(1, 3, 17).reshape(&[280]).exp())),
+        (
+            "view of its own run",
+            single(&[&[9, 9]], |x| {
+                let y = x[0].sin();
+                &y + &(&y * &y).t()
+            }),
+        ),
+        ("empty", single(&[&[0, 4], &[4]], |x| (&x[0] * &x[1]).sum(&[0]))),
+        ("empty contraction", single(&[&[3, 0], &[0, 4]], |x| x[0].matmul(&x[1]).exp())),
+    ];
+    for (name, (p, inputs)) in &cases {
+        check(name, p, inputs);
+    }
+}
+
+#[test]
+fn many_values_of_one_run_and_outputs_that_are_inputs() {
+    let ty = TensorType::real(&[2100]);
+    let p = trace(&[("x", ty.clone()), ("y", ty)], |_, x| {
+        let parts: Vec<Tensor> = (1..40).map(|k| (&x[0] * f64::from(k)).sin() * &x[1]).collect();
+        let total = parts.iter().rev().fold(x[1].clone(), |acc, p| acc.tanh() + p);
+        vec![("x", x[0].clone()), ("total", total), ("part", parts[7].clone()), ("again", parts[7].clone())]
+    })
+    .unwrap();
+    let inputs = values(&[numbers(&[2100], 1, -1.0, 1.0), numbers(&[2100], 2, -1.0, 1.0)]);
+    check("run", &p, &inputs);
+    let exe = p.compile::<f64>().unwrap();
+    assert_eq!(exe.steps(), 1);
+    assert!(exe.workspace_bytes() < 8 * (2 * 2112 + 100 * 1024));
+}
+
+#[test]
+fn integers_and_bad_indices() {
+    let p = trace(&[("x", TensorType::real(&[4, 5])), ("i", TensorType::int(&[3]))], |_, x| {
+        vec![("picked", x[0].gather(&x[1], 0).sin()), ("i", x[1].clone())]
+    })
+    .unwrap();
+    let with =
+        |i: &[i64]| vec![numbers(&[4, 5], 3, -1.0, 1.0).into(), Value::Int(Array::new(&[3], i.to_vec()).unwrap())];
+    check("gather", &p, &with(&[3, 0, 3]));
+    let exe = p.compile::<f64>().unwrap();
+    assert_eq!(exe.call(&with(&[3, 4, 3])), Err(Error::IndexOutOfRange { op: "gather", index: 4, size: 4 }));
+    let grad = p.select_outputs(&[0]).unwrap().vjp(&[0]).unwrap();
+    let mut inputs = with(&[2, 2, 1]);
+    inputs.push(numbers(&[3, 5], 4, -1.0, 1.0).into());
+    check("scatter", &grad, &inputs);
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    let p = trace(&[("x", TensorType::real(&[2, 3]))], |_, x| vec![("y", x[0].exp())]).unwrap();
+    let exe = p.compile::<f64>().unwrap();
+    let flat = Value::from(numbers(&[6], 1, 0.0, 1.0));
+    assert!(matches!(exe.call(&[flat]), Err(Error::Input { .. })));
+    assert!(matches!(exe.call(&[]), Err(Error::Input { .. })));
+    let (x, mut y) = ([0.0; 6], [0.0; 5]);
+    let mut w = Workspace::new();
+    let short = exe.run(&mut w, &[Input::Real(&x)], &mut [Output::Real(&mut y)]);
+    assert!(matches!(short, Err(Error::Input { .. })));
+    assert!(matches!(exe.run(&mut w, &[Input::Int(&[0; 6])], &mut []), Err(Error::Input { .. })));
+}
+
+/// NaN and infinities travel as in the interpreter.
+#[test]
+fn special_values() {
+    let (p, _) = single(&[&[6]], |x| x[0].relu() + x[0].max(&[0]) + x[0].sigmoid() * x[0].tanh());
+    for odd in [f64::NAN, f64::INFINITY, -f64::INFINITY] {
+        let x = Array::new(&[6], vec![0.5, -0.0, odd, 1.0, -2.0, 0.0]).unwrap();
+        let inputs = values(&[x]);
+        let (a, b) = (p.interpret(&inputs).unwrap(), p.compile().unwrap().call(&inputs).unwrap());
+        for (x, y) in a[0].real().unwrap().data().iter().zip(b[0].real().unwrap().data()) {
+            assert!(x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() < 1e-14, "{odd}: {x} against {y}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_programs_and_their_derivatives(steps in prop::collection::vec(step(), 1..14)) {
+        let p = program(&steps);
+        let point = values(&[numbers(&[3, 3], 1, -1.0, 1.0), numbers(&[3, 3], 2, -1.0, 1.0)]);
+        let direction = values(&[numbers(&[3, 3], 3, -1.0, 1.0)]);
+        let both: Vec<_> = point.iter().chain(&direction).cloned().collect();
+        for (p, x) in [
+            (p.clone(), &point),
+            (p.grad(&[0, 1]).unwrap(), &point),
+            (p.grad(&[0]).unwrap().jvp(&[0]).unwrap(), &both),
+        ] {
+            let expected = p.interpret(x).unwrap();
+            assert_same("random", &p.compile().unwrap().call(x).unwrap(), &expected, 1e-13);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A compiled program allocates nothing from its second run on.
+
+use autodiff::{Input, Output, Program, Tensor, TensorType, Workspace, trace};
+use numerics::Par;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: handed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: handed on.
+        unsafe { System.dealloc(p, layout) }
+    }
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: handed on.
+        unsafe { System.realloc(p, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn loss(x: &[Tensor]) -> Tensor {
+    let h = (x[0].matmul(&x[1].t()) + &x[2]).tanh();
+    (h.transpose(&[1, 0]).log_softmax() * &x[3]).sum_all()
+}
+
+fn network() -> Program {
+    let shapes: [&[usize]; 4] = [&[70, 40], &[90, 40], &[90], &[90, 70]];
+    let names = ["x", "w", "b", "t"];
+    let ports: Vec<_> = names.iter().zip(shapes).map(|(n, s)| (*n, TensorType::real(s))).collect();
+    trace(&ports, |_, x| vec![("loss", loss(x))]).unwrap()
+}
+
+#[test]
+fn second_run_allocates_nothing() {
+    let p = network();
+    let wrt = [1, 2];
+    for program in [p.clone(), p.value_and_grad(&wrt).unwrap(), p.grad(&wrt).unwrap().jvp(&wrt).unwrap()] {
+        let exe = program.compile::<f64>().unwrap();
+        let data: Vec<Vec<f64>> =
+            exe.input_types().map(|t| (0..t.numel()).map(|i| (i as f64 * 0.37).sin()).collect()).collect();
+        let inputs: Vec<Input<'_, f64>> = data.iter().map(|d| Input::Real(d)).collect();
+        let mut room: Vec<Vec<f64>> = exe.output_types().map(|t| vec![0.0; t.numel()]).collect();
+        let mut outputs: Vec<Output<'_, f64>> = room.iter_mut().map(|r| Output::Real(r)).collect();
+        let mut w = Workspace::with_par(Par::Seq);
+        exe.run(&mut w, &inputs, &mut outputs).unwrap();
+        let before = COUNT.load(Ordering::Relaxed);
+        exe.run(&mut w, &inputs, &mut outputs).unwrap();
+        exe.run(&mut w, &inputs, &mut outputs).unwrap();
+        assert_eq!(COUNT.load(Ordering::Relaxed), before);
+        drop(outputs);
+        assert!(room.iter().flatten().all(|x| x.is_finite()));
+    }
+}
