@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::risk::{Risk, Traced};
-use autodiff::{Array, Builder, Linearized, Program, Value};
+use autodiff::{Array, Builder, Executable, Linearized, Program, Value, Workspace};
 use linop_core::{LinearOperator, Props};
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is done once per point (`primal`, whose outputs are the residuals) and once per product (`linear`, from
 /// residuals and a direction to the product's share of a batch).
@@ -65,8 +65,8 @@ struct Cached<T> {
     residuals: Vec<Value<T>>,
 }
 
-/// Programs for K directions at a time, made on first use.
-type Widened = Mutex<HashMap<(usize, usize), Arc<Program>>>;
+/// Compiled products of K directions at a time, by split and K, made on first use.
+type Widened<T> = Mutex<HashMap<(usize, usize), Arc<Executable<T>>>>;
 
 /// A symmetric `P x P` curvature matrix of a risk, known by its products.
 pub struct CurvatureOperator<T> {
@@ -76,7 +76,9 @@ pub struct CurvatureOperator<T> {
     props: Props,
     splits: Vec<Split>,
     batches: Vec<Cached<T>>,
-    widened: Widened,
+    widened: Widened<T>,
+    /// One per concurrent caller, made on first use.
+    workspaces: Mutex<Vec<Workspace<T>>>,
 }
 
 impl<T> core::fmt::Debug for CurvatureOperator<T> {
@@ -93,27 +95,36 @@ impl<T: Scalar> CurvatureOperator<T> {
         make: impl Fn(&Traced) -> Result<Split, Error>,
     ) -> Result<Self, Error> {
         let (mut splits, mut batches): (Vec<Split>, Vec<Cached<T>>) = (Vec::new(), Vec::new());
+        let mut primals: Vec<Executable<T>> = Vec::new();
+        let mut workspace = Workspace::new();
         for i in 0..risk.batches().len() {
             let split = match risk.same_shape_before(i) {
                 Some(j) => batches[j].split,
                 None => {
                     splits.push(make(&risk.traced(i)?)?);
+                    primals.push(splits[splits.len() - 1].primal.compile()?);
                     splits.len() - 1
                 }
             };
-            let residuals = splits[split].primal.interpret(&risk.inputs(i)?)?;
+            let residuals = primals[split].call_with(&mut workspace, &risk.inputs(i)?)?;
             batches.push(Cached { split, residuals });
         }
-        let widened = Mutex::new(HashMap::new());
+        let (widened, workspaces) = (Mutex::new(HashMap::new()), Mutex::new(vec![workspace]));
         let props = props.close(risk.dim(), risk.dim());
-        Ok(CurvatureOperator { name, dim: risk.dim(), loss_scale: risk.loss_scale(), props, splits, batches, widened })
+        Ok(CurvatureOperator {
+            name,
+            dim: risk.dim(),
+            loss_scale: risk.loss_scale(),
+            props,
+            splits,
+            batches,
+            widened,
+            workspaces,
+        })
     }
 
-    fn program(&self, split: usize, k: usize) -> Result<Arc<Program>, Error> {
-        let mut made = match self.widened.lock() {
-            Ok(guard) => guard,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+    fn program(&self, split: usize, k: usize) -> Result<Arc<Executable<T>>, Error> {
+        let mut made = lock(&self.widened);
         if let Some(program) = made.get(&(split, k)) {
             return Ok(program.clone());
         }
@@ -122,7 +133,7 @@ impl<T: Scalar> CurvatureOperator<T> {
         if let Some(direction) = axes.last_mut() {
             *direction = Some(0);
         }
-        let program = Arc::new(linear.vmap(k, &axes)?);
+        let program = Arc::new(linear.vmap(k, &axes)?.compile()?);
         made.insert((split, k), program.clone());
         Ok(program)
     }
@@ -132,15 +143,25 @@ impl<T: Scalar> CurvatureOperator<T> {
         let k = x.ncols();
         let directions = Array::from_fn(&[k, self.dim], |i| x[(i % self.dim, i / self.dim)]);
         let mut sum = vec![T::ZERO; k * self.dim];
+        let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
         for batch in &self.batches {
             let mut inputs = batch.residuals.clone();
             inputs.push(Value::Real(directions.clone()));
-            let out = self.program(batch.split, k)?.interpret(&inputs)?;
+            let out = self.program(batch.split, k)?.call_with(&mut workspace, &inputs)?;
             if let Some(share) = out[0].real() {
                 sum.iter_mut().zip(share.data()).for_each(|(s, &x)| *s += x);
             }
         }
+        lock(&self.workspaces).push(workspace);
         Ok(sum)
+    }
+}
+
+/// What is behind the lock; a panic elsewhere leaves it usable.
+fn lock<X>(mutex: &Mutex<X>) -> MutexGuard<'_, X> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
     }
 }
 
@@ -178,9 +199,8 @@ impl<T: Scalar> LinearOperator<T> for CurvatureOperator<T> {
         if alpha == T::ZERO || k == 0 || p == 0 {
             return Ok(());
         }
-        let product = self
-            .product(x)
-            .map_err(|e| linop_core::Error::Operator { op: self.name, what: e.to_string() })?;
+        let product =
+            self.product(x).map_err(|e| linop_core::Error::Operator { op: self.name, what: e.to_string() })?;
         let scale = alpha * self.loss_scale;
         for (j, column) in product.chunks_exact(p).enumerate() {
             for (i, &y) in column.iter().enumerate() {

@@ -4,7 +4,7 @@
 //! its weights; `kappa` is applied once per product, so that mini-batches of any sizes add up to the same risk.
 
 use crate::error::Error;
-use autodiff::{Program, TensorType, Value};
+use autodiff::{Executable, Program, TensorType, Value, Workspace};
 use numerics::Scalar;
 use std::sync::Arc;
 
@@ -162,14 +162,15 @@ impl<T: Scalar> Risk<T> {
 
     /// Value and gradient of the risk.
     pub fn value_and_gradient(&self) -> Result<(T, Vec<T>), Error> {
-        let mut programs: Vec<Option<Arc<Program>>> = vec![None; self.batches.len()];
+        let mut programs: Vec<Option<Arc<Executable<T>>>> = vec![None; self.batches.len()];
+        let mut workspace = Workspace::new();
         let (mut value, mut gradient) = (T::ZERO, vec![T::ZERO; self.dim()]);
         for i in 0..self.batches.len() {
             let program = match self.same_shape_before(i).and_then(|j| programs[j].clone()) {
                 Some(program) => program,
-                None => Arc::new(self.traced(i)?.whole.value_and_grad(&[0])?),
+                None => Arc::new(self.traced(i)?.whole.value_and_grad(&[0])?.compile()?),
             };
-            let out = program.interpret(&self.inputs(i)?)?;
+            let out = program.call_with(&mut workspace, &self.inputs(i)?)?;
             programs[i] = Some(program);
             value += out[0].real().map_or(T::NAN, |a| a.data()[0]);
             if let Some(g) = out[1].real() {

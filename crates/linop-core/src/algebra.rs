@@ -47,16 +47,12 @@ impl<T: Scalar> Op<T> {
             Kind::Zero(_) => Ok(Op::zero(self.ncols(), self.nrows())),
             Kind::Permutation(p) => Permutation::new(p.inverse_list().to_vec()).map(Op::new),
             Kind::Scaled(s) => Ok(Op::new(Scaled::new(s.factor(), s.inner().t()))),
-            Kind::Chain(c) => {
-                Chain::new(c.factors().iter().rev().map(Op::t).collect()).map(Op::new)
-            }
+            Kind::Chain(c) => Chain::new(c.factors().iter().rev().map(Op::t).collect()).map(Op::new),
             Kind::Kronecker(k) => Kronecker::new(all(k.factors())).map(Op::new),
             Kind::BlockDiag(b) => BlockDiag::new(all(b.blocks())).map(Op::new),
             _ => Ok(Op::new(Transposed::new(self.clone()))),
         };
-        rewritten
-            .unwrap_or_else(|_| Op::new(Transposed::new(self.clone())))
-            .known(kept)
+        rewritten.unwrap_or_else(|_| Op::new(Transposed::new(self.clone()))).known(kept)
     }
 
     /// `a A`.
@@ -77,11 +73,7 @@ impl<T: Scalar> Op<T> {
             Kind::Diagonal(d) => Op::diag(times(d.values())),
             Kind::Scaled(s) => {
                 let c = a * s.factor();
-                if c.is_finite() && c != T::ZERO {
-                    s.inner().scaled(c)
-                } else {
-                    plain()
-                }
+                if c.is_finite() && c != T::ZERO { s.inner().scaled(c) } else { plain() }
             }
             Kind::LowRank(l) => Op::new(l.scaled(a)),
             Kind::LowRankPlusDiag(l) => {
@@ -90,9 +82,7 @@ impl<T: Scalar> Op<T> {
                     Err(_) => plain(),
                 }
             }
-            Kind::Eigh(e) => {
-                Eigh::new(e.vectors().clone(), times(e.values())).map_or_else(|_| plain(), Op::new)
-            }
+            Kind::Eigh(e) => Eigh::new(e.vectors().clone(), times(e.values())).map_or_else(|_| plain(), Op::new),
             _ => plain(),
         };
         op.known(kept)
@@ -101,19 +91,12 @@ impl<T: Scalar> Op<T> {
     /// `A + sigma I`.
     pub fn shifted(&self, sigma: T) -> Result<Self, Error> {
         if self.nrows() != self.ncols() {
-            return Err(Error::NotSquare {
-                op: "shifted",
-                nrows: self.nrows(),
-                ncols: self.ncols(),
-            });
+            return Err(Error::NotSquare { op: "shifted", nrows: self.nrows(), ncols: self.ncols() });
         }
         if sigma == T::ZERO {
             return Ok(self.clone());
         }
-        sum(&[
-            self.clone(),
-            Op::new(ScalarIdentity::new(sigma, self.nrows())),
-        ])
+        sum(&[self.clone(), Op::new(ScalarIdentity::new(sigma, self.nrows()))])
     }
 
     /// `A + B`, the same as `&a + &b`.
@@ -138,11 +121,7 @@ impl<T: Scalar> Op<T> {
 
     /// `A[rows, cols]`.
     pub fn sub(&self, rows: &[usize], cols: &[usize]) -> Result<Self, Error> {
-        Ok(Op::new(Submatrix::new(
-            self.clone(),
-            rows.to_vec(),
-            cols.to_vec(),
-        )?))
+        Ok(Op::new(Submatrix::new(self.clone(), rows.to_vec(), cols.to_vec())?))
     }
 
     /// The entrywise product, where structure gives it: Kronecker products with factors of equal shapes, diagonals,
@@ -155,15 +134,9 @@ impl<T: Scalar> Op<T> {
             return Ok(Op::zero(m, n));
         }
         let op = match (self.kind(), other.kind()) {
-            (Kind::Kronecker(a), Kind::Kronecker(b))
-                if shapes(a.factors()) == shapes(b.factors()) =>
-            {
+            (Kind::Kronecker(a), Kind::Kronecker(b)) if shapes(a.factors()) == shapes(b.factors()) => {
                 let pairs = a.factors().iter().zip(b.factors());
-                kron(
-                    &pairs
-                        .map(|(a, b)| a.hadamard(b))
-                        .collect::<Result<Vec<_>, _>>()?,
-                )?
+                kron(&pairs.map(|(a, b)| a.hadamard(b)).collect::<Result<Vec<_>, _>>()?)?
             }
             (Kind::LowRank(a), Kind::LowRank(b)) => {
                 let (r, s) = (a.rank(), b.rank());
@@ -171,14 +144,9 @@ impl<T: Scalar> Op<T> {
                     Mat::from_fn(x.nrows(), r * s, |i, j| x[(i, j / s)] * y[(i, j % s)])
                 };
                 let (ca, cb) = (a.core(), b.core());
-                let core =
-                    Mat::from_fn(r * s, r * s, |i, j| ca[(i / s, j / s)] * cb[(i % s, j % s)]);
+                let core = Mat::from_fn(r * s, r * s, |i, j| ca[(i / s, j / s)] * cb[(i % s, j % s)]);
                 let symmetric = a.is_symmetric_form() && b.is_symmetric_form();
-                let v = if symmetric {
-                    None
-                } else {
-                    Some(mix(a.v(), b.v()))
-                };
+                let v = if symmetric { None } else { Some(mix(a.v(), b.v())) };
                 Op::new(LowRank::new(mix(a.u(), b.u()), Some(core), v)?)
             }
             (Kind::Dense(a), Kind::Dense(b)) => {
@@ -192,9 +160,10 @@ impl<T: Scalar> Op<T> {
             _ => {
                 return Err(Error::Unsupported {
                     op: "hadamard",
-                    what: "needs two Kronecker products with factors of equal shapes, two low-rank operators, two stored \
+                    what:
+                        "needs two Kronecker products with factors of equal shapes, two low-rank operators, two stored \
                            matrices, or a diagonal"
-                        .into(),
+                            .into(),
                 });
             }
         };
@@ -212,11 +181,7 @@ fn same_shape<T: Scalar>(op: &'static str, a: &Op<T>, b: &Op<T>) -> Result<(), E
         return Ok(());
     }
     let text = |a: &Op<T>| format!("{} x {}", a.nrows(), a.ncols());
-    Err(Error::ShapeMismatch {
-        op,
-        expected: text(a),
-        got: text(b),
-    })
+    Err(Error::ShapeMismatch { op, expected: text(a), got: text(b) })
 }
 
 fn shapes<T: Scalar>(ops: &[Op<T>]) -> Vec<(usize, usize)> {
@@ -302,11 +267,7 @@ impl<T: Scalar> Parts<T> {
             terms.push(Op::diag(d.into_iter().map(|x| x + self.scalar).collect()));
             self.scalar = T::ZERO;
         }
-        let base = if terms.len() == 1 {
-            terms.swap_remove(0)
-        } else {
-            Op::new(Sum::new(terms)?)
-        };
+        let base = if terms.len() == 1 { terms.swap_remove(0) } else { Op::new(Sum::new(terms)?) };
         if self.scalar == T::ZERO {
             return Ok(Some(base));
         }
@@ -322,10 +283,7 @@ impl<T: Scalar> Parts<T> {
 /// The sum of operators of one shape.
 pub fn sum<T: Scalar>(terms: &[Op<T>]) -> Result<Op<T>, Error> {
     let Some(first) = terms.first() else {
-        return Err(Error::InvalidArgument {
-            op: "sum",
-            what: "needs at least one term".into(),
-        });
+        return Err(Error::InvalidArgument { op: "sum", what: "needs at least one term".into() });
     };
     let (m, n) = (first.nrows(), first.ncols());
     let mut kept = first.props();
@@ -334,12 +292,7 @@ pub fn sum<T: Scalar>(terms: &[Op<T>]) -> Result<Op<T>, Error> {
         kept = kept.add(t.props(), m, n);
     }
     // `A + sigma I` keeps more of A than a general sum does, but the identity's own facts already say so.
-    let mut parts = Parts {
-        scalar: T::ZERO,
-        diagonal: None,
-        low: None,
-        rest: Vec::new(),
-    };
+    let mut parts = Parts { scalar: T::ZERO, diagonal: None, low: None, rest: Vec::new() };
     terms.iter().try_for_each(|t| parts.take(t))?;
     let Some(low) = parts.low.take() else {
         let base = parts.base(m, n)?.unwrap_or_else(|| Op::zero(m, n));
@@ -373,9 +326,7 @@ fn merge_terms<T: Scalar>(a: &Op<T>, b: &Op<T>) -> Result<Option<Op<T>>, Error> 
     let op = match (a.kind(), b.kind()) {
         (Kind::BlockDiag(x), Kind::BlockDiag(y)) if shapes(x.blocks()) == shapes(y.blocks()) => {
             let pairs = x.blocks().iter().zip(y.blocks());
-            Op::new(BlockDiag::new(
-                pairs.map(|(a, b)| a.plus(b)).collect::<Result<_, _>>()?,
-            )?)
+            Op::new(BlockDiag::new(pairs.map(|(a, b)| a.plus(b)).collect::<Result<_, _>>()?)?)
         }
         (Kind::Kronecker(x), Kind::Kronecker(y)) if shapes(x.factors()) == shapes(y.factors()) => {
             let differs = |i: &usize| !x.factors()[*i].same(&y.factors()[*i]);
@@ -390,12 +341,7 @@ fn merge_terms<T: Scalar>(a: &Op<T>, b: &Op<T>) -> Result<Option<Op<T>>, Error> 
             Op::new(Kronecker::new(factors)?)
         }
         (Kind::Eigh(x), Kind::Eigh(y)) if x.vectors().same(y.vectors()) => {
-            let l = x
-                .values()
-                .iter()
-                .zip(y.values())
-                .map(|(&a, &b)| a + b)
-                .collect();
+            let l = x.values().iter().zip(y.values()).map(|(&a, &b)| a + b).collect();
             Op::new(Eigh::new(x.vectors().clone(), l)?)
         }
         _ => return Ok(None),
@@ -427,14 +373,10 @@ pub fn product<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
     for f in whole.factors() {
         let mut f = f.clone();
         let peeled = match f.kind() {
-            Kind::Scaled(s)
-                if (scalar * s.factor()).is_finite() && scalar * s.factor() != T::ZERO =>
-            {
+            Kind::Scaled(s) if (scalar * s.factor()).is_finite() && scalar * s.factor() != T::ZERO => {
                 Some((s.factor(), Some(s.inner().clone())))
             }
-            Kind::ScalarIdentity(c)
-                if (scalar * c.factor()).is_finite() && scalar * c.factor() != T::ZERO =>
-            {
+            Kind::ScalarIdentity(c) if (scalar * c.factor()).is_finite() && scalar * c.factor() != T::ZERO => {
                 Some((c.factor(), None))
             }
             _ if f.props().contains(Props::IDENTITY) => Some((T::ONE, None)),
@@ -468,29 +410,16 @@ pub fn product<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
 
 /// `A B` as one operator of the same kind, where there is one.
 fn merge_factors<T: Scalar>(a: &Op<T>, b: &Op<T>) -> Result<Option<Op<T>>, Error> {
-    let kept = a
-        .props()
-        .product(b.props(), a.nrows(), a.ncols(), b.ncols());
-    let meets = |x: &[Op<T>], y: &[Op<T>]| {
-        x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.ncols() == y.nrows())
-    };
-    let each = |x: &[Op<T>], y: &[Op<T>]| {
-        x.iter()
-            .zip(y)
-            .map(|(x, y)| x.times(y))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let kept = a.props().product(b.props(), a.nrows(), a.ncols(), b.ncols());
+    let meets = |x: &[Op<T>], y: &[Op<T>]| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.ncols() == y.nrows());
+    let each = |x: &[Op<T>], y: &[Op<T>]| x.iter().zip(y).map(|(x, y)| x.times(y)).collect::<Result<Vec<_>, _>>();
     let op = match (a.kind(), b.kind()) {
-        (Kind::Diagonal(x), Kind::Diagonal(y)) => Op::diag(
-            x.values()
-                .iter()
-                .zip(y.values())
-                .map(|(&a, &b)| a * b)
-                .collect(),
-        ),
-        (Kind::Permutation(x), Kind::Permutation(y)) => Op::new(Permutation::new(
-            x.list().iter().map(|&i| y.list()[i]).collect(),
-        )?),
+        (Kind::Diagonal(x), Kind::Diagonal(y)) => {
+            Op::diag(x.values().iter().zip(y.values()).map(|(&a, &b)| a * b).collect())
+        }
+        (Kind::Permutation(x), Kind::Permutation(y)) => {
+            Op::new(Permutation::new(x.list().iter().map(|&i| y.list()[i]).collect())?)
+        }
         (Kind::Kronecker(x), Kind::Kronecker(y)) if meets(x.factors(), y.factors()) => {
             Op::new(Kronecker::new(each(x.factors(), y.factors())?)?)
         }
@@ -515,9 +444,7 @@ pub fn kron<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
     for f in factors {
         match f.kind() {
             Kind::Kronecker(k) => list.extend_from_slice(k.factors()),
-            Kind::Scaled(s)
-                if (scalar * s.factor()).is_finite() && scalar * s.factor() != T::ZERO =>
-            {
+            Kind::Scaled(s) if (scalar * s.factor()).is_finite() && scalar * s.factor() != T::ZERO => {
                 scalar *= s.factor();
                 list.push(s.inner().clone());
             }
@@ -532,10 +459,7 @@ pub fn kron<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
         })
         .collect();
     let op = match scalars {
-        Some(c) => Op::new(ScalarIdentity::new(
-            c.into_iter().fold(T::ONE, |a, b| a * b),
-            n,
-        )),
+        Some(c) => Op::new(ScalarIdentity::new(c.into_iter().fold(T::ONE, |a, b| a * b), n)),
         None if list.len() == 1 => list.swap_remove(0),
         None => Op::new(Kronecker::new(list)?),
     };

@@ -6,9 +6,7 @@
 use crate::{Error, LinearOperator, Props};
 use faer::linalg::{temp_mat_scratch, temp_mat_zeroed};
 use faer::mat::AsMatMut;
-use faer::matrix_free::conjugate_gradient::{
-    CgError, CgParams, conjugate_gradient, conjugate_gradient_scratch,
-};
+use faer::matrix_free::conjugate_gradient::{CgError, CgParams, conjugate_gradient, conjugate_gradient_scratch};
 use faer::matrix_free::{BiLinOp, BiPrecond, IdentityPrecond, InitialGuessStatus, LinOp, Precond};
 use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq, dense};
 use std::sync::{Mutex, PoisonError};
@@ -23,40 +21,23 @@ pub struct AsFaer<'a, T: Scalar> {
 impl<'a, T: Scalar> AsFaer<'a, T> {
     /// Wraps an operator.
     pub fn new(op: &'a dyn LinearOperator<T>) -> Self {
-        Self {
-            op,
-            error: Mutex::new(None),
-        }
+        Self { op, error: Mutex::new(None) }
     }
 
     /// The first error of a product since the last call.
     pub fn take_error(&self) -> Option<Error> {
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn product(
-        &self,
-        mut out: MatMut<'_, T>,
-        x: MatRef<'_, T>,
-        transposed: bool,
-        par: Par,
-        stack: &mut MemStack,
-    ) {
+    fn product(&self, mut out: MatMut<'_, T>, x: MatRef<'_, T>, transposed: bool, par: Par, stack: &mut MemStack) {
         let result = if transposed {
-            self.op
-                .apply_t(out.as_mut(), T::ONE, x, T::ZERO, par, stack)
+            self.op.apply_t(out.as_mut(), T::ONE, x, T::ZERO, par, stack)
         } else {
             self.op.apply(out.as_mut(), T::ONE, x, T::ZERO, par, stack)
         };
         if let Err(error) = result {
             out.fill(T::NAN);
-            self.error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(error);
+            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     }
 }
@@ -83,22 +64,10 @@ impl<T: Scalar> BiLinOp<T> for AsFaer<'_, T> {
     fn transpose_apply_scratch(&self, rhs_ncols: usize, par: Par) -> StackReq {
         self.op.apply_t_req(rhs_ncols, par)
     }
-    fn transpose_apply(
-        &self,
-        out: MatMut<'_, T>,
-        rhs: MatRef<'_, T>,
-        par: Par,
-        stack: &mut MemStack,
-    ) {
+    fn transpose_apply(&self, out: MatMut<'_, T>, rhs: MatRef<'_, T>, par: Par, stack: &mut MemStack) {
         self.product(out, rhs, true, par, stack);
     }
-    fn adjoint_apply(
-        &self,
-        out: MatMut<'_, T>,
-        rhs: MatRef<'_, T>,
-        par: Par,
-        stack: &mut MemStack,
-    ) {
+    fn adjoint_apply(&self, out: MatMut<'_, T>, rhs: MatRef<'_, T>, par: Par, stack: &mut MemStack) {
         self.product(out, rhs, true, par, stack);
     }
 }
@@ -238,10 +207,7 @@ pub fn block_cg<T: Scalar>(
     crate::krylov::check_rhs(OP, n, b)?;
     crate::krylov::check_precond(OP, precond, n)?;
     if !(rtol >= 0.0 && rtol.is_finite()) {
-        return Err(Error::InvalidArgument {
-            op: OP,
-            what: format!("rtol = {rtol}, needs a finite number >= 0"),
-        });
+        return Err(Error::InvalidArgument { op: OP, what: format!("rtol = {rtol}, needs a finite number >= 0") });
     }
     let mut x = Mat::zeros(n, b.ncols());
     if n == 0 || b.ncols() == 0 {
@@ -259,131 +225,59 @@ pub fn block_cg<T: Scalar>(
     let result = match &wrapped {
         Some(m) => {
             let mut memory = MemBuffer::new(conjugate_gradient_scratch(m, &op, b.ncols(), par));
-            conjugate_gradient(
-                x.as_mut(),
-                m,
-                &op,
-                b,
-                params,
-                |_| {},
-                par,
-                MemStack::new(&mut memory),
-            )
+            conjugate_gradient(x.as_mut(), m, &op, b, params, |_| {}, par, MemStack::new(&mut memory))
         }
         None => {
             let m = IdentityPrecond { dim: n };
             let mut memory = MemBuffer::new(conjugate_gradient_scratch(m, &op, b.ncols(), par));
-            conjugate_gradient(
-                x.as_mut(),
-                m,
-                &op,
-                b,
-                params,
-                |_| {},
-                par,
-                MemStack::new(&mut memory),
-            )
+            conjugate_gradient(x.as_mut(), m, &op, b, params, |_| {}, par, MemStack::new(&mut memory))
         }
     };
-    if let Some(error) = op
-        .take_error()
-        .or_else(|| wrapped.as_ref().and_then(AsFaer::take_error))
-    {
+    if let Some(error) = op.take_error().or_else(|| wrapped.as_ref().and_then(AsFaer::take_error)) {
         return Err(error);
     }
     match result {
         Ok(info) => Ok((x, info.iter_count)),
-        Err(CgError::NonPositiveDefiniteOperator) => {
-            Err(Error::NotPositiveDefinite { op: OP, pivot: 0 })
+        Err(CgError::NonPositiveDefiniteOperator) => Err(Error::NotPositiveDefinite { op: OP, pivot: 0 }),
+        Err(CgError::NonPositiveDefinitePreconditioner) => {
+            Err(Error::NotPositiveDefinite { op: "preconditioner", pivot: 0 })
         }
-        Err(CgError::NonPositiveDefinitePreconditioner) => Err(Error::NotPositiveDefinite {
-            op: "preconditioner",
-            pivot: 0,
-        }),
-        Err(CgError::NoConvergence { rel_residual, .. }) => Err(Error::NoConvergence {
-            op: OP,
-            iters: max_iter,
-            residual: rel_residual.to_f64(),
-        }),
+        Err(CgError::NoConvergence { rel_residual, .. }) => {
+            Err(Error::NoConvergence { op: OP, iters: max_iter, residual: rel_residual.to_f64() })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::krylov::testing::{
-        Matrix, distance, log_uniform, random, rows, times, with_spectrum,
-    };
+    use crate::krylov::testing::{Matrix, distance, log_uniform, random, rows, times, with_spectrum};
 
     #[test]
     fn products_cross_the_bridge_both_ways() -> Result<(), Error> {
-        let a = Matrix {
-            a: random(5, 3, 1),
-            props: Props::NONE,
-        };
+        let a = Matrix { a: random(5, 3, 1), props: Props::NONE };
         let back = FromFaer::new(AsFaer::new(&a), Props::NONE);
         let (x, y) = (random(3, 2, 2), random(5, 2, 3));
         for (alpha, beta) in [(1.0, 0.0), (2.0, 0.0), (-0.5, 3.0), (0.0, 2.0)] {
             let start = random(5, 2, 4);
-            let mut out = if beta == 0.0 {
-                Mat::from_fn(5, 2, |_, _| f64::NAN)
-            } else {
-                start.clone()
-            };
+            let mut out = if beta == 0.0 { Mat::from_fn(5, 2, |_, _| f64::NAN) } else { start.clone() };
             let mut memory = MemBuffer::new(back.apply_req(2, Par::Seq));
-            back.apply(
-                out.as_mut(),
-                alpha,
-                x.as_ref(),
-                beta,
-                Par::Seq,
-                MemStack::new(&mut memory),
-            )?;
+            back.apply(out.as_mut(), alpha, x.as_ref(), beta, Par::Seq, MemStack::new(&mut memory))?;
             let ax = times(&a.a, &x);
-            let expected = Mat::from_fn(5, 2, |i, j| {
-                alpha * ax[(i, j)]
-                    + if beta == 0.0 {
-                        0.0
-                    } else {
-                        beta * start[(i, j)]
-                    }
-            });
+            let expected =
+                Mat::from_fn(5, 2, |i, j| alpha * ax[(i, j)] + if beta == 0.0 { 0.0 } else { beta * start[(i, j)] });
             assert!(distance(&out, &expected) < 1e-13);
             let start = random(3, 2, 5);
-            let mut out = if beta == 0.0 {
-                Mat::from_fn(3, 2, |_, _| f64::NAN)
-            } else {
-                start.clone()
-            };
+            let mut out = if beta == 0.0 { Mat::from_fn(3, 2, |_, _| f64::NAN) } else { start.clone() };
             let mut memory = MemBuffer::new(back.apply_t_req(2, Par::Seq));
-            back.apply_t(
-                out.as_mut(),
-                alpha,
-                y.as_ref(),
-                beta,
-                Par::Seq,
-                MemStack::new(&mut memory),
-            )?;
+            back.apply_t(out.as_mut(), alpha, y.as_ref(), beta, Par::Seq, MemStack::new(&mut memory))?;
             let aty = times(&a.a.transpose().to_owned(), &y);
-            let expected = Mat::from_fn(3, 2, |i, j| {
-                alpha * aty[(i, j)]
-                    + if beta == 0.0 {
-                        0.0
-                    } else {
-                        beta * start[(i, j)]
-                    }
-            });
+            let expected =
+                Mat::from_fn(3, 2, |i, j| alpha * aty[(i, j)] + if beta == 0.0 { 0.0 } else { beta * start[(i, j)] });
             assert!(distance(&out, &expected) < 1e-13);
         }
         let mut memory = MemBuffer::new(back.apply_req(2, Par::Seq));
-        let wrong = back.apply(
-            Mat::zeros(3, 2).as_mut(),
-            1.0,
-            x.as_ref(),
-            0.0,
-            Par::Seq,
-            MemStack::new(&mut memory),
-        );
+        let wrong = back.apply(Mat::zeros(3, 2).as_mut(), 1.0, x.as_ref(), 0.0, Par::Seq, MemStack::new(&mut memory));
         assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
         Ok(())
     }
@@ -396,33 +290,17 @@ mod tests {
         assert!(distance(&times(&a.a, &x), &b) < 1e-6 && products > 0);
         let m = {
             let e = dense::eigh(a.a.as_ref())?;
-            Matrix {
-                a: dense::apply_spectral(&e, |l| 1.0 / l, Par::Seq),
-                props: Props::PD,
-            }
+            Matrix { a: dense::apply_spectral(&e, |l| 1.0 / l, Par::Seq), props: Props::PD }
         };
         let (x, fewer) = block_cg(&a, b.as_ref(), Some(&m), 1e-8, 200, Par::Seq)?;
         assert!(distance(&times(&a.a, &x), &b) < 1e-6 && fewer < products);
         let starved = block_cg(&a, b.as_ref(), None, 1e-11, 2, Par::Seq);
-        assert!(
-            matches!(starved, Err(Error::NoConvergence { iters: 2, .. })),
-            "{starved:?}"
-        );
+        assert!(matches!(starved, Err(Error::NoConvergence { iters: 2, .. })), "{starved:?}");
         let zero = block_cg(&a, Mat::zeros(40, 2).as_ref(), None, 1e-8, 10, Par::Seq)?;
         assert!(dense::norm_l2(zero.0.as_ref()) == 0.0);
         let negative = rows(&[&[-1.0, 0.0], &[0.0, -2.0]], Props::SELF_ADJOINT);
-        let refused = block_cg(
-            &negative,
-            random(2, 1, 8).as_ref(),
-            None,
-            1e-8,
-            10,
-            Par::Seq,
-        );
-        assert!(
-            matches!(refused, Err(Error::NotPositiveDefinite { .. })),
-            "{refused:?}"
-        );
+        let refused = block_cg(&negative, random(2, 1, 8).as_ref(), None, 1e-8, 10, Par::Seq);
+        assert!(matches!(refused, Err(Error::NotPositiveDefinite { .. })), "{refused:?}");
         Ok(())
     }
 
@@ -459,17 +337,9 @@ mod tests {
         let bridge = AsFaer::new(&OneWay);
         let mut out = Mat::<f64>::zeros(2, 1);
         let x = Mat::<f64>::zeros(2, 1);
-        bridge.transpose_apply(
-            out.as_mut(),
-            x.as_ref(),
-            Par::Seq,
-            MemStack::new(&mut MemBuffer::new(StackReq::EMPTY)),
-        );
+        bridge.transpose_apply(out.as_mut(), x.as_ref(), Par::Seq, MemStack::new(&mut MemBuffer::new(StackReq::EMPTY)));
         assert!(out[(0, 0)].is_nan());
-        assert!(matches!(
-            bridge.take_error(),
-            Some(Error::TransposeUnavailable { .. })
-        ));
+        assert!(matches!(bridge.take_error(), Some(Error::TransposeUnavailable { .. })));
         assert_eq!(bridge.take_error(), None);
     }
 }

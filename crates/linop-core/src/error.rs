@@ -25,9 +25,7 @@ pub enum Error {
         ncols: usize,
     },
     /// The operator offers no transposed product.
-    #[error(
-        "{op}: the operator has no transposed product; give one, or assume SELF_ADJOINT if it is"
-    )]
+    #[error("{op}: the operator has no transposed product; give one, or assume SELF_ADJOINT if it is")]
     TransposeUnavailable {
         /// The operation.
         op: &'static str,
@@ -65,9 +63,7 @@ pub enum Error {
         op: &'static str,
     },
     /// Woodbury's identity needs an invertible base.
-    #[error(
-        "{op}: the base of the low-rank update is singular and {n} is above the dense limit {limit}"
-    )]
+    #[error("{op}: the base of the low-rank update is singular and {n} is above the dense limit {limit}")]
     SingularBase {
         /// The operation.
         op: &'static str,

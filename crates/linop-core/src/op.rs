@@ -28,20 +28,12 @@ impl<T: Scalar> Op<T> {
 
     /// The operator with facts added that the caller vouches for.
     pub fn assume(&self, props: Props) -> Self {
-        if self.props().contains(props) {
-            self.clone()
-        } else {
-            Op::new(crate::ops::Assumed::new(self.clone(), props))
-        }
+        if self.props().contains(props) { self.clone() } else { Op::new(crate::ops::Assumed::new(self.clone(), props)) }
     }
 
     /// The operator with facts that follow from how it was made: they are not probed.
     pub(crate) fn derived(self, props: Props) -> Self {
-        if self.props().contains(props) {
-            self
-        } else {
-            Op::new(crate::ops::Assumed::derived(self, props))
-        }
+        if self.props().contains(props) { self } else { Op::new(crate::ops::Assumed::derived(self, props)) }
     }
 
     /// A counting and timing wrapper, and its counters.
@@ -113,25 +105,14 @@ pub fn to_dense<T: Scalar>(op: &dyn LinearOperator<T>, par: Par) -> Result<Mat<T
         return Ok(out);
     }
     let unit = |rows: usize, start: usize, k: usize| {
-        Mat::from_fn(
-            rows,
-            k,
-            |i, j| if i == start + j { T::ONE } else { T::ZERO },
-        )
+        Mat::from_fn(rows, k, |i, j| if i == start + j { T::ONE } else { T::ZERO })
     };
     if 8 * m < n {
         let mut buffer = MemBuffer::new(op.apply_t_req(WIDTH.min(m), par));
         for start in (0..m).step_by(WIDTH) {
             let k = WIDTH.min(m - start);
             let rows = out.as_mut().subrows_mut(start, k).transpose_mut();
-            match op.apply_t(
-                rows,
-                T::ONE,
-                unit(m, start, k).as_ref(),
-                T::ZERO,
-                par,
-                MemStack::new(&mut buffer),
-            ) {
+            match op.apply_t(rows, T::ONE, unit(m, start, k).as_ref(), T::ZERO, par, MemStack::new(&mut buffer)) {
                 Err(Error::TransposeUnavailable { .. }) => return plain(op, out, par),
                 r => r?,
             }
@@ -140,25 +121,14 @@ pub fn to_dense<T: Scalar>(op: &dyn LinearOperator<T>, par: Par) -> Result<Mat<T
     }
     return plain(op, out, par);
 
-    fn plain<T: Scalar>(
-        op: &dyn LinearOperator<T>,
-        mut out: Mat<T>,
-        par: Par,
-    ) -> Result<Mat<T>, Error> {
+    fn plain<T: Scalar>(op: &dyn LinearOperator<T>, mut out: Mat<T>, par: Par) -> Result<Mat<T>, Error> {
         let n = op.ncols();
         let mut buffer = MemBuffer::new(op.apply_req(WIDTH.min(n), par));
         for start in (0..n).step_by(WIDTH) {
             let k = WIDTH.min(n - start);
             let unit = Mat::from_fn(n, k, |i, j| if i == start + j { T::ONE } else { T::ZERO });
             let cols = out.as_mut().subcols_mut(start, k);
-            op.apply(
-                cols,
-                T::ONE,
-                unit.as_ref(),
-                T::ZERO,
-                par,
-                MemStack::new(&mut buffer),
-            )?;
+            op.apply(cols, T::ONE, unit.as_ref(), T::ZERO, par, MemStack::new(&mut buffer))?;
         }
         Ok(out)
     }

@@ -77,9 +77,6 @@ pub trait LinearOperator<T: Scalar>: Debug + Send + Sync {
     /// Estimated cost of a product with `k` columns.
     fn cost(&self, k: usize) -> Cost {
         let (m, n, k) = (self.nrows() as f64, self.ncols() as f64, k as f64);
-        Cost {
-            flops: 2.0 * m * n * k,
-            bytes: size_of::<T>() as f64 * (m * n + (m + n) * k),
-        }
+        Cost { flops: 2.0 * m * n * k, bytes: size_of::<T>() as f64 * (m * n + (m + n) * k) }
     }
 }

@@ -66,8 +66,7 @@ impl Props {
     pub const ORTHOGONAL: Props = Props(Props::STIEFEL.0 | Props::COSTIEFEL.0);
     const RECTANGULAR: Props = Props(Props::STIEFEL.0 | Props::COSTIEFEL.0 | Props::ZERO.0);
     /// `SELF_ADJOINT, DIAGONAL, LOWER, UPPER`: what a shift and a scaling keep.
-    const SHAPE: Props =
-        Props(Props::SELF_ADJOINT.0 | Props::DIAGONAL.0 | Props::LOWER.0 | Props::UPPER.0);
+    const SHAPE: Props = Props(Props::SELF_ADJOINT.0 | Props::DIAGONAL.0 | Props::LOWER.0 | Props::UPPER.0);
     const DEFINITE: Props = Props(Props::PSD.0 | Props::PD.0 | Props::NSD.0 | Props::ND.0);
 
     /// Whether every bit of `other` is set.
@@ -107,10 +106,7 @@ impl Props {
 
     /// The names of the facts that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES
-            .iter()
-            .filter(move |(_, p)| self.contains(*p))
-            .map(|(n, _)| *n)
+        Self::NAMES.iter().filter(move |(_, p)| self.contains(*p)).map(|(n, _)| *n)
     }
 
     /// Adds everything that follows for an `nrows x ncols` operator; on a rectangle drops the bits that only squares have.
@@ -123,11 +119,7 @@ impl Props {
         let mut pass = 0;
         while pass < 4 {
             if p.contains(Self::IDENTITY) {
-                p = p
-                    .union(Self::PERMUTATION)
-                    .union(Self::PD)
-                    .union(Self::DIAGONAL)
-                    .union(Self::UNIT_DIAG);
+                p = p.union(Self::PERMUTATION).union(Self::PD).union(Self::DIAGONAL).union(Self::UNIT_DIAG);
             }
             if p.contains(Self::ZERO) {
                 p = p.union(Self::PSD).union(Self::NSD).union(Self::DIAGONAL);
@@ -145,10 +137,7 @@ impl Props {
                 p = p.union(Self::SELF_ADJOINT);
             }
             if p.contains(Self::DIAGONAL) {
-                p = p
-                    .union(Self::LOWER)
-                    .union(Self::UPPER)
-                    .union(Self::SELF_ADJOINT);
+                p = p.union(Self::LOWER).union(Self::UPPER).union(Self::SELF_ADJOINT);
             }
             if p.contains(Self::LOWER.union(Self::UPPER)) {
                 p = p.union(Self::DIAGONAL);
@@ -180,11 +169,7 @@ impl Props {
             return Self::NONE;
         }
         let mut p = self.intersection(Self::SHAPE.union(Self::ZERO));
-        p = p | if alpha > 0.0 {
-            self.intersection(Self::DEFINITE)
-        } else {
-            self.negated_definite()
-        };
+        p = p | if alpha > 0.0 { self.intersection(Self::DEFINITE) } else { self.negated_definite() };
         p = p | self.intersection(Self::ORTHOGONAL).when(alpha == -1.0);
         p.close(nrows, ncols)
     }
@@ -245,15 +230,11 @@ impl Props {
         let mut p = both & (Self::STIEFEL | Self::COSTIEFEL);
         p = p | Self::ZERO.when((self | other).contains(Self::ZERO) || k == 0);
         if m == k && k == n {
-            p = p | both
-                & (Self::LOWER | Self::UPPER | Self::DIAGONAL | Self::PERMUTATION | Self::IDENTITY);
-            p = p | Self::UNIT_DIAG
-                .when(both.contains(Self::UNIT_DIAG) && both.intersects(Self::LOWER | Self::UPPER));
+            p = p | both & (Self::LOWER | Self::UPPER | Self::DIAGONAL | Self::PERMUTATION | Self::IDENTITY);
+            p = p | Self::UNIT_DIAG.when(both.contains(Self::UNIT_DIAG) && both.intersects(Self::LOWER | Self::UPPER));
             if both.contains(Self::DIAGONAL) {
                 p = p | Self::SELF_ADJOINT | both & (Self::PSD | Self::PD);
-                p = p
-                    | Self::PSD.when(both.contains(Self::NSD))
-                    | Self::PD.when(both.contains(Self::ND));
+                p = p | Self::PSD.when(both.contains(Self::NSD)) | Self::PD.when(both.contains(Self::ND));
             }
             if self.contains(Self::IDENTITY) {
                 p = p | other;
@@ -273,8 +254,7 @@ impl Props {
         let regular = outer.contains(Self::COSTIEFEL)
             || (m == k
                 && (outer.intersects(Self::PD | Self::ND | Self::STIEFEL)
-                    || (outer.contains(Self::UNIT_DIAG)
-                        && outer.intersects(Self::LOWER | Self::UPPER))));
+                    || (outer.contains(Self::UNIT_DIAG) && outer.intersects(Self::LOWER | Self::UPPER))));
         let p = p | (self & (Self::PD | Self::ND)).when(regular);
         let p = p | Self::ZERO.when((self | outer).contains(Self::ZERO) || k == 0);
         p.close(m, m)
@@ -311,21 +291,13 @@ impl Props {
     /// Facts of `diag(A, B)`; `square` = every block is square.
     pub fn block_diag(self, other: Props, square: bool, nrows: usize, ncols: usize) -> Props {
         let p = self & other;
-        if square {
-            p.close(nrows, ncols)
-        } else {
-            (p & Self::RECTANGULAR).close(nrows, ncols)
-        }
+        if square { p.close(nrows, ncols) } else { (p & Self::RECTANGULAR).close(nrows, ncols) }
     }
 
     /// Facts of the principal submatrix of size `k`; `increasing` = the index list is increasing.
     pub fn principal(self, increasing: bool, k: usize) -> Props {
-        let mut keep = Self::SELF_ADJOINT
-            | Self::DEFINITE
-            | Self::DIAGONAL
-            | Self::UNIT_DIAG
-            | Self::ZERO
-            | Self::IDENTITY;
+        let mut keep =
+            Self::SELF_ADJOINT | Self::DEFINITE | Self::DIAGONAL | Self::UNIT_DIAG | Self::ZERO | Self::IDENTITY;
         if increasing {
             keep = keep | Self::LOWER | Self::UPPER;
         }
@@ -344,8 +316,7 @@ impl Props {
                 | Self::UPPER);
         p = p | self & (Self::PERMUTATION | Self::IDENTITY);
         p = p | Self::PD.when(self.contains(Self::PSD)) | Self::ND.when(self.contains(Self::NSD));
-        p = p | Self::UNIT_DIAG
-            .when(self.contains(Self::UNIT_DIAG) && self.intersects(Self::LOWER | Self::UPPER));
+        p = p | Self::UNIT_DIAG.when(self.contains(Self::UNIT_DIAG) && self.intersects(Self::LOWER | Self::UPPER));
         p.close(n, n)
     }
 
@@ -440,13 +411,8 @@ mod tests {
     #[test]
     fn identity_implies_the_rest() {
         let p = Props::IDENTITY.close(2, 2);
-        assert!(p.contains(
-            Props::PD | Props::PERMUTATION | Props::ORTHOGONAL | Props::DIAGONAL | Props::UNIT_DIAG
-        ));
+        assert!(p.contains(Props::PD | Props::PERMUTATION | Props::ORTHOGONAL | Props::DIAGONAL | Props::UNIT_DIAG));
         assert!(!p.intersects(Props::ZERO | Props::NSD | Props::ND));
-        assert_eq!(
-            format!("{:?}", Props::PSD | Props::SELF_ADJOINT),
-            "SELF_ADJOINT | PSD"
-        );
+        assert_eq!(format!("{:?}", Props::PSD | Props::SELF_ADJOINT), "SELF_ADJOINT | PSD");
     }
 }

@@ -66,15 +66,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn shape(
-        op: &'static str,
-        expected: impl Into<String>,
-        got: impl Into<String>,
-    ) -> Self {
-        Error::ShapeMismatch {
-            op,
-            expected: expected.into(),
-            got: got.into(),
-        }
+    pub(crate) fn shape(op: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Self {
+        Error::ShapeMismatch { op, expected: expected.into(), got: got.into() }
     }
 }

@@ -23,12 +23,7 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// A report without a metric.
     pub fn new(task: &'a str, done: u64, of: u64) -> Self {
-        Progress {
-            task,
-            done,
-            of,
-            metric: None,
-        }
+        Progress { task, done, of, metric: None }
     }
 
     /// The same report with a quantity to show.

@@ -94,10 +94,7 @@ impl Stream {
         let first = split_mix(key);
         let start = (u128::from(first) << 64) | u128::from(split_mix(first));
         let increment = (u128::from(key) << 1) | 1;
-        let mut stream = Stream {
-            state: start.wrapping_add(increment),
-            increment,
-        };
+        let mut stream = Stream { state: start.wrapping_add(increment), increment };
         stream.step();
         stream
     }
@@ -108,10 +105,7 @@ impl Stream {
     }
 
     fn step(&mut self) {
-        self.state = self
-            .state
-            .wrapping_mul(MULTIPLIER)
-            .wrapping_add(self.increment);
+        self.state = self.state.wrapping_mul(MULTIPLIER).wrapping_add(self.increment);
     }
 
     /// The next 64 random bits.
@@ -200,19 +194,11 @@ impl Stream {
         };
         let word = |s: &str| {
             let digits = s.len() == 32 && s.bytes().all(|b| b.is_ascii_hexdigit());
-            if digits {
-                u128::from_str_radix(s, 16).map_err(|_| bad())
-            } else {
-                Err(bad())
-            }
+            if digits { u128::from_str_radix(s, 16).map_err(|_| bad()) } else { Err(bad()) }
         };
         let (state, increment) = saved.split_once(':').ok_or_else(bad)?;
         let (state, increment) = (word(state)?, word(increment)?);
-        if increment % 2 == 1 {
-            Ok(Stream { state, increment })
-        } else {
-            Err(bad())
-        }
+        if increment % 2 == 1 { Ok(Stream { state, increment }) } else { Err(bad()) }
     }
 }
 
@@ -294,9 +280,7 @@ impl FromStr for Law {
             "coordinates" => Ok(Law::Coordinates),
             _ => Err(Error::Format {
                 path: "law".into(),
-                what: format!(
-                    "expected signs (rademacher), gauss (gaussian), sphere or coordinates, got {s:?}"
-                ),
+                what: format!("expected signs (rademacher), gauss (gaussian), sphere or coordinates, got {s:?}"),
             }),
         }
     }

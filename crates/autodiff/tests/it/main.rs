@@ -2,7 +2,7 @@
 
 mod cases;
 mod derivatives;
-mod nn;
 mod exec;
+mod nn;
 mod properties;
 mod tracing;

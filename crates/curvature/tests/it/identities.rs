@@ -178,9 +178,7 @@ fn relu_networks_share_their_layer_blocks() {
 #[test]
 fn wrong_interfaces_are_errors() {
     let ok = data(&[3], false);
-    let make = |params: usize, batches: Vec<Batch<f64>>| {
-        Risk::new(net, square, vec![0.1; params], batches, 1.0)
-    };
+    let make = |params: usize, batches: Vec<Batch<f64>>| Risk::new(net, square, vec![0.1; params], batches, 1.0);
     assert!(make(34, ok.clone()).is_err(), "the model has 35 parameters");
     assert!(make(35, vec![]).is_err(), "no data");
     assert!(make(35, data(&[0], false)).is_err(), "no data");

@@ -25,20 +25,13 @@ pub fn log<T: Scalar>(a: &Op<T>, limits: Limits, par: Par) -> Result<Op<T>, Erro
 /// Eigenvalues that rounding took below zero although the operator is PSD are zero.
 fn spectrum<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
     let e = eigh_in(a, cx)?;
-    if a.props().contains(Props::PSD) {
-        e.map("eigh", |x| if x < T::ZERO { T::ZERO } else { x })
-    } else {
-        Ok(e)
-    }
+    if a.props().contains(Props::PSD) { e.map("eigh", |x| if x < T::ZERO { T::ZERO } else { x }) } else { Ok(e) }
 }
 
 fn power_in<T: Scalar>(a: &Op<T>, p: f64, cx: &Cx) -> Result<Op<T>, Error> {
     let n = square("power", a)?;
     if !p.is_finite() {
-        return Err(Error::InvalidArgument {
-            op: "power",
-            what: format!("the exponent is {p}, it must be finite"),
-        });
+        return Err(Error::InvalidArgument { op: "power", what: format!("the exponent is {p}, it must be finite") });
     }
     if p == 0.0 {
         return Ok(Op::identity(n));
@@ -50,18 +43,11 @@ fn power_in<T: Scalar>(a: &Op<T>, p: f64, cx: &Cx) -> Result<Op<T>, Error> {
     let psd = |ops: &[Op<T>]| ops.iter().all(|f| f.props().contains(Props::PSD));
     match a.kind() {
         Kind::Permutation(_) | Kind::Orthogonal(_) if p == -1.0 => Ok(a.t()),
-        Kind::Kronecker(k) if psd(k.factors()) => crate::algebra::kron(
-            &k.factors()
-                .iter()
-                .map(|f| power_in(f, p, cx))
-                .collect::<Result<Vec<_>, _>>()?,
-        ),
+        Kind::Kronecker(k) if psd(k.factors()) => {
+            crate::algebra::kron(&k.factors().iter().map(|f| power_in(f, p, cx)).collect::<Result<Vec<_>, _>>()?)
+        }
         Kind::BlockDiag(b) if b.all_square() => {
-            let blocks = b
-                .blocks()
-                .iter()
-                .map(|b| power_in(b, p, cx))
-                .collect::<Result<Vec<_>, _>>()?;
+            let blocks = b.blocks().iter().map(|b| power_in(b, p, cx)).collect::<Result<Vec<_>, _>>()?;
             Ok(Op::new(BlockDiag::new(blocks)?))
         }
         Kind::Scaled(s) if s.factor() > T::ZERO => {
@@ -73,17 +59,10 @@ fn power_in<T: Scalar>(a: &Op<T>, p: f64, cx: &Cx) -> Result<Op<T>, Error> {
                 return Err(Error::Singular { op: "power" });
             }
             if !integer && e.values().iter().any(|&x| x < T::ZERO) {
-                return Err(Error::MissingProperty {
-                    op: "power",
-                    needed: "PSD",
-                });
+                return Err(Error::MissingProperty { op: "power", needed: "PSD" });
             }
             let f = |x: T| {
-                if integer && p.abs() < 1e9 {
-                    x.powi(p as i32)
-                } else {
-                    x.powf(T::from_f64(p))
-                }
+                if integer && p.abs() < 1e9 { x.powi(p as i32) } else { x.powf(T::from_f64(p)) }
             };
             Ok(Op::new(e.map("power", f)?))
         }
@@ -93,15 +72,10 @@ fn power_in<T: Scalar>(a: &Op<T>, p: f64, cx: &Cx) -> Result<Op<T>, Error> {
 fn exp_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> {
     square("exp", a)?;
     match a.kind() {
-        Kind::KroneckerSum(k) => {
-            crate::algebra::kron(&[exp_in(k.parts().0, cx)?, exp_in(k.parts().1, cx)?])
+        Kind::KroneckerSum(k) => crate::algebra::kron(&[exp_in(k.parts().0, cx)?, exp_in(k.parts().1, cx)?]),
+        Kind::BlockDiag(b) if b.all_square() => {
+            Ok(Op::new(BlockDiag::new(b.blocks().iter().map(|b| exp_in(b, cx)).collect::<Result<Vec<_>, _>>()?)?))
         }
-        Kind::BlockDiag(b) if b.all_square() => Ok(Op::new(BlockDiag::new(
-            b.blocks()
-                .iter()
-                .map(|b| exp_in(b, cx))
-                .collect::<Result<Vec<_>, _>>()?,
-        )?)),
         _ if a.props().contains(Props::SELF_ADJOINT) => {
             let e = Op::new(eigh_in(a, cx)?.map("exp", |x| x.exp())?);
             Ok(e)
@@ -113,31 +87,17 @@ fn exp_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> {
 fn log_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> {
     square("log", a)?;
     if !a.props().contains(Props::SELF_ADJOINT) {
-        return Err(Error::MissingProperty {
-            op: "log",
-            needed: "SELF_ADJOINT and PD",
-        });
+        return Err(Error::MissingProperty { op: "log", needed: "SELF_ADJOINT and PD" });
     }
     match a.kind() {
-        Kind::Kronecker(k)
-            if k.factors().len() >= 2
-                && k.factors().iter().all(|f| f.props().contains(Props::PD)) =>
-        {
-            let logs = k
-                .factors()
-                .iter()
-                .map(|f| log_in(f, cx))
-                .collect::<Result<Vec<_>, _>>()?;
+        Kind::Kronecker(k) if k.factors().len() >= 2 && k.factors().iter().all(|f| f.props().contains(Props::PD)) => {
+            let logs = k.factors().iter().map(|f| log_in(f, cx)).collect::<Result<Vec<_>, _>>()?;
             let (first, rest) = (logs[0].clone(), &logs[1..]);
-            rest.iter()
-                .try_fold(first, |a, b| Ok(Op::new(KroneckerSum::new(a, b.clone())?)))
+            rest.iter().try_fold(first, |a, b| Ok(Op::new(KroneckerSum::new(a, b.clone())?)))
         }
-        Kind::BlockDiag(b) if b.all_square() => Ok(Op::new(BlockDiag::new(
-            b.blocks()
-                .iter()
-                .map(|b| log_in(b, cx))
-                .collect::<Result<Vec<_>, _>>()?,
-        )?)),
+        Kind::BlockDiag(b) if b.all_square() => {
+            Ok(Op::new(BlockDiag::new(b.blocks().iter().map(|b| log_in(b, cx)).collect::<Result<Vec<_>, _>>()?)?))
+        }
         _ => {
             let e = eigh_in(a, cx)?;
             if let Some(pivot) = e.values().iter().position(|&x| x <= T::ZERO || x.is_nan()) {

@@ -23,11 +23,7 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
     if facts.contains(Props::ZERO) {
         return Err(SINGULAR);
     }
-    let each = |ops: &[Op<T>]| {
-        ops.iter()
-            .map(|o| inverse_in(o, cx))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let each = |ops: &[Op<T>]| ops.iter().map(|o| inverse_in(o, cx)).collect::<Result<Vec<_>, _>>();
     let op = match a.kind() {
         Kind::ScalarIdentity(c) => Op::new(ScalarIdentity::new(c.factor().recip(), n)),
         Kind::Diagonal(d) => {
@@ -69,9 +65,7 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
         }
         Kind::LowRank(l) if l.rank() < n => return Err(SINGULAR),
         Kind::LowRankSolve(l) => Op::new(l.operand().clone()),
-        Kind::LowRankPlusDiag(l) if LowRankSolve::applies(l) => {
-            Op::new(LowRankSolve::new(l.clone(), cx.par)?)
-        }
+        Kind::LowRankPlusDiag(l) if LowRankSolve::applies(l) => Op::new(LowRankSolve::new(l.clone(), cx.par)?),
         Kind::LowRankPlusDiag(l) if l.diagonal_part().iter().all(|&x| x != T::ZERO) => {
             match Woodbury::new(&Op::diag(l.diagonal_part().to_vec()), l.low_rank_part(), cx) {
                 Ok(w) => {
@@ -86,25 +80,15 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
             match Woodbury::new(l.base(), l.low_rank_part(), cx) {
                 Ok(w) => Op::new(LowRankUpdate::new(w.base_inverse.clone(), w.correction()?)?),
                 // A singular base does not make the sum singular.
-                Err(Error::Singular { .. } | Error::SingularBase { .. }) if cx.fits(n) => {
-                    dense_inverse(a, n, cx)?
-                }
+                Err(Error::Singular { .. } | Error::SingularBase { .. }) if cx.fits(n) => dense_inverse(a, n, cx)?,
                 Err(Error::Singular { .. }) => {
-                    return Err(Error::SingularBase {
-                        op: "inverse",
-                        n,
-                        limit: cx.limits.dense,
-                    });
+                    return Err(Error::SingularBase { op: "inverse", n, limit: cx.limits.dense });
                 }
                 Err(e) => return Err(e),
             }
         }
         Kind::LowRankPlusDiag(_) | Kind::LowRankUpdate(_) if !cx.fits(n) => {
-            return Err(Error::SingularBase {
-                op: "inverse",
-                n,
-                limit: cx.limits.dense,
-            });
+            return Err(Error::SingularBase { op: "inverse", n, limit: cx.limits.dense });
         }
         Kind::Sum(s) => match TwoTerm::new(s, cx)? {
             Some(t) => t.inverse()?,
@@ -144,39 +128,25 @@ impl<T: Scalar> Schur<T> {
         if !cx.fits(n) {
             return Ok(None);
         }
-        let get = |i: usize, j: usize| {
-            grid.block(i, j)
-                .cloned()
-                .unwrap_or_else(|| Op::zero(h[i], w[j]))
-        };
+        let get = |i: usize, j: usize| grid.block(i, j).cloned().unwrap_or_else(|| Op::zero(h[i], w[j]));
         let a_inverse = match inverse_in(a, cx) {
             Ok(inverse) => inverse,
             Err(Error::Singular { .. }) => {
-                return Err(Error::SingularBase {
-                    op: "Schur complement",
-                    n: m,
-                    limit: cx.limits.dense,
-                });
+                return Err(Error::SingularBase { op: "Schur complement", n: m, limit: cx.limits.dense });
             }
             Err(e) => return Err(e),
         };
         let (b, c) = (get(0, 1), get(1, 0));
         let through = crate::algebra::product(&[c.clone(), a_inverse.clone(), b.clone()])?;
         let dense = get(1, 1).plus(&through.scaled(-T::ONE))?.to_dense(cx.par)?;
-        Ok(Some(Schur {
-            a_inverse,
-            b,
-            c,
-            complement: Op::dense(dense),
-        }))
+        Ok(Some(Schur { a_inverse, b, c, complement: Op::dense(dense) }))
     }
 
     fn inverse(&self) -> Result<Op<T>, Error> {
         let par = Par::Seq;
         let dense = crate::to_dense(&self.complement, par)?;
         let s = Op::new(Factored::new(self.complement.clone(), dense.as_ref(), par)?);
-        let left = crate::algebra::product(&[self.a_inverse.clone(), self.b.clone(), s.clone()])?
-            .scaled(-T::ONE);
+        let left = crate::algebra::product(&[self.a_inverse.clone(), self.b.clone(), s.clone()])?.scaled(-T::ONE);
         let right = self.c.times(&self.a_inverse)?;
         let (m, n) = (self.a_inverse.nrows(), s.nrows());
         let corner = self.a_inverse.plus(&left.times(&right)?.scaled(-T::ONE))?;
@@ -201,13 +171,8 @@ pub(crate) fn spectral<T: Scalar>(a: &Op<T>) -> bool {
 
 fn dense_inverse<T: Scalar>(a: &Op<T>, n: usize, cx: &Cx) -> Result<Op<T>, Error> {
     if !cx.fits(n) {
-        let what = format!(
-            "no rule for this operator of size {n}: use an iterative solver, or a larger dense limit"
-        );
-        return Err(Error::Unsupported {
-            op: "inverse",
-            what,
-        });
+        let what = format!("no rule for this operator of size {n}: use an iterative solver, or a larger dense limit");
+        return Err(Error::Unsupported { op: "inverse", what });
     }
     let mat = crate::to_dense(a, cx.par)?;
     Ok(Op::new(Factored::new(a.clone(), mat.as_ref(), cx.par)?))
@@ -238,69 +203,27 @@ impl<T: Scalar> Woodbury<T> {
         let (n, r) = (base.nrows(), low.rank());
         let mut buffer = MemBuffer::new(inverse.apply_req(r, par).or(inverse.apply_t_req(r, par)));
         let (mut left, mut right) = (Mat::zeros(n, r), Mat::zeros(n, r));
-        inverse.apply(
-            left.as_mut(),
-            T::ONE,
-            low.u(),
-            T::ZERO,
-            par,
-            MemStack::new(&mut buffer),
-        )?;
-        inverse.apply_t(
-            right.as_mut(),
-            T::ONE,
-            low.v(),
-            T::ZERO,
-            par,
-            MemStack::new(&mut buffer),
-        )?;
+        inverse.apply(left.as_mut(), T::ONE, low.u(), T::ZERO, par, MemStack::new(&mut buffer))?;
+        inverse.apply_t(right.as_mut(), T::ONE, low.v(), T::ZERO, par, MemStack::new(&mut buffer))?;
         // A base that is singular but for rounding spoils the identity: |A| |A^-1| along U and V shows it.
         let mut image = Mat::<T>::zeros(n, r);
         let mut buffer = MemBuffer::new(base.apply_req(r, par));
-        base.apply(
-            image.as_mut(),
-            T::ONE,
-            low.u(),
-            T::ZERO,
-            par,
-            MemStack::new(&mut buffer),
-        )?;
-        let norms = [
-            image.as_ref(),
-            left.as_ref(),
-            right.as_ref(),
-            low.u(),
-            low.v(),
-        ]
-        .map(|m| kernels::norm_l2(m).to_f64());
+        base.apply(image.as_mut(), T::ONE, low.u(), T::ZERO, par, MemStack::new(&mut buffer))?;
+        let norms =
+            [image.as_ref(), left.as_ref(), right.as_ref(), low.u(), low.v()].map(|m| kernels::norm_l2(m).to_f64());
         let scale = norms[0] / norms[3];
         let growth = (scale * norms[1] / norms[3]) * (scale * norms[2] / norms[4]);
         // Where the dense form is at hand, little growth is enough to prefer it.
-        let limit = if cx.fits(n) {
-            1e5
-        } else {
-            T::EPS.to_f64().powf(-0.75)
-        };
+        let limit = if cx.fits(n) { 1e5 } else { T::EPS.to_f64().powf(-0.75) };
         if growth.is_nan() && norms[3] * norms[4] != 0.0 || growth > limit {
-            return Err(Error::SingularBase {
-                op: "low-rank update",
-                n,
-                limit: cx.limits.dense,
-            });
+            return Err(Error::SingularBase { op: "low-rank update", n, limit: cx.limits.dense });
         }
         let core = low.core();
         let inner = times(low.v().transpose(), left.as_ref(), par);
         let mut k = times(core.as_ref(), inner.as_ref(), par);
         (0..r).for_each(|i| k[(i, i)] += T::ONE);
         let small = Lu::new(k.as_ref(), par)?;
-        Ok(Woodbury {
-            base_inverse: inverse,
-            left,
-            right,
-            core,
-            small,
-            par,
-        })
+        Ok(Woodbury { base_inverse: inverse, left, right, core, small, par })
     }
 
     pub(crate) fn slogdet(&self) -> (T, T) {
@@ -315,8 +238,7 @@ impl<T: Scalar> Woodbury<T> {
         let mut c = self.core.clone();
         let r = c.nrows();
         let mut buffer = MemBuffer::new(self.small.solve_req(r, self.par));
-        self.small
-            .solve_in_place(c.as_mut(), self.par, MemStack::new(&mut buffer));
+        self.small.solve_in_place(c.as_mut(), self.par, MemStack::new(&mut buffer));
         kernels::scale(c.as_mut(), -T::ONE);
         LowRank::new(self.left.clone(), Some(c), Some(self.right.clone()))
     }
@@ -341,13 +263,7 @@ fn generalised<T: Scalar>(a: &Op<T>, c: &Op<T>, cx: &Cx) -> Result<(Mat<T>, Vec<
     kernels::symmetrize(s.as_mut());
     let e = kernels::eigh(s.as_ref())?;
     let mut v = e.vectors;
-    kernels::trsm(
-        Triangle::Upper,
-        Diag::NonUnit,
-        c.l().transpose(),
-        v.as_mut(),
-        cx.par,
-    );
+    kernels::trsm(Triangle::Upper, Diag::NonUnit, c.l().transpose(), v.as_mut(), cx.par);
     Ok((v, e.values, c.logdet()))
 }
 
@@ -378,12 +294,7 @@ impl<T: Scalar> TwoTerm<T> {
         let (vb, lb, log_d) = generalised(b, d, cx)?;
         let values = outer(&la, &lb, |x, y| x * y + T::ONE);
         let log_base = T::from_usize(lb.len()) * log_c + T::from_usize(la.len()) * log_d;
-        Ok(Some(TwoTerm {
-            va,
-            vb,
-            values,
-            log_base,
-        }))
+        Ok(Some(TwoTerm { va, vb, values, log_base }))
     }
 
     fn inverse(&self) -> Result<Op<T>, Error> {

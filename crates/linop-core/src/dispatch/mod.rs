@@ -49,11 +49,7 @@ impl Cx {
 
     pub(crate) fn dense<T: Scalar>(&self, op: &'static str, a: &Op<T>) -> Result<Mat<T>, Error> {
         let n = a.nrows().max(a.ncols());
-        if self.fits(n) {
-            to_dense(a, self.par)
-        } else {
-            Err(Error::NeedsEstimate { op, n })
-        }
+        if self.fits(n) { to_dense(a, self.par) } else { Err(Error::NeedsEstimate { op, n }) }
     }
 }
 
@@ -131,10 +127,7 @@ impl<T: Scalar> Op<T> {
         match self.kind() {
             Kind::ScalarIdentity(c) => c.factor() != T::ZERO,
             Kind::Diagonal(d) => d.values().iter().all(|&x| x != T::ZERO),
-            Kind::Permutation(_)
-            | Kind::Orthogonal(_)
-            | Kind::Factored(_)
-            | Kind::TriangularInverse(_) => true,
+            Kind::Permutation(_) | Kind::Orthogonal(_) | Kind::Factored(_) | Kind::TriangularInverse(_) => true,
             Kind::Triangular(_) | Kind::Dense(_) => true,
             Kind::Eigh(e) => e.values().iter().all(|&x| x != T::ZERO),
             Kind::Kronecker(k) => all(k.factors()),

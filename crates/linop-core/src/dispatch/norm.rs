@@ -24,16 +24,10 @@ fn low<T: Scalar>(l: &LowRank<T>, par: Par) -> T {
         kernels::gemm(out.as_mut(), T::ONE, a, b, T::ZERO, par);
         out
     };
-    let (uu, vv, c) = (
-        times(l.u().transpose(), l.u()),
-        times(l.v().transpose(), l.v()),
-        l.core(),
-    );
+    let (uu, vv, c) = (times(l.u().transpose(), l.u()), times(l.v().transpose(), l.v()), l.core());
     let left = times(uu.as_ref(), c.as_ref());
     let right = times(c.as_ref(), vv.as_ref());
-    (0..r)
-        .map(|j| (0..r).map(|i| left[(i, j)] * right[(i, j)]).sum::<T>())
-        .sum()
+    (0..r).map(|j| (0..r).map(|i| left[(i, j)] * right[(i, j)]).sum::<T>()).sum()
 }
 
 pub(crate) fn frobenius_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
@@ -57,38 +51,22 @@ pub(crate) fn frobenius_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
                 + two * s.sigma() * trace_in(s.inner(), cx)?
                 + T::from_usize(n) * s.sigma() * s.sigma()
         }
-        Kind::Kronecker(k) => k
-            .factors()
-            .iter()
-            .try_fold(T::ONE, |p, f| Ok::<_, Error>(p * frobenius_in(f, cx)?))?,
+        Kind::Kronecker(k) => k.factors().iter().try_fold(T::ONE, |p, f| Ok::<_, Error>(p * frobenius_in(f, cx)?))?,
         Kind::KroneckerSum(k) => {
             let (x, y) = k.parts();
             let (nx, ny) = (T::from_usize(x.nrows()), T::from_usize(y.nrows()));
-            ny * frobenius_in(x, cx)?
-                + nx * frobenius_in(y, cx)?
-                + two * trace_in(x, cx)? * trace_in(y, cx)?
+            ny * frobenius_in(x, cx)? + nx * frobenius_in(y, cx)? + two * trace_in(x, cx)? * trace_in(y, cx)?
         }
-        Kind::BlockDiag(b) => b
-            .blocks()
-            .iter()
-            .map(|b| frobenius_in(b, cx))
-            .sum::<Result<T, _>>()?,
+        Kind::BlockDiag(b) => b.blocks().iter().map(|b| frobenius_in(b, cx)).sum::<Result<T, _>>()?,
         Kind::Block(b) => {
             let (h, w) = b.partition();
             let places = (0..h.len()).flat_map(|i| (0..w.len()).map(move |j| (i, j)));
-            places
-                .filter_map(|(i, j)| b.block(i, j))
-                .map(|b| frobenius_in(b, cx))
-                .sum::<Result<T, _>>()?
+            places.filter_map(|(i, j)| b.block(i, j)).map(|b| frobenius_in(b, cx)).sum::<Result<T, _>>()?
         }
         Kind::LowRank(l) => low(l, cx.par),
         Kind::LowRankPlusDiag(l) => {
             let d = l.diagonal_part();
-            let cross: T = low_diagonal(l.low_rank_part())
-                .iter()
-                .zip(d)
-                .map(|(&x, &d)| x * d)
-                .sum();
+            let cross: T = low_diagonal(l.low_rank_part()).iter().zip(d).map(|(&x, &d)| x * d).sum();
             squares(d) + low(l.low_rank_part(), cx.par) + two * cross
         }
         Kind::Eigh(e) => squares(e.values()),

@@ -32,24 +32,15 @@ pub(crate) fn of_values<T: Scalar>(values: impl IntoIterator<Item = T>) -> (T, T
 
 /// `(s, l)` to the power n; the caller has dealt with singular factors.
 fn pow<T: Scalar>((s, l): (T, T), n: usize) -> (T, T) {
-    (
-        if n.is_multiple_of(2) { T::ONE } else { s },
-        T::from_usize(n) * l,
-    )
+    (if n.is_multiple_of(2) { T::ONE } else { s }, T::from_usize(n) * l)
 }
 
 fn join<T: Scalar>(a: (T, T), b: (T, T)) -> (T, T) {
-    if a.0 == T::ZERO || b.0 == T::ZERO {
-        singular()
-    } else {
-        (a.0 * b.0, a.1 + b.1)
-    }
+    if a.0 == T::ZERO || b.0 == T::ZERO { singular() } else { (a.0 * b.0, a.1 + b.1) }
 }
 
 fn all<T: Scalar>(ops: &[Op<T>], cx: &Cx) -> Result<(T, T), Error> {
-    ops.iter().try_fold((T::ONE, T::ZERO), |acc, o| {
-        Ok(join(acc, slogdet_in(o, cx)?))
-    })
+    ops.iter().try_fold((T::ONE, T::ZERO), |acc, o| Ok(join(acc, slogdet_in(o, cx)?)))
 }
 
 fn dense<T: Scalar>(a: MatRef<'_, T>, facts: Props, par: Par) -> Result<(T, T), Error> {
@@ -60,11 +51,7 @@ fn dense<T: Scalar>(a: MatRef<'_, T>, facts: Props, par: Par) -> Result<(T, T), 
             Err(e) => return Err(e.into()),
         }
     }
-    if facts.contains(Props::SELF_ADJOINT) {
-        Ok(Lblt::new(a, par)?.slogdet())
-    } else {
-        Ok(Lu::new(a, par)?.slogdet())
-    }
+    if facts.contains(Props::SELF_ADJOINT) { Ok(Lblt::new(a, par)?.slogdet()) } else { Ok(Lu::new(a, par)?.slogdet()) }
 }
 
 pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error> {
@@ -93,22 +80,13 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
         Kind::Orthogonal(o) => Ok((slogdet_in(o.inner(), cx)?.0, T::ZERO)),
         Kind::Eigh(e) => Ok(of_values(e.values().iter().copied())),
         Kind::Transposed(t) => slogdet_in(t.inner(), cx),
-        Kind::Scaled(s) => Ok(join(
-            pow(of_values([s.factor()]), n),
-            slogdet_in(s.inner(), cx)?,
-        )),
-        Kind::Chain(c) if c.factors().iter().all(|f| f.nrows() == f.ncols()) => {
-            all(c.factors(), cx)
-        }
+        Kind::Scaled(s) => Ok(join(pow(of_values([s.factor()]), n), slogdet_in(s.inner(), cx)?)),
+        Kind::Chain(c) if c.factors().iter().all(|f| f.nrows() == f.ncols()) => all(c.factors(), cx),
         Kind::Chain(c) if c.factors().iter().any(|f| f.ncols() < n) => Ok(singular()),
         Kind::Kronecker(k) if !k.all_square() => Ok(singular()),
         Kind::Kronecker(k) => k.factors().iter().try_fold((T::ONE, T::ZERO), |acc, f| {
             let part = slogdet_in(f, cx)?;
-            Ok(if part.0 == T::ZERO {
-                singular()
-            } else {
-                join(acc, pow(part, n / f.nrows()))
-            })
+            Ok(if part.0 == T::ZERO { singular() } else { join(acc, pow(part, n / f.nrows())) })
         }),
         Kind::BlockDiag(b) if !b.all_square() => Ok(singular()),
         Kind::BlockDiag(b) => all(b.blocks(), cx),
@@ -117,41 +95,25 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
         }
         Kind::LowRank(l) if l.rank() < n => Ok(singular()),
         Kind::LowRankSolve(l) => Ok((T::ONE, -l.operand_logdet())),
-        Kind::LowRankPlusDiag(l) if LowRankSolve::applies(l) => Ok((
-            T::ONE,
-            LowRankSolve::new(l.clone(), cx.par)?.operand_logdet(),
-        )),
+        Kind::LowRankPlusDiag(l) if LowRankSolve::applies(l) => {
+            Ok((T::ONE, LowRankSolve::new(l.clone(), cx.par)?.operand_logdet()))
+        }
         Kind::LowRankPlusDiag(l) if l.diagonal_part().iter().all(|&x| x != T::ZERO) => {
             let base = Op::diag(l.diagonal_part().to_vec());
             match Woodbury::new(&base, l.low_rank_part(), cx) {
-                Ok(w) => Ok(join(
-                    of_values(l.diagonal_part().iter().copied()),
-                    w.slogdet(),
-                )),
+                Ok(w) => Ok(join(of_values(l.diagonal_part().iter().copied()), w.slogdet())),
                 Err(Error::SingularBase { .. }) if cx.fits(n) => fallback(),
                 Err(e) => Err(e),
             }
         }
-        Kind::LowRankUpdate(l) if through_base(l, n, cx) => {
-            match Woodbury::new(l.base(), l.low_rank_part(), cx) {
-                Ok(w) => Ok(join(slogdet_in(l.base(), cx)?, w.slogdet())),
-                Err(Error::Singular { .. } | Error::SingularBase { .. }) if cx.fits(n) => {
-                    fallback()
-                }
-                Err(Error::Singular { .. }) => Err(Error::SingularBase {
-                    op: "slogdet",
-                    n,
-                    limit: cx.limits.dense,
-                }),
-                Err(e) => Err(e),
-            }
-        }
+        Kind::LowRankUpdate(l) if through_base(l, n, cx) => match Woodbury::new(l.base(), l.low_rank_part(), cx) {
+            Ok(w) => Ok(join(slogdet_in(l.base(), cx)?, w.slogdet())),
+            Err(Error::Singular { .. } | Error::SingularBase { .. }) if cx.fits(n) => fallback(),
+            Err(Error::Singular { .. }) => Err(Error::SingularBase { op: "slogdet", n, limit: cx.limits.dense }),
+            Err(e) => Err(e),
+        },
         Kind::LowRankPlusDiag(_) | Kind::LowRankUpdate(_) if !cx.fits(n) => {
-            Err(Error::SingularBase {
-                op: "slogdet",
-                n,
-                limit: cx.limits.dense,
-            })
+            Err(Error::SingularBase { op: "slogdet", n, limit: cx.limits.dense })
         }
         Kind::Sum(s) => match TwoTerm::new(s, cx)? {
             Some(t) => Ok(t.slogdet()),

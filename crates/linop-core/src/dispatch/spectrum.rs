@@ -16,11 +16,7 @@ pub(crate) fn has_rule<T: Scalar>(a: &Op<T>) -> bool {
         return false;
     }
     match a.kind() {
-        Kind::ScalarIdentity(_)
-        | Kind::Zero(_)
-        | Kind::Diagonal(_)
-        | Kind::Eigh(_)
-        | Kind::Dense(_) => true,
+        Kind::ScalarIdentity(_) | Kind::Zero(_) | Kind::Diagonal(_) | Kind::Eigh(_) | Kind::Dense(_) => true,
         Kind::Kronecker(k) => k.factors().iter().all(has_rule),
         Kind::BlockDiag(b) => b.blocks().iter().all(has_rule),
         Kind::KroneckerSum(k) => has_rule(k.parts().0) && has_rule(k.parts().1),
@@ -33,10 +29,7 @@ pub(crate) fn has_rule<T: Scalar>(a: &Op<T>) -> bool {
 pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
     let n = square("eigh", a)?;
     if !a.props().contains(Props::SELF_ADJOINT) {
-        return Err(Error::MissingProperty {
-            op: "eigh",
-            needed: "SELF_ADJOINT",
-        });
+        return Err(Error::MissingProperty { op: "eigh", needed: "SELF_ADJOINT" });
     }
     let known = |p: &Op<T>| p.props().contains(Props::SELF_ADJOINT);
     match a.kind() {
@@ -53,48 +46,19 @@ pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
             e.map("eigh", |x| x + s.sigma())
         }
         Kind::Kronecker(k) if k.factors().iter().all(known) => {
-            let parts = k
-                .factors()
-                .iter()
-                .map(|f| eigh_in(f, cx))
-                .collect::<Result<Vec<_>, _>>()?;
-            let l = parts
-                .iter()
-                .fold(vec![T::ONE], |l, e| outer(&l, e.values(), |x, y| x * y));
-            Eigh::new(
-                Op::new(Kronecker::new(
-                    parts.iter().map(|e| e.vectors().clone()).collect(),
-                )?),
-                l,
-            )
+            let parts = k.factors().iter().map(|f| eigh_in(f, cx)).collect::<Result<Vec<_>, _>>()?;
+            let l = parts.iter().fold(vec![T::ONE], |l, e| outer(&l, e.values(), |x, y| x * y));
+            Eigh::new(Op::new(Kronecker::new(parts.iter().map(|e| e.vectors().clone()).collect())?), l)
         }
         Kind::KroneckerSum(k) if known(k.parts().0) && known(k.parts().1) => {
             let (x, y) = (eigh_in(k.parts().0, cx)?, eigh_in(k.parts().1, cx)?);
             let l = outer(x.values(), y.values(), |x, y| x + y);
-            Eigh::new(
-                Op::new(Kronecker::new(vec![
-                    x.vectors().clone(),
-                    y.vectors().clone(),
-                ])?),
-                l,
-            )
+            Eigh::new(Op::new(Kronecker::new(vec![x.vectors().clone(), y.vectors().clone()])?), l)
         }
         Kind::BlockDiag(b) if b.blocks().iter().all(known) => {
-            let parts = b
-                .blocks()
-                .iter()
-                .map(|b| eigh_in(b, cx))
-                .collect::<Result<Vec<_>, _>>()?;
-            let l = parts
-                .iter()
-                .flat_map(|e| e.values().iter().copied())
-                .collect();
-            Eigh::new(
-                Op::new(BlockDiag::new(
-                    parts.iter().map(|e| e.vectors().clone()).collect(),
-                )?),
-                l,
-            )
+            let parts = b.blocks().iter().map(|b| eigh_in(b, cx)).collect::<Result<Vec<_>, _>>()?;
+            let l = parts.iter().flat_map(|e| e.values().iter().copied()).collect();
+            Eigh::new(Op::new(BlockDiag::new(parts.iter().map(|e| e.vectors().clone()).collect())?), l)
         }
         _ => {
             let e = kernels::eigh(cx.dense("eigh", a)?.as_ref())?;
@@ -106,8 +70,5 @@ pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
 
 /// All `f(x_i, y_j)`, j fastest: the order of Kronecker products.
 pub(crate) fn outer<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> Vec<T> {
-    x.iter()
-        .flat_map(|&x| y.iter().map(move |&y| (x, y)))
-        .map(|(x, y)| f(x, y))
-        .collect()
+    x.iter().flat_map(|&x| y.iter().map(move |&y| (x, y))).map(|(x, y)| f(x, y)).collect()
 }

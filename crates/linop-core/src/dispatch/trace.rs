@@ -28,27 +28,16 @@ pub(crate) fn trace_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
         Kind::Scaled(s) => s.factor() * trace_in(s.inner(), cx)?,
         Kind::Shifted(s) => trace_in(s.inner(), cx)? + T::from_usize(n) * s.sigma(),
         Kind::Transposed(t) => trace_in(t.inner(), cx)?,
-        Kind::Sum(s) => s
-            .terms()
-            .iter()
-            .map(|t| trace_in(t, cx))
-            .sum::<Result<T, _>>()?,
-        Kind::Kronecker(k) if k.all_square() => k
-            .factors()
-            .iter()
-            .try_fold(T::ONE, |p, f| Ok::<_, Error>(p * trace_in(f, cx)?))?,
+        Kind::Sum(s) => s.terms().iter().map(|t| trace_in(t, cx)).sum::<Result<T, _>>()?,
+        Kind::Kronecker(k) if k.all_square() => {
+            k.factors().iter().try_fold(T::ONE, |p, f| Ok::<_, Error>(p * trace_in(f, cx)?))?
+        }
         Kind::KroneckerSum(k) => {
             let (x, y) = k.parts();
             size(y) * trace_in(x, cx)? + size(x) * trace_in(y, cx)?
         }
-        Kind::BlockDiag(b) if b.all_square() => b
-            .blocks()
-            .iter()
-            .map(|b| trace_in(b, cx))
-            .sum::<Result<T, _>>()?,
-        Kind::LowRankUpdate(l) => {
-            trace_in(l.base(), cx)? + low_diagonal(l.low_rank_part()).into_iter().sum::<T>()
-        }
+        Kind::BlockDiag(b) if b.all_square() => b.blocks().iter().map(|b| trace_in(b, cx)).sum::<Result<T, _>>()?,
+        Kind::LowRankUpdate(l) => trace_in(l.base(), cx)? + low_diagonal(l.low_rank_part()).into_iter().sum::<T>(),
         Kind::Gram(g) => super::norm::frobenius_in(g.parts().0, cx)?,
         Kind::Chain(c) => match c.factors() {
             [x, y] => match (x.kind(), y.kind()) {
@@ -63,9 +52,7 @@ pub(crate) fn trace_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
 
 /// `tr(X Y) = sum X o Y^T`.
 fn dot_of_product<T: Scalar>(x: MatRef<'_, T>, y: MatRef<'_, T>) -> T {
-    (0..x.ncols())
-        .map(|j| (0..x.nrows()).map(|i| x[(i, j)] * y[(j, i)]).sum::<T>())
-        .sum()
+    (0..x.ncols()).map(|j| (0..x.nrows()).map(|i| x[(i, j)] * y[(j, i)]).sum::<T>()).sum()
 }
 
 /// `sum_k (U C)_ik V_ik` for every row.
@@ -75,9 +62,7 @@ pub(crate) fn low_diagonal<T: Scalar>(l: &LowRank<T>) -> Vec<T> {
     (0..u.nrows().min(v.nrows()))
         .map(|i| match c {
             None => (0..r).map(|k| u[(i, k)] * v[(i, k)]).sum(),
-            Some(c) => (0..r)
-                .map(|k| (0..r).map(|j| u[(i, j)] * c[(j, k)]).sum::<T>() * v[(i, k)])
-                .sum(),
+            Some(c) => (0..r).map(|k| (0..r).map(|j| u[(i, j)] * c[(j, k)]).sum::<T>() * v[(i, k)]).sum(),
         })
         .collect()
 }
@@ -95,25 +80,13 @@ pub(crate) fn diagonal_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Vec<T>, Error
         Kind::Diagonal(d) => d.values().to_vec(),
         Kind::Dense(d) => of(d.mat()),
         Kind::Triangular(t) => of(t.mat()),
-        Kind::TriangularInverse(t) => of(t.operand().mat())
-            .into_iter()
-            .map(|x| x.recip())
-            .collect(),
-        Kind::Permutation(p) => p
-            .list()
-            .iter()
-            .enumerate()
-            .map(|(i, &p)| if i == p { T::ONE } else { T::ZERO })
-            .collect(),
+        Kind::TriangularInverse(t) => of(t.operand().mat()).into_iter().map(|x| x.recip()).collect(),
+        Kind::Permutation(p) => {
+            p.list().iter().enumerate().map(|(i, &p)| if i == p { T::ONE } else { T::ZERO }).collect()
+        }
         Kind::Orthogonal(o) => diagonal_in(o.inner(), cx)?,
-        Kind::Scaled(s) => diagonal_in(s.inner(), cx)?
-            .into_iter()
-            .map(|x| s.factor() * x)
-            .collect(),
-        Kind::Shifted(s) => diagonal_in(s.inner(), cx)?
-            .into_iter()
-            .map(|x| x + s.sigma())
-            .collect(),
+        Kind::Scaled(s) => diagonal_in(s.inner(), cx)?.into_iter().map(|x| s.factor() * x).collect(),
+        Kind::Shifted(s) => diagonal_in(s.inner(), cx)?.into_iter().map(|x| x + s.sigma()).collect(),
         Kind::Transposed(t) => diagonal_in(t.inner(), cx)?,
         Kind::Sum(s) => {
             let mut out = vec![T::ZERO; n];
@@ -126,18 +99,13 @@ pub(crate) fn diagonal_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Vec<T>, Error
             let mut out = vec![T::ONE];
             for f in k.factors() {
                 let d = diagonal_in(f, cx)?;
-                out = out
-                    .iter()
-                    .flat_map(|&x| d.iter().map(move |&y| x * y))
-                    .collect();
+                out = out.iter().flat_map(|&x| d.iter().map(move |&y| x * y)).collect();
             }
             out
         }
         Kind::KroneckerSum(k) => {
             let (x, y) = (diagonal_in(k.parts().0, cx)?, diagonal_in(k.parts().1, cx)?);
-            x.iter()
-                .flat_map(|&x| y.iter().map(move |&y| x + y))
-                .collect()
+            x.iter().flat_map(|&x| y.iter().map(move |&y| x + y)).collect()
         }
         Kind::BlockDiag(b) if b.all_square() => {
             let mut out = Vec::with_capacity(n);
@@ -159,9 +127,7 @@ pub(crate) fn diagonal_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Vec<T>, Error
         Kind::LowRank(l) => low_diagonal(l),
         Kind::LowRankPlusDiag(l) => add(low_diagonal(l.low_rank_part()), l.diagonal_part()),
         Kind::LowRankUpdate(l) => add(low_diagonal(l.low_rank_part()), &diagonal_in(l.base(), cx)?),
-        Kind::Submatrix(s)
-            if s.inner().nrows() == s.inner().ncols() && s.indices().0 == s.indices().1 =>
-        {
+        Kind::Submatrix(s) if s.inner().nrows() == s.inner().ncols() && s.indices().0 == s.indices().1 => {
             let d = diagonal_in(s.inner(), cx)?;
             s.indices().0.iter().map(|&i| d[i]).collect()
         }
@@ -188,16 +154,9 @@ fn squared<T: Scalar>(q: &Op<T>) -> Option<Op<T>> {
         Kind::Dense(_) => q.hadamard(q).ok(),
         Kind::ScalarIdentity(_) | Kind::Diagonal(_) => q.hadamard(q).ok(),
         Kind::Permutation(_) => Some(q.clone()),
-        Kind::Kronecker(k) => crate::algebra::kron(
-            &k.factors()
-                .iter()
-                .map(squared)
-                .collect::<Option<Vec<_>>>()?,
-        )
-        .ok(),
+        Kind::Kronecker(k) => crate::algebra::kron(&k.factors().iter().map(squared).collect::<Option<Vec<_>>>()?).ok(),
         Kind::BlockDiag(b) => {
-            crate::algebra::block_diag(&b.blocks().iter().map(squared).collect::<Option<Vec<_>>>()?)
-                .ok()
+            crate::algebra::block_diag(&b.blocks().iter().map(squared).collect::<Option<Vec<_>>>()?).ok()
         }
         _ => None,
     }

@@ -17,10 +17,7 @@ pub(crate) struct Basis<T: Scalar> {
 impl<T: Scalar> Basis<T> {
     /// Room for `capacity` vectors of length `n`.
     pub(crate) fn new(n: usize, capacity: usize) -> Self {
-        Self {
-            q: Mat::zeros(n, capacity),
-            len: 0,
-        }
+        Self { q: Mat::zeros(n, capacity), len: 0 }
     }
 
     /// A basis made of the orthonormal columns of `q`.
@@ -51,14 +48,7 @@ impl<T: Scalar> Basis<T> {
     /// Replaces the basis by the combinations `Q s`.
     pub(crate) fn rotate(&mut self, s: MatRef<'_, T>, par: Par) {
         let mut q = Mat::zeros(self.q.nrows(), self.q.ncols());
-        gemm(
-            q.as_mut().subcols_mut(0, s.ncols()),
-            T::ONE,
-            self.as_ref(),
-            s,
-            T::ZERO,
-            par,
-        );
+        gemm(q.as_mut().subcols_mut(0, s.ncols()), T::ONE, self.as_ref(), s, T::ZERO, par);
         self.q = q;
         self.len = s.ncols();
     }
@@ -79,14 +69,7 @@ impl<T: Scalar> Basis<T> {
             par,
         );
         let n = w.len();
-        gemm(
-            MatMut::from_column_major_slice_mut(w, n, 1),
-            -T::ONE,
-            self.as_ref(),
-            column(&c),
-            T::ONE,
-            par,
-        );
+        gemm(MatMut::from_column_major_slice_mut(w, n, 1), -T::ONE, self.as_ref(), column(&c), T::ONE, par);
         for (h, c) in h.iter_mut().zip(c) {
             *h += c;
         }
@@ -101,13 +84,7 @@ impl<T: Scalar> Basis<T> {
 }
 
 /// A random unit vector orthogonal to the given bases; `None` if eight draws all lie in their span.
-pub(crate) fn fresh<T: Scalar>(
-    n: usize,
-    seed: u64,
-    draw: &mut u64,
-    bases: &[&Basis<T>],
-    par: Par,
-) -> Option<Vec<T>> {
+pub(crate) fn fresh<T: Scalar>(n: usize, seed: u64, draw: &mut u64, bases: &[&Basis<T>], par: Par) -> Option<Vec<T>> {
     let mut w = vec![T::ZERO; n];
     for _ in 0..8 {
         probe(Law::Gaussian, seed, Role::LanczosStart, *draw, &mut w);

@@ -39,11 +39,7 @@ impl<'a, T: Scalar> Product<'a, T> {
             op,
             transposed,
             input: Mat::zeros(n, k),
-            output: if op.is_some() {
-                Mat::zeros(m, k)
-            } else {
-                Mat::zeros(0, k)
-            },
+            output: if op.is_some() { Mat::zeros(m, k) } else { Mat::zeros(0, k) },
             scratch: MemBuffer::new(req),
             par,
             columns: 0,
@@ -69,10 +65,7 @@ impl<'a, T: Scalar> Product<'a, T> {
             return Ok(());
         };
         self.columns += k;
-        let (x, y) = (
-            self.input.as_ref().subcols(0, k),
-            self.output.as_mut().subcols_mut(0, k),
-        );
+        let (x, y) = (self.input.as_ref().subcols(0, k), self.output.as_mut().subcols_mut(0, k));
         let stack = MemStack::new(&mut self.scratch);
         if self.transposed {
             op.apply_t(y, alpha, x, T::ZERO, self.par, stack)
@@ -88,11 +81,7 @@ impl<'a, T: Scalar> Product<'a, T> {
 
     /// Output column `j` of the latest product.
     pub(crate) fn out(&self, j: usize) -> &[T] {
-        if self.op.is_some() {
-            self.output.col_as_slice(j)
-        } else {
-            self.input.col_as_slice(j)
-        }
+        if self.op.is_some() { self.output.col_as_slice(j) } else { self.input.col_as_slice(j) }
     }
 
     /// Multiplies one vector.
@@ -116,63 +105,34 @@ pub(crate) fn write_column<T: Scalar>(mut a: MatMut<'_, T>, j: usize, x: &[T]) {
 }
 
 /// Checks shape and finiteness of right-hand sides.
-pub(crate) fn check_rhs<T: Scalar>(
-    op: &'static str,
-    nrows: usize,
-    b: MatRef<'_, T>,
-) -> Result<(), Error> {
+pub(crate) fn check_rhs<T: Scalar>(op: &'static str, nrows: usize, b: MatRef<'_, T>) -> Result<(), Error> {
     if b.nrows() != nrows {
-        return Err(Error::ShapeMismatch {
-            op,
-            expected: format!("{nrows} rows"),
-            got: format!("{}", b.nrows()),
-        });
+        return Err(Error::ShapeMismatch { op, expected: format!("{nrows} rows"), got: format!("{}", b.nrows()) });
     }
     finite(op, "b", b)
 }
 
 /// Error if a matrix holds NaN or infinity.
-pub(crate) fn finite<T: Scalar>(
-    op: &'static str,
-    operand: &'static str,
-    b: MatRef<'_, T>,
-) -> Result<(), Error> {
-    if numerics::dense::is_all_finite(b) {
-        Ok(())
-    } else {
-        Err(Error::NotFinite { op, operand })
-    }
+pub(crate) fn finite<T: Scalar>(op: &'static str, operand: &'static str, b: MatRef<'_, T>) -> Result<(), Error> {
+    if numerics::dense::is_all_finite(b) { Ok(()) } else { Err(Error::NotFinite { op, operand }) }
 }
 
 /// Error unless the operator is square.
-pub(crate) fn check_square<T: Scalar>(
-    op: &'static str,
-    a: &dyn LinearOperator<T>,
-) -> Result<usize, Error> {
+pub(crate) fn check_square<T: Scalar>(op: &'static str, a: &dyn LinearOperator<T>) -> Result<usize, Error> {
     if a.nrows() == a.ncols() {
         Ok(a.nrows())
     } else {
-        Err(Error::NotSquare {
-            op,
-            nrows: a.nrows(),
-            ncols: a.ncols(),
-        })
+        Err(Error::NotSquare { op, nrows: a.nrows(), ncols: a.ncols() })
     }
 }
 
 /// Error unless the operator is square and known to be self-adjoint.
-pub(crate) fn check_self_adjoint<T: Scalar>(
-    op: &'static str,
-    a: &dyn LinearOperator<T>,
-) -> Result<usize, Error> {
+pub(crate) fn check_self_adjoint<T: Scalar>(op: &'static str, a: &dyn LinearOperator<T>) -> Result<usize, Error> {
     let n = check_square(op, a)?;
     if a.props().contains(crate::Props::SELF_ADJOINT) {
         Ok(n)
     } else {
-        Err(Error::MissingProperty {
-            op,
-            needed: "SELF_ADJOINT",
-        })
+        Err(Error::MissingProperty { op, needed: "SELF_ADJOINT" })
     }
 }
 

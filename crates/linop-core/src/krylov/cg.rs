@@ -133,10 +133,7 @@ pub fn cg<T: Scalar>(
             let z = by_m.out(j);
             let rz = dot(&c.r, z);
             if !rz.is_finite() {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "the preconditioned residual",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "the preconditioned residual" });
             }
             if rz <= T::ZERO {
                 done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
@@ -158,10 +155,7 @@ pub fn cg<T: Scalar>(
             let q = by_a.out(j);
             let curvature_p = dot(&c.p, q);
             if !curvature_p.is_finite() {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "a product with A",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "a product with A" });
             }
             if curvature_p <= T::ZERO {
                 let mut d = c.p.clone();
@@ -174,10 +168,7 @@ pub fn cg<T: Scalar>(
             let alpha = c.rz / curvature_p;
             c.step(alpha, q);
             if !c.rnorm.is_finite() {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "the residual",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "the residual" });
             }
             active.push(c);
         }
@@ -185,10 +176,7 @@ pub fn cg<T: Scalar>(
     finish(done, options.x0, x.as_mut(), &mut report, &mut by_a)?;
     report.products = by_a.columns;
     report.precond_products = by_m.columns;
-    Ok(CgSolution {
-        solution: Solution { x, report },
-        curvature,
-    })
+    Ok(CgSolution { solution: Solution { x, report }, curvature })
 }
 
 /// Columns with a nonzero right-hand side; the others keep the answer zero.
@@ -203,9 +191,7 @@ fn start<T: Scalar>(b: MatRef<'_, T>, options: &Options<'_, T>) -> Vec<Column<T>
         }
         let s = unit_scale(bnorm);
         scale(&mut rhs, s);
-        let mut x = options
-            .x0
-            .map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, index));
+        let mut x = options.x0.map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, index));
         scale(&mut x, s);
         let tol = (options.rtol * (bnorm * s).to_f64()).max(options.atol * s.to_f64());
         columns.push(Column {
@@ -228,11 +214,7 @@ fn start<T: Scalar>(b: MatRef<'_, T>, options: &Options<'_, T>) -> Vec<Column<T>
 }
 
 /// Initial residuals, where the start is not zero.
-fn residuals<T: Scalar>(
-    active: &mut [Column<T>],
-    by_a: &mut Product<'_, T>,
-    nonzero: bool,
-) -> Result<(), Error> {
+fn residuals<T: Scalar>(active: &mut [Column<T>], by_a: &mut Product<'_, T>, nonzero: bool) -> Result<(), Error> {
     if nonzero {
         for (j, c) in active.iter().enumerate() {
             by_a.set(j, &c.x);
@@ -242,10 +224,7 @@ fn residuals<T: Scalar>(
             c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.r);
             c.first = c.rnorm;
             if !c.rnorm.is_finite() {
-                return Err(Error::NotFinite {
-                    op: "cg",
-                    operand: "a product with A",
-                });
+                return Err(Error::NotFinite { op: "cg", operand: "a product with A" });
             }
         }
     }
@@ -309,9 +288,7 @@ fn finish<T: Scalar>(
     report: &mut SolveReport,
     by_a: &mut Product<'_, T>,
 ) -> Result<(), Error> {
-    let (solved, failed): (Vec<_>, Vec<_>) = done
-        .into_iter()
-        .partition(|(_, o)| *o == Outcome::Converged);
+    let (solved, failed): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, o)| *o == Outcome::Converged);
     let (mut columns, outcomes): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
     weigh(&mut columns, by_a)?;
     for (j, c) in columns.iter().enumerate() {
@@ -332,12 +309,7 @@ fn finish<T: Scalar>(
         }
     }
     for (mut c, outcome) in solved.into_iter().chain(columns.into_iter().zip(outcomes)) {
-        report.finish(
-            c.index,
-            (c.rnorm / c.scale).to_f64(),
-            (norm(&c.b) / c.scale).to_f64(),
-            outcome,
-        );
+        report.finish(c.index, (c.rnorm / c.scale).to_f64(), (norm(&c.b) / c.scale).to_f64(), outcome);
         scale(&mut c.x, c.scale.recip());
         write_column(x.as_mut(), c.index, &c.x);
     }

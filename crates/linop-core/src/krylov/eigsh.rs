@@ -35,17 +35,10 @@ impl Which {
         match self {
             Which::Largest => (0..n).rev().collect(),
             Which::Smallest => (0..n).collect(),
-            Which::Both => (0..n)
-                .map(|i| if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 })
-                .collect(),
+            Which::Both => (0..n).map(|i| if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 }).collect(),
             Which::Magnitude => {
                 let mut order: Vec<usize> = (0..n).collect();
-                order.sort_by(|&i, &j| {
-                    values[j]
-                        .abs()
-                        .to_f64()
-                        .total_cmp(&values[i].abs().to_f64())
-                });
+                order.sort_by(|&i, &j| values[j].abs().to_f64().total_cmp(&values[i].abs().to_f64()));
                 order
             }
         }
@@ -97,13 +90,7 @@ impl core::fmt::Debug for EigshOptions<'_> {
 
 impl Default for EigshOptions<'_> {
     fn default() -> Self {
-        Self {
-            observer: None,
-            tol: None,
-            max_restarts: 500,
-            seed: 0,
-            probing: true,
-        }
+        Self { observer: None, tol: None, max_restarts: 500, seed: 0, probing: true }
     }
 }
 
@@ -179,30 +166,14 @@ pub fn eigsh<T: Scalar>(
     let n = check_self_adjoint(OP, a)?;
     let total = k.saturating_mul(which.ends());
     if total > n {
-        return Err(Error::InvalidArgument {
-            op: OP,
-            what: format!("{total} eigenpairs of an operator of size {n}"),
-        });
+        return Err(Error::InvalidArgument { op: OP, what: format!("{total} eigenpairs of an operator of size {n}") });
     }
-    let tol = options
-        .tol
-        .unwrap_or(if size_of::<T>() == 4 { 1e-5 } else { 1e-10 });
+    let tol = options.tol.unwrap_or(if size_of::<T>() == 4 { 1e-5 } else { 1e-10 });
     if !(0.0..1.0).contains(&tol) {
-        return Err(Error::InvalidArgument {
-            op: OP,
-            what: format!("tol = {tol}, needs 0 <= tol < 1"),
-        });
+        return Err(Error::InvalidArgument { op: OP, what: format!("tol = {tol}, needs 0 <= tol < 1") });
     }
     if total == 0 {
-        return assemble(
-            a,
-            Mat::zeros(n, 0),
-            Vec::new(),
-            which,
-            tol,
-            empty_report(),
-            par,
-        );
+        return assemble(a, Mat::zeros(n, 0), Vec::new(), which, tol, empty_report(), par);
     }
     if n <= 64 || total > n / 4 {
         return dense_pairs(a, total, which, tol, par);
@@ -289,15 +260,8 @@ fn dense_pairs<T: Scalar>(
     let order = which.order(&e.values);
     let values: Vec<T> = order[..total].iter().map(|&i| e.values[i]).collect();
     let vectors = Mat::from_fn(n, total, |i, j| e.vectors[(i, order[j])]);
-    let scale = e
-        .values
-        .iter()
-        .fold(0.0, |s: f64, v| s.max(v.to_f64().abs()));
-    let report = EigshReport {
-        products: n,
-        scale,
-        ..empty_report()
-    };
+    let scale = e.values.iter().fold(0.0, |s: f64, v| s.max(v.to_f64().abs()));
+    let report = EigshReport { products: n, scale, ..empty_report() };
     assemble(a, vectors, values, which, tol, report, par)
 }
 
@@ -338,15 +302,8 @@ fn assemble<T: Scalar>(
             norm(&r).to_f64()
         })
         .collect();
-    report.insignificant = values
-        .iter()
-        .filter(|v| v.to_f64().abs() < tol * report.scale)
-        .count();
-    Ok(Eigenpairs {
-        values,
-        vectors,
-        report,
-    })
+    report.insignificant = values.iter().filter(|v| v.to_f64().abs() < tol * report.scale).count();
+    Ok(Eigenpairs { values, vectors, report })
 }
 
 /// The state that main and probing runs share.
@@ -392,22 +349,14 @@ impl<T: Scalar> Search<'_, T> {
         self.draw = 0;
         let size = norm(self.by_a.one(&v)?);
         if !size.is_finite() {
-            return Err(Error::NotFinite {
-                op: "eigsh",
-                operand: "a product with A",
-            });
+            return Err(Error::NotFinite { op: "eigsh", operand: "a product with A" });
         }
         self.scale = unit_scale(size);
         Ok(())
     }
 
     /// Thick-restart Lanczos for the `k` most wanted pairs orthogonal to `locked`.
-    fn run(
-        &mut self,
-        k: usize,
-        locked: &Basis<T>,
-        wanted: Option<&[T]>,
-    ) -> Result<Found<T>, Error> {
+    fn run(&mut self, k: usize, locked: &Basis<T>, wanted: Option<&[T]>) -> Result<Found<T>, Error> {
         let room = self.n - locked.len();
         let m = room.min((2 * k + 20).max(40));
         let mut basis = Basis::new(self.n, m);
@@ -436,10 +385,7 @@ impl<T: Scalar> Search<'_, T> {
                 }
                 let mut beta = norm(&w);
                 if !(beta.is_finite() && coefficients[j].is_finite()) {
-                    return Err(Error::NotFinite {
-                        op: "eigsh",
-                        operand: "a product with A",
-                    });
+                    return Err(Error::NotFinite { op: "eigsh", operand: "a product with A" });
                 }
                 largest = largest.max(beta);
                 let breakdown = beta <= T::from_f64(10.0 * (m as f64).sqrt()) * T::EPS * largest;
@@ -475,18 +421,11 @@ impl<T: Scalar> Search<'_, T> {
             }
             let order = self.which.order(&e.values);
             let limit = self.tol * self.theta_max;
-            let met = order[..k]
-                .iter()
-                .filter(|&&i| beta * e.vectors[(m - 1, i)].abs() <= limit)
-                .count();
+            let met = order[..k].iter().filter(|&&i| beta * e.vectors[(m - 1, i)].abs() <= limit).count();
             let converged = met == k;
             if let Some(observer) = self.observer {
                 let progress = Progress {
-                    task: if wanted.is_some() {
-                        "eigsh probing"
-                    } else {
-                        "eigsh"
-                    },
+                    task: if wanted.is_some() { "eigsh probing" } else { "eigsh" },
                     done: restart as u64,
                     of: 0,
                     metric: Some(("converged pairs", met as f64)),
@@ -497,12 +436,7 @@ impl<T: Scalar> Search<'_, T> {
                 let s = Mat::from_fn(m, k, |i, j| e.vectors[(i, order[j])]);
                 basis.rotate(s.as_ref(), self.par);
                 let values = order[..k].iter().map(|&i| e.values[i]).collect();
-                return Ok(Found {
-                    values,
-                    vectors: basis.as_ref().to_owned(),
-                    converged,
-                    inside: false,
-                });
+                return Ok(Found { values, vectors: basis.as_ref().to_owned(), converged, inside: false });
             }
             if let Some(wanted) = wanted
                 && self.inside(&e, beta, wanted)
@@ -528,11 +462,7 @@ impl<T: Scalar> Search<'_, T> {
                 basis.push(&w, beta.recip());
             }
         }
-        Err(Error::NoConvergence {
-            op: "eigsh",
-            iters: self.restarts,
-            residual: f64::NAN,
-        })
+        Err(Error::NoConvergence { op: "eigsh", iters: self.restarts, residual: f64::NAN })
     }
 
     /// The least wanted of the wanted values, as a rank, at one end.
@@ -549,25 +479,20 @@ impl<T: Scalar> Search<'_, T> {
         (0..self.which.ends()).all(|end| {
             let i = order[end];
             let residual = beta * e.vectors[(m - 1, i)].abs();
-            self.which.rank(end, e.values[i]) + T::from_f64(10.0) * residual
-                < self.worst(end, wanted)
+            self.which.rank(end, e.values[i]) + T::from_f64(10.0) * residual < self.worst(end, wanted)
         })
     }
 
     /// Whether a probing run found a value that belongs among the wanted ones.
     fn displaces(&self, found: &[T], wanted: &[T]) -> bool {
         let slack = T::from_f64(10.0) * self.tol * self.theta_max;
-        (0..self.which.ends())
-            .any(|end| self.which.rank(end, found[end]) > self.worst(end, wanted) + slack)
+        (0..self.which.ends()).any(|end| self.which.rank(end, found[end]) > self.worst(end, wanted) + slack)
     }
 
     /// Rayleigh-Ritz on `[X, x]`; the best `k`.
     fn merge(&mut self, x: &Mat<T>, extra: &Mat<T>, k: usize) -> Result<(Vec<T>, Mat<T>), Error> {
         let mut basis = Basis::new(self.n, x.ncols() + extra.ncols());
-        for v in (0..x.ncols())
-            .map(|j| x.col_as_slice(j))
-            .chain((0..extra.ncols()).map(|j| extra.col_as_slice(j)))
-        {
+        for v in (0..x.ncols()).map(|j| x.col_as_slice(j)).chain((0..extra.ncols()).map(|j| extra.col_as_slice(j))) {
             let mut v = v.to_vec();
             let mut ignored = vec![T::ZERO; basis.len()];
             basis.project_out(&mut v, &mut ignored, self.par);
@@ -593,10 +518,7 @@ impl<T: Scalar> Search<'_, T> {
         let order = self.which.order(&e.values);
         let s = Mat::from_fn(size, k, |i, j| e.vectors[(i, order[j])]);
         basis.rotate(s.as_ref(), self.par);
-        Ok((
-            order[..k].iter().map(|&i| e.values[i]).collect(),
-            basis.as_ref().to_owned(),
-        ))
+        Ok((order[..k].iter().map(|&i| e.values[i]).collect(), basis.as_ref().to_owned()))
     }
 }
 

@@ -55,19 +55,12 @@ pub fn gmres<T: Scalar>(
         }
         let s = unit_scale(size);
         scale(&mut rhs, s);
-        let mut xj = options
-            .x0
-            .map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, j));
+        let mut xj = options.x0.map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, j));
         scale(&mut xj, s);
         let bnorm = size * s;
         let tol = T::from_f64((options.rtol * bnorm.to_f64()).max(options.atol * s.to_f64()));
-        let (rnorm, steps, outcome) = solver.solve(
-            &rhs,
-            &mut xj,
-            tol,
-            options.iteration_limit(n),
-            options.x0.is_some(),
-        )?;
+        let (rnorm, steps, outcome) =
+            solver.solve(&rhs, &mut xj, tol, options.iteration_limit(n), options.x0.is_some())?;
         report.iterations = report.iterations.max(steps);
         report.finish(j, (rnorm / s).to_f64(), size.to_f64(), outcome);
         scale(&mut xj, s.recip());
@@ -103,10 +96,7 @@ impl<T: Scalar> Cycle<'_, T> {
         let (mut steps, mut stalled) = (0, 0);
         loop {
             if !rnorm.is_finite() {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "the residual",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "the residual" });
             }
             if rnorm <= tol {
                 return Ok((rnorm, steps, Outcome::Converged));
@@ -126,24 +116,13 @@ impl<T: Scalar> Cycle<'_, T> {
                 rnorm = true_residual(b, self.by_a.one(x)?, &mut r);
                 return Ok((rnorm, steps, Outcome::Stagnated));
             }
-            stalled = if next > T::from_f64(0.999) * rnorm {
-                stalled + 1
-            } else {
-                0
-            };
+            stalled = if next > T::from_f64(0.999) * rnorm { stalled + 1 } else { 0 };
             rnorm = next;
         }
     }
 
     /// One cycle from the residual `r`; adds the correction to `x` and returns the number of steps.
-    fn cycle(
-        &mut self,
-        r: &[T],
-        rnorm: T,
-        x: &mut [T],
-        tol: T,
-        limit: usize,
-    ) -> Result<usize, Error> {
+    fn cycle(&mut self, r: &[T], rnorm: T, x: &mut [T], tol: T, limit: usize) -> Result<usize, Error> {
         let m = RESTART.min(self.n).min(limit);
         let mut q = Basis::new(self.n, m + 1);
         q.push(r, rnorm.recip());
@@ -160,10 +139,7 @@ impl<T: Scalar> Cycle<'_, T> {
             w.copy_from_slice(self.by_a.one(z)?);
             let size = norm(&w);
             if !size.is_finite() {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "a product",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "a product" });
             }
             q.project_out(&mut w, &mut h[..=j], self.par);
             let mut next = norm(&w);

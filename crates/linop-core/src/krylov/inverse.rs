@@ -62,13 +62,7 @@ impl<T: Scalar> IterativeInverse<T> {
     /// The inverse of `operand`. The automatic step length of a Neumann series is computed here, once.
     pub fn new(operand: Op<T>, method: Method) -> Result<Self, Error> {
         const OP: &str = "inverse";
-        let automatic = matches!(
-            method,
-            Method::Neumann {
-                alpha: Alpha::Auto,
-                ..
-            }
-        );
+        let automatic = matches!(method, Method::Neumann { alpha: Alpha::Auto, .. });
         let method = match method {
             Method::Cg | Method::Minres => {
                 check_self_adjoint(OP, operand.as_dyn())?;
@@ -82,10 +76,7 @@ impl<T: Scalar> IterativeInverse<T> {
             Method::Neumann { terms, alpha } => {
                 check_square(OP, operand.as_dyn())?;
                 let alpha = resolve_alpha(operand.as_dyn(), alpha, false, Par::Seq)?;
-                Method::Neumann {
-                    terms,
-                    alpha: Alpha::Fixed(alpha.to_f64()),
-                }
+                Method::Neumann { terms, alpha: Alpha::Fixed(alpha.to_f64()) }
             }
         };
         Ok(Self {
@@ -105,8 +96,7 @@ impl<T: Scalar> IterativeInverse<T> {
         if self.automatic {
             return Err(Error::InvalidArgument {
                 op: "inverse",
-                what: "the automatic alpha needs a series without preconditioner; give a number"
-                    .into(),
+                what: "the automatic alpha needs a series without preconditioner; give a number".into(),
             });
         }
         check_precond("inverse", Some(precond.as_dyn()), self.operand.ncols())?;
@@ -138,10 +128,7 @@ impl<T: Scalar> IterativeInverse<T> {
 
     /// The report of the latest solve of any thread.
     pub fn last_report(&self) -> Option<SolveReport> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Solves with the operand, or with its transpose.
@@ -159,36 +146,11 @@ impl<T: Scalar> IterativeInverse<T> {
             _ if transposed => None,
             _ => p,
         };
-        let options = Options {
-            rtol: self.rtol,
-            atol: self.atol,
-            max_iter: self.max_iter,
-            precond,
-            x0: None,
-        };
+        let options = Options { rtol: self.rtol, atol: self.atol, max_iter: self.max_iter, precond, x0: None };
         let solution = match self.method {
             // The transpose of a preconditioner of a self-adjoint method is itself.
-            Method::Cg => {
-                cg(
-                    operand,
-                    b,
-                    &Options {
-                        precond: p,
-                        ..options
-                    },
-                    par,
-                )?
-                .solution
-            }
-            Method::Minres => minres(
-                operand,
-                b,
-                &Options {
-                    precond: p,
-                    ..options
-                },
-                par,
-            )?,
+            Method::Cg => cg(operand, b, &Options { precond: p, ..options }, par)?.solution,
+            Method::Minres => minres(operand, b, &Options { precond: p, ..options }, par)?,
             Method::Lsmr => lsmr(operand, b, &options, par)?,
             Method::Gmres => gmres(operand, b, &options, par)?,
             Method::Neumann { terms, alpha } => {
@@ -231,11 +193,7 @@ impl<T: Scalar> IterativeInverse<T> {
         transposed: bool,
         par: Par,
     ) -> Result<(), Error> {
-        let rows = if transposed {
-            self.operand.nrows()
-        } else {
-            self.operand.ncols()
-        };
+        let rows = if transposed { self.operand.nrows() } else { self.operand.ncols() };
         if out.nrows() != rows || out.ncols() != x.ncols() {
             return Err(Error::ShapeMismatch {
                 op: "inverse",
@@ -300,30 +258,17 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         };
         let one = self.operand.cost(k);
         let p = self.precond.as_ref().map_or(Cost::default(), |p| p.cost(k));
-        Cost {
-            flops: products as f64 * (one.flops + p.flops),
-            bytes: products as f64 * (one.bytes + p.bytes),
-        }
+        Cost { flops: products as f64 * (one.flops + p.flops), bytes: products as f64 * (one.bytes + p.bytes) }
     }
 
     fn props(&self) -> Props {
-        let (a, square) = (
-            self.operand.props(),
-            self.operand.nrows() == self.operand.ncols(),
-        );
-        let symmetric_precond = self
-            .precond
-            .as_ref()
-            .is_none_or(|p| p.props().contains(Props::SELF_ADJOINT));
+        let (a, square) = (self.operand.props(), self.operand.nrows() == self.operand.ncols());
+        let symmetric_precond = self.precond.as_ref().is_none_or(|p| p.props().contains(Props::SELF_ADJOINT));
         let definite = Props::SELF_ADJOINT | Props::PSD | Props::PD | Props::NSD | Props::ND;
         match self.method {
             Method::Cg | Method::Minres | Method::Gmres => a & definite,
             // With a preconditioner the norm that is least on a deficient operator is another one.
-            Method::Lsmr
-                if square && (self.precond.is_none() || a.intersects(Props::PD | Props::ND)) =>
-            {
-                a & definite
-            }
+            Method::Lsmr if square && (self.precond.is_none() || a.intersects(Props::PD | Props::ND)) => a & definite,
             Method::Neumann { .. } if symmetric_precond => a & Props::SELF_ADJOINT,
             _ => Props::NONE,
         }

@@ -48,11 +48,7 @@ impl<T: Scalar> Lanczos<T> {
     /// degree up to `2 m - 1`.
     pub fn quadrature(&self) -> Result<Vec<(T, T)>, Error> {
         let e = self.ritz()?;
-        Ok(e.values
-            .iter()
-            .enumerate()
-            .map(|(i, &node)| (node, e.vectors[(0, i)] * e.vectors[(0, i)]))
-            .collect())
+        Ok(e.values.iter().enumerate().map(|(i, &node)| (node, e.vectors[(0, i)] * e.vectors[(0, i)])).collect())
     }
 
     /// Upper bound of the largest eigenvalue that holds with high probability: top Ritz value plus its residual.
@@ -94,16 +90,9 @@ pub fn lanczos<T: Scalar>(
     finite(OP, "v", column(v))?;
     let length = norm(v);
     if steps == 0 || length == T::ZERO {
-        return Err(Error::InvalidArgument {
-            op: OP,
-            what: "needs at least one step and a nonzero vector".into(),
-        });
+        return Err(Error::InvalidArgument { op: OP, what: "needs at least one step and a nonzero vector".into() });
     }
-    let m = if reorth == Reorth::Full {
-        steps.min(n)
-    } else {
-        steps
-    };
+    let m = if reorth == Reorth::Full { steps.min(n) } else { steps };
     let mut by_a = Product::new(Some(a), false, n, 1, par);
     let mut basis = Basis::new(n, if reorth == Reorth::Full { m } else { 0 });
     let mut h = vec![T::ZERO; m];
@@ -116,10 +105,7 @@ pub fn lanczos<T: Scalar>(
         w.copy_from_slice(by_a.one(&q)?);
         let aj = dot(&q, &w);
         if !aj.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "a product with A",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "a product with A" });
         }
         axpy(&mut w, -aj, &q);
         axpy(&mut w, -last, &previous);
@@ -145,14 +131,7 @@ pub fn lanczos<T: Scalar>(
         }
     }
     let basis = (reorth == Reorth::Full).then(|| basis.as_ref().to_owned());
-    Ok(Lanczos {
-        alpha,
-        beta,
-        residual: last,
-        basis,
-        norm: length,
-        breakdown,
-    })
+    Ok(Lanczos { alpha, beta, residual: last, basis, norm: length, breakdown })
 }
 
 /// `f(A) v` by `steps` Lanczos steps with full reorthogonalisation: `|v| Q f(T) e_1`.
@@ -169,18 +148,9 @@ pub fn function_times_vector<T: Scalar>(
     let run = lanczos(a, v, steps, Reorth::Full, par)?;
     let e = run.ritz()?;
     let m = e.values.len();
-    let weights: Vec<T> = (0..m)
-        .map(|i| run.norm * f(e.values[i]) * e.vectors[(0, i)])
-        .collect();
+    let weights: Vec<T> = (0..m).map(|i| run.norm * f(e.values[i]) * e.vectors[(0, i)]).collect();
     let mut c = Mat::zeros(m, 1);
-    gemm(
-        c.as_mut(),
-        T::ONE,
-        e.vectors.as_ref(),
-        column(&weights),
-        T::ZERO,
-        Par::Seq,
-    );
+    gemm(c.as_mut(), T::ONE, e.vectors.as_ref(), column(&weights), T::ZERO, Par::Seq);
     let mut out = Mat::zeros(v.len(), 1);
     if let Some(q) = &run.basis {
         gemm(out.as_mut(), T::ONE, q.as_ref(), c.as_ref(), T::ZERO, par);

@@ -179,9 +179,7 @@ pub fn lsmr<T: Scalar>(
         }
         let s = unit_scale(size);
         scale(&mut rhs, s);
-        let mut base = options
-            .x0
-            .map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, j));
+        let mut base = options.x0.map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, j));
         scale(&mut base, s);
         let tol = (options.rtol * (size * s).to_f64()).max(options.atol * s.to_f64());
         active.push(Column {
@@ -257,10 +255,7 @@ fn begin<T: Scalar>(
         c.v.copy_from_slice(by.nt.out(j));
         let alpha = norm(&c.v);
         if !alpha.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "a product with A^T",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "a product with A^T" });
         }
         if alpha == T::ZERO || alpha <= rtol * c.norm_a2.sqrt() {
             // A^T r = 0: the start is a least-squares solution.
@@ -280,11 +275,7 @@ fn begin<T: Scalar>(
 }
 
 /// One iteration of all active columns; removes and returns those that look finished.
-fn step<T: Scalar>(
-    active: &mut Vec<Column<T>>,
-    by: &mut Products<'_, T>,
-    rtol: T,
-) -> Result<Vec<Column<T>>, Error> {
+fn step<T: Scalar>(active: &mut Vec<Column<T>>, by: &mut Products<'_, T>, rtol: T) -> Result<Vec<Column<T>>, Error> {
     let width = active.len();
     for (j, c) in active.iter().enumerate() {
         by.n.set(j, &c.v);
@@ -313,10 +304,7 @@ fn step<T: Scalar>(
             }
         }
         if !(alpha.is_finite() && beta.is_finite()) {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "a product",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "a product" });
         }
         c.norm_a2 += beta * beta;
         let norm_a = c.norm_a2.sqrt();
@@ -326,11 +314,7 @@ fn step<T: Scalar>(
         axpy(&mut c.y, of_y, &c.hbar);
         xpby(&mut c.h, &c.v, of_h);
         let s = &c.scalars;
-        if s.rnorm <= c.tol
-            || s.zetabar.abs() <= rtol * norm_a * s.rnorm
-            || alpha == T::ZERO
-            || beta == T::ZERO
-        {
+        if s.rnorm <= c.tol || s.zetabar.abs() <= rtol * norm_a * s.rnorm || alpha == T::ZERO || beta == T::ZERO {
             candidates.push(c);
         } else {
             rest.push(c);
@@ -388,10 +372,7 @@ fn absorb<T: Scalar>(columns: &mut [Column<T>], by: &mut Products<'_, T>) -> Res
     for (j, c) in columns.iter_mut().enumerate() {
         c.rnorm = true_residual(&c.b, by.a.out(j), &mut c.r);
         if !c.rnorm.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "the residual",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "the residual" });
         }
     }
     Ok(())
@@ -404,19 +385,12 @@ fn finish<T: Scalar>(
     report: &mut SolveReport,
     by: &mut Products<'_, T>,
 ) -> Result<(), Error> {
-    let (mut cut, mut ended): (Vec<_>, Vec<_>) = done
-        .into_iter()
-        .partition(|(_, o)| *o == Outcome::MaxIterations);
+    let (mut cut, mut ended): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, o)| *o == Outcome::MaxIterations);
     let mut columns: Vec<Column<T>> = cut.drain(..).map(|(c, _)| c).collect();
     absorb(&mut columns, by)?;
     ended.extend(columns.into_iter().map(|c| (c, Outcome::MaxIterations)));
     for (mut c, outcome) in ended {
-        report.finish(
-            c.index,
-            (c.rnorm / c.scale).to_f64(),
-            (c.bnorm / c.scale).to_f64(),
-            outcome,
-        );
+        report.finish(c.index, (c.rnorm / c.scale).to_f64(), (c.bnorm / c.scale).to_f64(), outcome);
         scale(&mut c.base, c.scale.recip());
         write_column(x.as_mut(), c.index, &c.base);
     }

@@ -198,15 +198,7 @@ pub fn minres<T: Scalar>(
     let mut active: Vec<Column<T>> = (0..k)
         .map(|j| (j, column_vec(b, j)))
         .filter(|(_, b)| b.iter().any(|&x| x != T::ZERO))
-        .map(|(j, b)| {
-            Column::new(
-                j,
-                b,
-                options.x0.map(|x0| column_vec(x0, j)),
-                options.rtol,
-                options.atol,
-            )
-        })
+        .map(|(j, b)| Column::new(j, b, options.x0.map(|x0| column_vec(x0, j)), options.rtol, options.atol))
         .collect();
     let mut done: Vec<(Column<T>, Outcome)> = Vec::new();
     if options.x0.is_some() {
@@ -233,11 +225,7 @@ pub fn minres<T: Scalar>(
             by_a.set(j, &c.v);
         }
         by_a.run(active.len())?;
-        let alphas: Vec<T> = active
-            .iter_mut()
-            .enumerate()
-            .map(|(j, c)| c.lanczos(by_a.out(j)))
-            .collect();
+        let alphas: Vec<T> = active.iter_mut().enumerate().map(|(j, c)| c.lanczos(by_a.out(j))).collect();
         for (j, c) in active.iter().enumerate() {
             by_m.set(j, &c.r2);
         }
@@ -248,10 +236,7 @@ pub fn minres<T: Scalar>(
             c.y.copy_from_slice(by_m.out(j));
             let square = dot(&c.r2, &c.y);
             if !(square.is_finite() && alphas[j].is_finite()) {
-                return Err(Error::NotFinite {
-                    op: OP,
-                    operand: "a product",
-                });
+                return Err(Error::NotFinite { op: OP, operand: "a product" });
             }
             if square < T::ZERO {
                 done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
@@ -290,10 +275,7 @@ fn start<T: Scalar>(
         c.y.copy_from_slice(by_m.out(j));
         let square = dot(&c.r2, &c.y);
         if !square.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "the preconditioned residual",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "the preconditioned residual" });
         }
         if square <= T::ZERO {
             done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
@@ -314,10 +296,7 @@ fn refresh<T: Scalar>(columns: &mut [Column<T>], by_a: &mut Product<'_, T>) -> R
     for (j, c) in columns.iter_mut().enumerate() {
         c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.extra);
         if !c.rnorm.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                operand: "the residual",
-            });
+            return Err(Error::NotFinite { op: OP, operand: "the residual" });
         }
         if c.phase == Phase::Start {
             c.r2.copy_from_slice(&c.extra);
@@ -340,10 +319,7 @@ fn verify<T: Scalar>(
         c.looks += 1;
         if c.rnorm <= c.tol {
             done.push((c, Outcome::Converged));
-        } else if c.beta > T::ZERO
-            && c.looks < 4
-            && c.rnorm <= T::from_f64(10.0) * c.phibar.max(c.tol)
-        {
+        } else if c.beta > T::ZERO && c.looks < 4 && c.rnorm <= T::from_f64(10.0) * c.phibar.max(c.tol) {
             c.trigger = c.phibar * half.min(half * c.tol / c.rnorm);
             active.push(c);
         } else if c.rnorm <= half * c.last_true {
@@ -366,9 +342,7 @@ fn finish<T: Scalar>(
     report: &mut SolveReport,
     by_a: &mut Product<'_, T>,
 ) -> Result<(), Error> {
-    let (mut failed, solved): (Vec<_>, Vec<_>) = done
-        .into_iter()
-        .partition(|(_, o)| *o != Outcome::Converged);
+    let (mut failed, solved): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, o)| *o != Outcome::Converged);
     for (j, (c, _)) in failed.iter().enumerate() {
         by_a.set(j, &c.x);
     }
@@ -377,12 +351,7 @@ fn finish<T: Scalar>(
         c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.extra);
     }
     for (mut c, outcome) in solved.into_iter().chain(failed) {
-        report.finish(
-            c.index,
-            (c.rnorm / c.scale).to_f64(),
-            (c.bnorm / c.scale).to_f64(),
-            outcome,
-        );
+        report.finish(c.index, (c.rnorm / c.scale).to_f64(), (c.bnorm / c.scale).to_f64(), outcome);
         scale(&mut c.x, c.scale.recip());
         write_column(x.as_mut(), c.index, &c.x);
     }

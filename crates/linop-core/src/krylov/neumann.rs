@@ -5,9 +5,7 @@
 //! a term above 1e4 times the first, one that is not finite, or a last term above the first.
 
 use super::basis::fresh;
-use super::block::{
-    Product, check_precond, check_rhs, check_self_adjoint, check_square, write_column,
-};
+use super::block::{Product, check_precond, check_rhs, check_self_adjoint, check_square, write_column};
 use super::lanczos::{Reorth, lanczos};
 use super::report::{Outcome, Solution, SolveReport, default_rtol, true_residual};
 use super::vector::{axpy, norm};
@@ -39,11 +37,7 @@ pub struct NeumannOptions<'a, T: Scalar> {
 
 impl<T: Scalar> Default for NeumannOptions<'_, T> {
     fn default() -> Self {
-        Self {
-            terms: 100,
-            alpha: Alpha::Fixed(1.0),
-            precond: None,
-        }
+        Self { terms: 100, alpha: Alpha::Fixed(1.0), precond: None }
     }
 }
 
@@ -92,16 +86,7 @@ pub fn neumann<T: Scalar>(
         let bnorm = norm(&rhs).to_f64();
         let rnorm = true_residual(&rhs, by_a.out(j), &mut r).to_f64();
         let solved = rnorm <= default_rtol::<T>() * bnorm;
-        report.finish(
-            j,
-            rnorm,
-            bnorm,
-            if solved {
-                Outcome::Converged
-            } else {
-                Outcome::Truncated
-            },
-        );
+        report.finish(j, rnorm, bnorm, if solved { Outcome::Converged } else { Outcome::Truncated });
     }
     Ok(Solution { x, report })
 }
@@ -115,10 +100,7 @@ pub(crate) fn resolve_alpha<T: Scalar>(
 ) -> Result<T, Error> {
     match alpha {
         Alpha::Fixed(alpha) if alpha.is_finite() => Ok(T::from_f64(alpha)),
-        Alpha::Fixed(alpha) => Err(Error::InvalidArgument {
-            op: OP,
-            what: format!("alpha = {alpha}"),
-        }),
+        Alpha::Fixed(alpha) => Err(Error::InvalidArgument { op: OP, what: format!("alpha = {alpha}") }),
         Alpha::Auto if preconditioned => Err(Error::InvalidArgument {
             op: OP,
             what: "the automatic alpha needs a series without preconditioner; give a number".into(),
@@ -129,11 +111,7 @@ pub(crate) fn resolve_alpha<T: Scalar>(
                 return Ok(T::ONE);
             };
             let top = lanczos(a, &v, 15, Reorth::Full, par)?.upper_bound()?;
-            if top > T::ZERO {
-                Ok(top.recip())
-            } else {
-                Err(Error::NotPositiveDefinite { op: OP, pivot: 0 })
-            }
+            if top > T::ZERO { Ok(top.recip()) } else { Err(Error::NotPositiveDefinite { op: OP, pivot: 0 }) }
         }
     }
 }
@@ -155,10 +133,7 @@ pub(crate) fn series<T: Scalar>(
     let mut x = v.clone();
     let first: Vec<T> = v.iter().map(|v| norm(v)).collect();
     if first.iter().any(|f| !f.is_finite()) {
-        return Err(Error::NotFinite {
-            op: OP,
-            operand: "P b",
-        });
+        return Err(Error::NotFinite { op: OP, operand: "P b" });
     }
     for term in 1..=terms {
         for (j, v) in v.iter().enumerate() {
@@ -173,11 +148,7 @@ pub(crate) fn series<T: Scalar>(
             axpy(&mut v[j], -alpha, by_p.out(j));
             axpy(&mut x[j], T::ONE, &v[j]);
             let size = norm(&v[j]);
-            let limit = if term == terms {
-                T::ONE
-            } else {
-                T::from_f64(1e4)
-            };
+            let limit = if term == terms { T::ONE } else { T::from_f64(1e4) };
             if !(size <= limit * first[j]) {
                 return Err(Error::Diverged { op: OP, term });
             }

@@ -24,31 +24,21 @@ pub struct Options<'a, T: Scalar> {
 
 impl<T: Scalar> Default for Options<'_, T> {
     fn default() -> Self {
-        Self {
-            rtol: default_rtol::<T>(),
-            atol: 0.0,
-            max_iter: None,
-            precond: None,
-            x0: None,
-        }
+        Self { rtol: default_rtol::<T>(), atol: 0.0, max_iter: None, precond: None, x0: None }
     }
 }
 
 impl<T: Scalar> Options<'_, T> {
     /// The iteration limit for size `n`.
     pub fn iteration_limit(&self, n: usize) -> usize {
-        self.max_iter
-            .unwrap_or_else(|| (20 * n).clamp(1000, 10_000))
+        self.max_iter.unwrap_or_else(|| (20 * n).clamp(1000, 10_000))
     }
 
     /// Checks the tolerances, the preconditioner and the start against `ncols` unknowns and `k` columns.
     pub(crate) fn check(&self, op: &'static str, ncols: usize, k: usize) -> Result<(), Error> {
         for (name, tol) in [("rtol", self.rtol), ("atol", self.atol)] {
             if !(tol >= 0.0 && tol.is_finite()) {
-                return Err(Error::InvalidArgument {
-                    op,
-                    what: format!("{name} = {tol}, needs a finite number >= 0"),
-                });
+                return Err(Error::InvalidArgument { op, what: format!("{name} = {tol}, needs a finite number >= 0") });
             }
         }
         super::block::check_precond(op, self.precond, ncols)?;
@@ -145,29 +135,18 @@ impl SolveReport {
     /// The typed error of the first column that is no solution, if any.
     pub fn first_failure(&self, accept_least_squares: bool) -> Option<Error> {
         let op = self.algorithm;
-        self.outcomes
-            .iter()
-            .zip(&self.relative)
-            .find_map(|(outcome, &residual)| match *outcome {
-                Outcome::Converged | Outcome::Truncated => None,
-                Outcome::Inconsistent if accept_least_squares => None,
-                Outcome::Inconsistent => Some(Error::Singular { op }),
-                Outcome::MaxIterations | Outcome::Stagnated => Some(Error::NoConvergence {
-                    op,
-                    iters: self.iterations,
-                    residual,
-                }),
-                Outcome::NotPositiveDefinite { iteration } => Some(Error::NotPositiveDefinite {
-                    op,
-                    pivot: iteration,
-                }),
-                Outcome::PreconditionerNotPositiveDefinite { iteration } => {
-                    Some(Error::NotPositiveDefinite {
-                        op: "preconditioner",
-                        pivot: iteration,
-                    })
-                }
-            })
+        self.outcomes.iter().zip(&self.relative).find_map(|(outcome, &residual)| match *outcome {
+            Outcome::Converged | Outcome::Truncated => None,
+            Outcome::Inconsistent if accept_least_squares => None,
+            Outcome::Inconsistent => Some(Error::Singular { op }),
+            Outcome::MaxIterations | Outcome::Stagnated => {
+                Some(Error::NoConvergence { op, iters: self.iterations, residual })
+            }
+            Outcome::NotPositiveDefinite { iteration } => Some(Error::NotPositiveDefinite { op, pivot: iteration }),
+            Outcome::PreconditionerNotPositiveDefinite { iteration } => {
+                Some(Error::NotPositiveDefinite { op: "preconditioner", pivot: iteration })
+            }
+        })
     }
 }
 
@@ -214,23 +193,12 @@ mod tests {
     fn limits_and_defaults() {
         let o = Options::<f64>::default();
         assert_eq!(
-            (
-                o.rtol,
-                o.iteration_limit(3),
-                o.iteration_limit(100),
-                o.iteration_limit(9999)
-            ),
+            (o.rtol, o.iteration_limit(3), o.iteration_limit(100), o.iteration_limit(9999)),
             (1e-8, 1000, 2000, 10_000)
         );
         assert_eq!(Options::<f32>::default().rtol, 1e-5);
-        let bad = Options::<f64> {
-            rtol: f64::NAN,
-            ..Options::default()
-        };
-        assert!(matches!(
-            bad.check("x", 2, 1),
-            Err(Error::InvalidArgument { .. })
-        ));
+        let bad = Options::<f64> { rtol: f64::NAN, ..Options::default() };
+        assert!(matches!(bad.check("x", 2, 1), Err(Error::InvalidArgument { .. })));
     }
 
     #[test]
@@ -239,14 +207,7 @@ mod tests {
         assert!(r.converged() && r.first_failure(false).is_none());
         r.iterations = 7;
         r.finish(1, 2.0, 4.0, Outcome::Stagnated);
-        assert_eq!(
-            r.first_failure(true),
-            Some(Error::NoConvergence {
-                op: "cg",
-                iters: 7,
-                residual: 0.5
-            })
-        );
+        assert_eq!(r.first_failure(true), Some(Error::NoConvergence { op: "cg", iters: 7, residual: 0.5 }));
         r.finish(1, 2.0, 4.0, Outcome::Inconsistent);
         assert_eq!(r.first_failure(true), None);
         assert_eq!(r.first_failure(false), Some(Error::Singular { op: "cg" }));

@@ -54,13 +54,7 @@ impl<T: Scalar> LinearOperator<T> for Matrix<T> {
 pub(crate) fn random(m: usize, n: usize, seed: u64) -> Mat<f64> {
     let mut a = Mat::zeros(m, n);
     for j in 0..n {
-        probe(
-            Law::Gaussian,
-            seed,
-            Role::LanczosStart,
-            1000 + j as u64,
-            a.col_as_slice_mut(j),
-        );
+        probe(Law::Gaussian, seed, Role::LanczosStart, 1000 + j as u64, a.col_as_slice_mut(j));
     }
     a
 }
@@ -79,47 +73,25 @@ pub(crate) fn with_spectrum(values: &[f64], seed: u64) -> Matrix<f64> {
     let q = orthogonal(n, seed);
     let scaled = Mat::from_fn(n, n, |i, j| q[(i, j)] * values[j]);
     let mut a = Mat::zeros(n, n);
-    dense::gemm(
-        a.as_mut(),
-        1.0,
-        scaled.as_ref(),
-        q.as_ref().transpose(),
-        0.0,
-        Par::Seq,
-    );
+    dense::gemm(a.as_mut(), 1.0, scaled.as_ref(), q.as_ref().transpose(), 0.0, Par::Seq);
     dense::symmetrize(a.as_mut());
-    Matrix {
-        a,
-        props: Props::SELF_ADJOINT,
-    }
+    Matrix { a, props: Props::SELF_ADJOINT }
 }
 
 /// `n` values from 1 down to `1 / cond`, evenly in the logarithm.
 pub(crate) fn log_uniform(n: usize, cond: f64) -> Vec<f64> {
-    (0..n)
-        .map(|i| cond.powf(-(i as f64) / (n - 1) as f64))
-        .collect()
+    (0..n).map(|i| cond.powf(-(i as f64) / (n - 1) as f64)).collect()
 }
 
 /// A matrix given by rows.
 pub(crate) fn rows(rows: &[&[f64]], props: Props) -> Matrix<f64> {
-    Matrix {
-        a: Mat::from_fn(rows.len(), rows[0].len(), |i, j| rows[i][j]),
-        props,
-    }
+    Matrix { a: Mat::from_fn(rows.len(), rows[0].len(), |i, j| rows[i][j]), props }
 }
 
 /// `a x`.
 pub(crate) fn times<T: Scalar>(a: &Mat<T>, x: &Mat<T>) -> Mat<T> {
     let mut out = Mat::zeros(a.nrows(), x.ncols());
-    dense::gemm(
-        out.as_mut(),
-        T::ONE,
-        a.as_ref(),
-        x.as_ref(),
-        T::ZERO,
-        Par::Seq,
-    );
+    dense::gemm(out.as_mut(), T::ONE, a.as_ref(), x.as_ref(), T::ZERO, Par::Seq);
     out
 }
 

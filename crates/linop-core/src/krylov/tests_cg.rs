@@ -6,10 +6,7 @@ use crate::{Error, Props};
 use numerics::{Mat, Par, dense};
 
 fn tight<'a>() -> Options<'a, f64> {
-    Options {
-        rtol: 1e-12,
-        ..Options::default()
-    }
+    Options { rtol: 1e-12, ..Options::default() }
 }
 
 #[test]
@@ -28,12 +25,7 @@ fn cg_matches_the_dense_solve_column_by_column() -> Result<(), Error> {
     let exact = dense_solve(&a.a, &b)?;
     assert!(distance(&x, &exact) < 1e-8);
     assert!(x.col_as_slice(2).iter().all(|&x| x == 0.0));
-    let tiny = x
-        .col_as_slice(3)
-        .iter()
-        .zip(exact.col_as_slice(3))
-        .map(|(x, y)| (x - y).abs())
-        .fold(0.0, f64::max);
+    let tiny = x.col_as_slice(3).iter().zip(exact.col_as_slice(3)).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
     assert!(tiny < 1e-208, "{tiny}");
     // Alone or in a block: the same numbers.
     let alone = cg(&a, b.as_ref().subcols(1, 1), &tight(), Par::Seq)?.require_converged()?;
@@ -48,11 +40,7 @@ fn cg_needs_more_than_two_n_steps_and_gets_them() -> Result<(), Error> {
         let b = random(50, 1, 4);
         let s = cg(&a, b.as_ref(), &Options::default(), Par::Seq)?;
         assert!(s.report.converged(), "{cond}: {:?}", s.report);
-        assert!(
-            s.report.iterations > 100 && s.report.iterations <= at_most,
-            "{cond}: {}",
-            s.report.iterations
-        );
+        assert!(s.report.iterations > 100 && s.report.iterations <= at_most, "{cond}: {}", s.report.iterations);
         assert!(s.report.relative[0] <= 1e-8);
     }
     Ok(())
@@ -62,52 +50,19 @@ fn cg_needs_more_than_two_n_steps_and_gets_them() -> Result<(), Error> {
 fn cg_stops_where_rounding_forbids_the_tolerance() -> Result<(), Error> {
     let a = with_spectrum(&[1.0, 1e-6, 1e-12], 5);
     let b = random(3, 1, 6);
-    let s = cg(
-        &a,
-        b.as_ref(),
-        &Options {
-            rtol: 1e-16,
-            ..Options::default()
-        },
-        Par::Seq,
-    )?;
-    assert!(
-        matches!(
-            s.report.outcomes[0],
-            Outcome::Stagnated | Outcome::NotPositiveDefinite { .. }
-        ),
-        "{:?}",
-        s.report
-    );
+    let s = cg(&a, b.as_ref(), &Options { rtol: 1e-16, ..Options::default() }, Par::Seq)?;
+    assert!(matches!(s.report.outcomes[0], Outcome::Stagnated | Outcome::NotPositiveDefinite { .. }), "{:?}", s.report);
     assert!(s.report.iterations < 100, "{}", s.report.iterations);
     assert!(s.require_converged().is_err());
     let a32 = Matrix {
-        a: Mat::from_fn(30, 30, |i, j| {
-            if i == j {
-                3.0f32
-            } else {
-                1.0 / (1.0 + i as f32 + j as f32)
-            }
-        }),
+        a: Mat::from_fn(30, 30, |i, j| if i == j { 3.0f32 } else { 1.0 / (1.0 + i as f32 + j as f32) }),
         props: Props::SELF_ADJOINT,
     };
     let b32 = Mat::from_fn(30, 1, |i, _| (i as f32).sin());
-    let s = cg(
-        &a32,
-        b32.as_ref(),
-        &Options {
-            rtol: 1e-9,
-            ..Options::default()
-        },
-        Par::Seq,
-    )?;
+    let s = cg(&a32, b32.as_ref(), &Options { rtol: 1e-9, ..Options::default() }, Par::Seq)?;
     assert_eq!(s.report.outcomes[0], Outcome::Stagnated);
     assert!(s.report.iterations < 200);
-    assert!(
-        cg(&a32, b32.as_ref(), &Options::default(), Par::Seq)?
-            .report
-            .converged()
-    );
+    assert!(cg(&a32, b32.as_ref(), &Options::default(), Par::Seq)?.report.converged());
     Ok(())
 }
 
@@ -117,22 +72,14 @@ fn cg_hands_back_negative_curvature() -> Result<(), Error> {
     let b = random(5, 2, 8);
     let s = cg(&a, b.as_ref(), &Options::default(), Par::Seq)?;
     for j in 0..2 {
-        assert!(matches!(
-            s.report.outcomes[j],
-            Outcome::NotPositiveDefinite { .. }
-        ));
-        let Some(d) = &s.curvature[j] else {
-            panic!("no direction")
-        };
+        assert!(matches!(s.report.outcomes[j], Outcome::NotPositiveDefinite { .. }));
+        let Some(d) = &s.curvature[j] else { panic!("no direction") };
         let d = Mat::from_fn(5, 1, |i, _| d[i]);
         let ad = times(&a.a, &d);
         let curvature: f64 = (0..5).map(|i| d[(i, 0)] * ad[(i, 0)]).sum();
         assert!(curvature <= 0.0, "{curvature}");
     }
-    assert!(matches!(
-        s.require_converged(),
-        Err(Error::NotPositiveDefinite { .. })
-    ));
+    assert!(matches!(s.require_converged(), Err(Error::NotPositiveDefinite { .. })));
     Ok(())
 }
 
@@ -153,49 +100,17 @@ fn cg_on_a_singular_inconsistent_system_keeps_the_best_iterate() -> Result<(), E
 #[test]
 fn cg_with_an_exact_preconditioner_takes_one_iteration() -> Result<(), Error> {
     let a = with_spectrum(&log_uniform(12, 100.0), 11);
-    let inverse = Matrix {
-        a: dense_solve(&a.a, &Mat::identity(12, 12))?,
-        props: Props::PD,
-    };
+    let inverse = Matrix { a: dense_solve(&a.a, &Mat::identity(12, 12))?, props: Props::PD };
     let b = random(12, 2, 12);
-    let s = cg(
-        &a,
-        b.as_ref(),
-        &Options {
-            precond: Some(&inverse),
-            ..Options::default()
-        },
-        Par::Seq,
-    )?;
+    let s = cg(&a, b.as_ref(), &Options { precond: Some(&inverse), ..Options::default() }, Par::Seq)?;
     assert_eq!((s.report.iterations, s.report.converged()), (1, true));
-    let negative = Matrix {
-        a: Mat::from_fn(12, 12, |i, j| if i == j { -1.0 } else { 0.0 }),
-        props: Props::SELF_ADJOINT,
-    };
-    let s = cg(
-        &a,
-        b.as_ref(),
-        &Options {
-            precond: Some(&negative),
-            ..Options::default()
-        },
-        Par::Seq,
-    )?;
-    assert!(matches!(
-        s.report.outcomes[0],
-        Outcome::PreconditionerNotPositiveDefinite { .. }
-    ));
+    let negative =
+        Matrix { a: Mat::from_fn(12, 12, |i, j| if i == j { -1.0 } else { 0.0 }), props: Props::SELF_ADJOINT };
+    let s = cg(&a, b.as_ref(), &Options { precond: Some(&negative), ..Options::default() }, Par::Seq)?;
+    assert!(matches!(s.report.outcomes[0], Outcome::PreconditionerNotPositiveDefinite { .. }));
     // Warm start at the solution: no iteration at all.
     let exact = dense_solve(&a.a, &b)?;
-    let s = cg(
-        &a,
-        b.as_ref(),
-        &Options {
-            x0: Some(exact.as_ref()),
-            ..Options::default()
-        },
-        Par::Seq,
-    )?;
+    let s = cg(&a, b.as_ref(), &Options { x0: Some(exact.as_ref()), ..Options::default() }, Par::Seq)?;
     assert_eq!(s.report.iterations, 0);
     Ok(())
 }

@@ -13,29 +13,17 @@ pub struct Block<T: Scalar> {
 
 impl<T: Scalar> Block<T> {
     /// A grid with given row heights and column widths; `None` is a zero block.
-    pub fn new(
-        heights: Vec<usize>,
-        widths: Vec<usize>,
-        mut blocks: Vec<Vec<Option<Op<T>>>>,
-    ) -> Result<Self, Error> {
+    pub fn new(heights: Vec<usize>, widths: Vec<usize>, mut blocks: Vec<Vec<Option<Op<T>>>>) -> Result<Self, Error> {
         if blocks.len() != heights.len() || blocks.iter().any(|r| r.len() != widths.len()) {
             let expected = format!("a grid of {} x {} blocks", heights.len(), widths.len());
-            return Err(shape_error(
-                "Block",
-                expected,
-                format!("{} rows", blocks.len()),
-            ));
+            return Err(shape_error("Block", expected, format!("{} rows", blocks.len())));
         }
         for (i, row) in blocks.iter_mut().enumerate() {
             for (j, b) in row.iter_mut().enumerate() {
                 if let Some(op) = b {
                     if (op.nrows(), op.ncols()) != (heights[i], widths[j]) {
                         let expected = format!("{} x {} at ({i}, {j})", heights[i], widths[j]);
-                        return Err(shape_error(
-                            "Block",
-                            expected,
-                            format!("{} x {}", op.nrows(), op.ncols()),
-                        ));
+                        return Err(shape_error("Block", expected, format!("{} x {}", op.nrows(), op.ncols())));
                     }
                     if op.props().contains(Props::ZERO) {
                         *b = None;
@@ -44,12 +32,7 @@ impl<T: Scalar> Block<T> {
             }
         }
         let empty = blocks.iter().flatten().all(Option::is_none);
-        let mut grid = Block {
-            heights,
-            widths,
-            blocks,
-            props: Props::NONE,
-        };
+        let mut grid = Block { heights, widths, blocks, props: Props::NONE };
         let (m, n) = grid.shape();
         let aligned = grid.heights == grid.widths;
         let r = grid.heights.len();
@@ -58,20 +41,12 @@ impl<T: Scalar> Block<T> {
             (Some(a), Some(b)) => super::chain::is_transpose(a, b),
             _ => false,
         };
-        let diagonal_has = |p: Props| {
-            (0..r).all(|i| {
-                grid.blocks[i][i]
-                    .as_ref()
-                    .is_none_or(|b| b.props().contains(p))
-            })
-        };
-        let none = |keep: fn(usize, usize) -> bool| {
-            (0..r).all(|i| (0..r).all(|j| keep(i, j) || grid.blocks[i][j].is_none()))
-        };
+        let diagonal_has = |p: Props| (0..r).all(|i| grid.blocks[i][i].as_ref().is_none_or(|b| b.props().contains(p)));
+        let none =
+            |keep: fn(usize, usize) -> bool| (0..r).all(|i| (0..r).all(|j| keep(i, j) || grid.blocks[i][j].is_none()));
         let mut p = Props::ZERO.when(empty);
         if aligned {
-            let symmetric =
-                diagonal_has(Props::SELF_ADJOINT) && (0..r).all(|i| (0..i).all(|j| mirrored(i, j)));
+            let symmetric = diagonal_has(Props::SELF_ADJOINT) && (0..r).all(|i| (0..i).all(|j| mirrored(i, j)));
             p = p | Props::SELF_ADJOINT.when(symmetric);
             p = p | Props::LOWER.when(none(|i, j| i >= j) && diagonal_has(Props::LOWER));
             p = p | Props::UPPER.when(none(|i, j| i <= j) && diagonal_has(Props::UPPER));
@@ -94,11 +69,7 @@ impl<T: Scalar> Block<T> {
         (self.heights.iter().sum(), self.widths.iter().sum())
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        self.blocks
-            .iter()
-            .flatten()
-            .flatten()
-            .fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
+        self.blocks.iter().flatten().flatten().fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
     }
     fn run(
         &self,
@@ -116,17 +87,8 @@ impl<T: Scalar> Block<T> {
             let mut col = 0;
             for (j, &w) in self.widths.iter().enumerate() {
                 if let Some(b) = &self.blocks[i][j] {
-                    let ((to, m), (from, n)) =
-                        side.pick(((row, h), (col, w)), ((col, w), (row, h)));
-                    side.run(
-                        b,
-                        out.rb_mut().subrows_mut(to, m),
-                        alpha,
-                        x.subrows(from, n),
-                        T::ONE,
-                        par,
-                        stack,
-                    )?;
+                    let ((to, m), (from, n)) = side.pick(((row, h), (col, w)), ((col, w), (row, h)));
+                    side.run(b, out.rb_mut().subrows_mut(to, m), alpha, x.subrows(from, n), T::ONE, par, stack)?;
                 }
                 col += w;
             }
@@ -138,11 +100,7 @@ impl<T: Scalar> Block<T> {
         self.props
     }
     fn price(&self, k: usize) -> Cost {
-        self.blocks
-            .iter()
-            .flatten()
-            .flatten()
-            .fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
+        self.blocks.iter().flatten().flatten().fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
     }
 }
 

@@ -14,10 +14,7 @@ impl<T: Scalar> BlockDiag<T> {
     /// At least one block, square or not.
     pub fn new(blocks: Vec<Op<T>>) -> Result<Self, Error> {
         let Some(first) = blocks.first() else {
-            return Err(Error::InvalidArgument {
-                op: "BlockDiag",
-                what: "needs at least one block".into(),
-            });
+            return Err(Error::InvalidArgument { op: "BlockDiag", what: "needs at least one block".into() });
         };
         let mut props = first.props();
         let mut square = first.nrows() == first.ncols();
@@ -28,21 +25,12 @@ impl<T: Scalar> BlockDiag<T> {
             square &= b.nrows() == b.ncols();
             props = props.block_diag(b.props(), square, m, n);
         }
-        Ok(BlockDiag {
-            blocks,
-            shape: (m, n),
-            props,
-        })
+        Ok(BlockDiag { blocks, shape: (m, n), props })
     }
 
     /// `count` copies of every block, in order: (block, count).
     pub fn repeated(blocks: Vec<(Op<T>, usize)>) -> Result<Self, Error> {
-        Self::new(
-            blocks
-                .into_iter()
-                .flat_map(|(b, count)| std::iter::repeat_n(b, count))
-                .collect(),
-        )
+        Self::new(blocks.into_iter().flat_map(|(b, count)| std::iter::repeat_n(b, count)).collect())
     }
 
     /// The blocks.
@@ -59,9 +47,7 @@ impl<T: Scalar> BlockDiag<T> {
         self.shape
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        self.blocks
-            .iter()
-            .fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
+        self.blocks.iter().fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
     }
     fn run(
         &self,
@@ -76,15 +62,7 @@ impl<T: Scalar> BlockDiag<T> {
         let (mut row, mut col) = (0, 0);
         for b in &self.blocks {
             let (m, n) = side.pick((b.nrows(), b.ncols()), (b.ncols(), b.nrows()));
-            side.run(
-                b,
-                out.rb_mut().subrows_mut(row, m),
-                alpha,
-                x.subrows(col, n),
-                beta,
-                par,
-                stack,
-            )?;
+            side.run(b, out.rb_mut().subrows_mut(row, m), alpha, x.subrows(col, n), beta, par, stack)?;
             row += m;
             col += n;
         }
@@ -94,9 +72,7 @@ impl<T: Scalar> BlockDiag<T> {
         self.props
     }
     fn price(&self, k: usize) -> Cost {
-        self.blocks
-            .iter()
-            .fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
+        self.blocks.iter().fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
     }
 }
 

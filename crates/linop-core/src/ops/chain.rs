@@ -16,10 +16,7 @@ impl<T: Scalar> Chain<T> {
     /// A palindrome `M Z M^T`, recognised by shared handles, keeps what is known of Z.
     pub fn new(factors: Vec<Op<T>>) -> Result<Self, Error> {
         if factors.is_empty() {
-            return Err(Error::InvalidArgument {
-                op: "Chain",
-                what: "needs at least one factor".into(),
-            });
+            return Err(Error::InvalidArgument { op: "Chain", what: "needs at least one factor".into() });
         }
         for w in factors.windows(2) {
             if w[0].ncols() != w[1].nrows() {
@@ -36,11 +33,7 @@ impl<T: Scalar> Chain<T> {
         if let Some(p) = palindrome(&factors) {
             props = (props | p).close(m, m);
         }
-        Ok(Chain {
-            factors,
-            props,
-            inner,
-        })
+        Ok(Chain { factors, props, inner })
     }
 
     /// The factors, leftmost first.
@@ -49,16 +42,10 @@ impl<T: Scalar> Chain<T> {
     }
 
     fn shape(&self) -> (usize, usize) {
-        (
-            self.factors[0].nrows(),
-            self.factors[self.factors.len() - 1].ncols(),
-        )
+        (self.factors[0].nrows(), self.factors[self.factors.len() - 1].ncols())
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        let children = self
-            .factors
-            .iter()
-            .fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)));
+        let children = self.factors.iter().fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)));
         let buffer = temp_req::<T>(self.inner, k);
         buffer.and(buffer).and(children)
     }
@@ -85,15 +72,7 @@ impl<T: Scalar> Chain<T> {
         side.run(at(0), view_mut(from, n, k), T::ONE, x, T::ZERO, par, rest)?;
         for i in 1..len - 1 {
             let m = rows(at(i));
-            side.run(
-                at(i),
-                view_mut(to, m, k),
-                T::ONE,
-                view(from, n, k),
-                T::ZERO,
-                par,
-                rest,
-            )?;
+            side.run(at(i), view_mut(to, m, k), T::ONE, view(from, n, k), T::ZERO, par, rest)?;
             core::mem::swap(&mut from, &mut to);
             n = m;
         }
@@ -103,9 +82,7 @@ impl<T: Scalar> Chain<T> {
         self.props
     }
     fn price(&self, k: usize) -> Cost {
-        self.factors
-            .iter()
-            .fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
+        self.factors.iter().fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
     }
 }
 
@@ -132,10 +109,6 @@ fn palindrome<T: Scalar>(factors: &[Op<T>]) -> Option<Props> {
         return None;
     }
     let (m, k) = (first.nrows(), first.ncols());
-    let inside = if middle.is_empty() {
-        Props::IDENTITY.close(k, k)
-    } else {
-        palindrome(middle)?
-    };
+    let inside = if middle.is_empty() { Props::IDENTITY.close(k, k) } else { palindrome(middle)? };
     Some(inside.congruence(first.props(), m, k))
 }

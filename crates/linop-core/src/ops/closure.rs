@@ -31,12 +31,7 @@ impl<T: Scalar> ClosureOp<T> {
         ncols: usize,
         f: impl Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        ClosureOp {
-            shape: (nrows, ncols),
-            plain: Box::new(f),
-            transposed: None,
-            props: Props::NONE,
-        }
+        ClosureOp { shape: (nrows, ncols), plain: Box::new(f), transposed: None, props: Props::NONE }
     }
 
     /// Adds the transposed product.
@@ -78,10 +73,7 @@ impl<T: Scalar> ClosureOp<T> {
                 return Err(Error::TransposeUnavailable { op: "ClosureOp" });
             }
         };
-        let failed = |what| Error::Operator {
-            op: "ClosureOp",
-            what,
-        };
+        let failed = |what| Error::Operator { op: "ClosureOp", what };
         if alpha == T::ONE && beta == T::ZERO {
             return f(out, x).map_err(failed);
         }
@@ -102,10 +94,7 @@ impl<T: Scalar> ClosureOp<T> {
 
 impl<T: Scalar> core::fmt::Debug for ClosureOp<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("ClosureOp")
-            .field("shape", &self.shape)
-            .field("props", &self.props)
-            .finish_non_exhaustive()
+        f.debug_struct("ClosureOp").field("shape", &self.shape).field("props", &self.props).finish_non_exhaustive()
     }
 }
 

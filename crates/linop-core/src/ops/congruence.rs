@@ -15,11 +15,7 @@ impl<T: Scalar> Congruence<T> {
     pub fn new(x: Op<T>, a: Op<T>) -> Result<Self, Error> {
         let n = require_square("Congruence", &a)?;
         if x.nrows() != n {
-            return Err(shape_error(
-                "Congruence",
-                format!("X with {n} rows"),
-                format!("{}", x.nrows()),
-            ));
+            return Err(shape_error("Congruence", format!("X with {n} rows"), format!("{}", x.nrows())));
         }
         let outer = x.props().transposed(x.nrows(), x.ncols());
         let props = a.props().congruence(outer, x.ncols(), n);
@@ -52,17 +48,8 @@ impl<T: Scalar> Congruence<T> {
         let (n, k) = (self.x.nrows(), x.ncols());
         temp!(t, rest = stack, n * k);
         temp!(u, rest = rest, n * k);
-        self.x
-            .apply(view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
-        side.run(
-            &self.a,
-            view_mut(u, n, k),
-            T::ONE,
-            view(t, n, k),
-            T::ZERO,
-            par,
-            rest,
-        )?;
+        self.x.apply(view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
+        side.run(&self.a, view_mut(u, n, k), T::ONE, view(t, n, k), T::ZERO, par, rest)?;
         self.x.apply_t(out, alpha, view(u, n, k), beta, par, rest)
     }
     fn facts(&self) -> Props {
@@ -105,8 +92,7 @@ impl<T: Scalar> Gram<T> {
             (m, n)
         };
         let exact = Props::IDENTITY.when(p.contains(Props::COSTIEFEL));
-        let props =
-            (Props::IDENTITY.close(mid, mid).congruence(p, size, mid) | exact).close(size, size);
+        let props = (Props::IDENTITY.close(mid, mid).congruence(p, size, mid) | exact).close(size, size);
         Gram { x, inner, props }
     }
 
@@ -116,19 +102,11 @@ impl<T: Scalar> Gram<T> {
     }
 
     fn shape(&self) -> (usize, usize) {
-        let n = if self.inner {
-            self.x.ncols()
-        } else {
-            self.x.nrows()
-        };
+        let n = if self.inner { self.x.ncols() } else { self.x.nrows() };
         (n, n)
     }
     fn mid(&self) -> usize {
-        if self.inner {
-            self.x.nrows()
-        } else {
-            self.x.ncols()
-        }
+        if self.inner { self.x.nrows() } else { self.x.ncols() }
     }
     fn req(&self, _: Side, k: usize, par: Par) -> StackReq {
         temp_req::<T>(self.mid(), k).and(self.x.apply_req(k, par).or(self.x.apply_t_req(k, par)))
@@ -145,15 +123,9 @@ impl<T: Scalar> Gram<T> {
     ) -> Result<(), Error> {
         let (n, k) = (self.mid(), x.ncols());
         temp!(t, rest = stack, n * k);
-        let first = if self.inner {
-            Side::Plain
-        } else {
-            Side::Transposed
-        };
+        let first = if self.inner { Side::Plain } else { Side::Transposed };
         first.run(&self.x, view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
-        first
-            .flip()
-            .run(&self.x, out, alpha, view(t, n, k), beta, par, rest)
+        first.flip().run(&self.x, out, alpha, view(t, n, k), beta, par, rest)
     }
     fn facts(&self) -> Props {
         self.props

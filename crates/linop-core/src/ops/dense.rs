@@ -12,27 +12,17 @@ pub struct Dense<T: Scalar> {
 impl<T: Scalar> Dense<T> {
     /// Takes a matrix; nothing is assumed about it.
     pub fn new(mat: Mat<T>) -> Self {
-        Dense {
-            mat,
-            props: Props::NONE,
-        }
+        Dense { mat, props: Props::NONE }
     }
 
     /// Copies the lower triangle to the upper one, which makes the matrix self-adjoint by construction.
     pub fn symmetric(mut mat: Mat<T>) -> Result<Self, Error> {
         if mat.nrows() != mat.ncols() {
-            return Err(Error::NotSquare {
-                op: "Dense::symmetric",
-                nrows: mat.nrows(),
-                ncols: mat.ncols(),
-            });
+            return Err(Error::NotSquare { op: "Dense::symmetric", nrows: mat.nrows(), ncols: mat.ncols() });
         }
         kernels::mirror_lower(mat.as_mut());
         let n = mat.nrows();
-        Ok(Dense {
-            mat,
-            props: Props::SELF_ADJOINT.close(n, n),
-        })
+        Ok(Dense { mat, props: Props::SELF_ADJOINT.close(n, n) })
     }
 
     /// The matrix with facts that the caller vouches for.

@@ -18,26 +18,14 @@ impl<T: Scalar> Eigh<T> {
     pub fn new(q: Op<T>, l: Vec<T>) -> Result<Self, Error> {
         let n = require_square("Eigh", &q)?;
         if l.len() != n {
-            return Err(shape_error(
-                "Eigh",
-                format!("{n} eigenvalues"),
-                format!("{}", l.len()),
-            ));
+            return Err(shape_error("Eigh", format!("{n} eigenvalues"), format!("{}", l.len())));
         }
         if !q.props().contains(Props::ORTHOGONAL) {
-            return Err(Error::MissingProperty {
-                op: "Eigh",
-                needed: "ORTHOGONAL",
-            });
+            return Err(Error::MissingProperty { op: "Eigh", needed: "ORTHOGONAL" });
         }
         let d = Props::of_diagonal(l.iter().map(|x| x.to_f64()));
-        let props =
-            d.congruence(q.props(), n, n) | d & (Props::ORTHOGONAL | Props::ZERO | Props::IDENTITY);
-        Ok(Eigh {
-            q,
-            l,
-            props: props.close(n, n),
-        })
+        let props = d.congruence(q.props(), n, n) | d & (Props::ORTHOGONAL | Props::ZERO | Props::IDENTITY);
+        Ok(Eigh { q, l, props: props.close(n, n) })
     }
 
     /// Q.
@@ -54,10 +42,7 @@ impl<T: Scalar> Eigh<T> {
     pub fn map(&self, op: &'static str, f: impl Fn(T) -> T) -> Result<Self, Error> {
         let l: Vec<T> = self.l.iter().map(|&x| f(x)).collect();
         if l.iter().any(|x| !x.is_finite()) {
-            return Err(Error::NotFinite {
-                op,
-                operand: "the function of the eigenvalues",
-            });
+            return Err(Error::NotFinite { op, operand: "the function of the eigenvalues" });
         }
         Eigh::new(self.q.clone(), l)
     }
@@ -81,8 +66,7 @@ impl<T: Scalar> Eigh<T> {
     ) -> Result<(), Error> {
         let (n, k) = (self.l.len(), x.ncols());
         temp!(t, rest = stack, n * k);
-        self.q
-            .apply_t(view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
+        self.q.apply_t(view_mut(t, n, k), T::ONE, x, T::ZERO, par, rest)?;
         for column in t.chunks_exact_mut(n) {
             column.iter_mut().zip(&self.l).for_each(|(x, &l)| *x *= l);
         }

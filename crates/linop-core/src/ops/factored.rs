@@ -27,28 +27,16 @@ impl<T: Scalar> Factored<T> {
         let n = require_square("Factored", &operand)?;
         let known = operand.props();
         if !kernels::is_all_finite(mat) {
-            return Err(Error::NotFinite {
-                op: "Factored",
-                operand: "the matrix",
-            });
+            return Err(Error::NotFinite { op: "Factored", operand: "the matrix" });
         }
         let props = known.inverse(n);
         if known.contains(Props::PSD) {
             match Llt::new(mat, par) {
                 Ok(f) => {
-                    return Ok(Factored {
-                        factor: Factor::Llt(Arc::new(f)),
-                        operand,
-                        props,
-                    });
+                    return Ok(Factored { factor: Factor::Llt(Arc::new(f)), operand, props });
                 }
-                Err(numerics::Error::NotPositiveDefinite { pivot, .. })
-                    if known.contains(Props::PD) =>
-                {
-                    return Err(Error::NotPositiveDefinite {
-                        op: "Factored",
-                        pivot,
-                    });
+                Err(numerics::Error::NotPositiveDefinite { pivot, .. }) if known.contains(Props::PD) => {
+                    return Err(Error::NotPositiveDefinite { op: "Factored", pivot });
                 }
                 Err(numerics::Error::NotPositiveDefinite { .. }) => {}
                 Err(e) => return Err(e.into()),
@@ -67,11 +55,7 @@ impl<T: Scalar> Factored<T> {
             }
             Factor::Lu(Arc::new(f))
         };
-        Ok(Factored {
-            factor,
-            operand,
-            props,
-        })
+        Ok(Factored { factor, operand, props })
     }
 
     /// What it is the inverse of.
@@ -126,9 +110,7 @@ impl<T: Scalar> Factored<T> {
             (Factor::Llt(f), _) => f.solve_in_place(view_mut(t, n, k), par, rest),
             (Factor::Lblt(f), _) => f.solve_in_place(view_mut(t, n, k), par, rest),
             (Factor::Lu(f), Side::Plain) => f.solve_in_place(view_mut(t, n, k), par, rest),
-            (Factor::Lu(f), Side::Transposed) => {
-                f.solve_transpose_in_place(view_mut(t, n, k), par, rest)
-            }
+            (Factor::Lu(f), Side::Transposed) => f.solve_transpose_in_place(view_mut(t, n, k), par, rest),
         }
         add_scaled(out, alpha, view(t, n, k), beta);
         Ok(())
@@ -144,10 +126,7 @@ impl<T: Scalar> Factored<T> {
 
 impl<T: Scalar> core::fmt::Debug for Factored<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Factored")
-            .field("n", &self.operand.nrows())
-            .field("algorithm", &self.algorithm())
-            .finish()
+        f.debug_struct("Factored").field("n", &self.operand.nrows()).field("algorithm", &self.algorithm()).finish()
     }
 }
 

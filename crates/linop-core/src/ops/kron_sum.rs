@@ -15,10 +15,9 @@ impl<T: Scalar> KroneckerSum<T> {
     pub fn new(a: Op<T>, b: Op<T>) -> Result<Self, Error> {
         let na = require_square("KroneckerSum", &a)?;
         let nb = require_square("KroneckerSum", &b)?;
-        let n = na.checked_mul(nb).ok_or_else(|| Error::InvalidArgument {
-            op: "KroneckerSum",
-            what: "the size overflows".into(),
-        })?;
+        let n = na
+            .checked_mul(nb)
+            .ok_or_else(|| Error::InvalidArgument { op: "KroneckerSum", what: "the size overflows".into() })?;
         let props = a.props().kron_sum(b.props(), n);
         Ok(KroneckerSum { a, b, props })
     }
@@ -34,12 +33,8 @@ impl<T: Scalar> KroneckerSum<T> {
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
         let (na, nb) = (self.a.nrows(), self.b.nrows());
-        let children = side
-            .req(&self.a, nb, par)
-            .or(side.req(&self.b, na * k, par));
-        temp_req::<T>(na * nb, k)
-            .and(temp_req::<T>(na * nb, k))
-            .and(children)
+        let children = side.req(&self.a, nb, par).or(side.req(&self.b, na * k, par));
+        temp_req::<T>(na * nb, k).and(temp_req::<T>(na * nb, k)).and(children)
     }
     fn run(
         &self,
@@ -56,15 +51,7 @@ impl<T: Scalar> KroneckerSum<T> {
         temp!(src, rest = stack, n * k);
         temp!(dst, rest = rest, n * k);
         kernels::copy(view_mut(src, n, k), x);
-        side.run(
-            &self.b,
-            view_mut(dst, nb, na * k),
-            T::ONE,
-            view(src, nb, na * k),
-            T::ZERO,
-            par,
-            rest,
-        )?;
+        side.run(&self.b, view_mut(dst, nb, na * k), T::ONE, view(src, nb, na * k), T::ZERO, par, rest)?;
         for j in 0..k {
             let from = view(&src[j * n..], nb, na).transpose();
             let to = view_mut(&mut dst[j * n..], nb, na).transpose_mut();
@@ -77,10 +64,7 @@ impl<T: Scalar> KroneckerSum<T> {
         self.props
     }
     fn price(&self, k: usize) -> Cost {
-        add_cost(
-            self.a.cost(k * self.b.nrows()),
-            self.b.cost(k * self.a.nrows()),
-        )
+        add_cost(self.a.cost(k * self.b.nrows()), self.b.cost(k * self.a.nrows()))
     }
 }
 

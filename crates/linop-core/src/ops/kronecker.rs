@@ -24,18 +24,12 @@ impl<T: Scalar> Kronecker<T> {
     /// A Kronecker product of at least one factor.
     pub fn new(factors: Vec<Op<T>>) -> Result<Self, Error> {
         let Some(first) = factors.first() else {
-            return Err(Error::InvalidArgument {
-                op: "Kronecker",
-                what: "needs at least one factor".into(),
-            });
+            return Err(Error::InvalidArgument { op: "Kronecker", what: "needs at least one factor".into() });
         };
         let mut props = first.props();
         let mut square = first.nrows() == first.ncols();
         let (mut m, mut n) = (first.nrows(), first.ncols());
-        let too_large = || Error::InvalidArgument {
-            op: "Kronecker",
-            what: "the size overflows".into(),
-        };
+        let too_large = || Error::InvalidArgument { op: "Kronecker", what: "the size overflows".into() };
         for f in &factors[1..] {
             m = m.checked_mul(f.nrows()).ok_or_else(too_large)?;
             n = n.checked_mul(f.ncols()).ok_or_else(too_large)?;
@@ -53,12 +47,7 @@ impl<T: Scalar> Kronecker<T> {
             order.iter().enumerate().for_each(|(t, &i)| turn[i] = t);
             turn
         });
-        Ok(Kronecker {
-            factors,
-            turn,
-            shape: (m, n),
-            props,
-        })
+        Ok(Kronecker { factors, turn, shape: (m, n), props })
     }
 
     /// The factors.
@@ -114,11 +103,7 @@ impl<T: Scalar> Kronecker<T> {
         let mut buffers = buffer.and(buffer);
         for t in 0..self.factors.len() {
             let (f, before, after) = self.mode(side, t);
-            let width = if after == 1 || Self::packs(after) {
-                before * k * after
-            } else {
-                after
-            };
+            let width = if after == 1 || Self::packs(after) { before * k * after } else { after };
             child = child.or(side.req(f, width, par));
         }
         if (0..self.factors.len()).any(|t| Self::packs(self.mode(side, t).2)) {
@@ -140,11 +125,7 @@ impl<T: Scalar> Kronecker<T> {
         let len = self.peak(side) * k;
         temp!(a, rest = stack, len);
         temp!(b, rest = rest, len);
-        let packed = if (0..self.factors.len()).any(|t| Self::packs(self.mode(side, t).2)) {
-            len
-        } else {
-            0
-        };
+        let packed = if (0..self.factors.len()).any(|t| Self::packs(self.mode(side, t).2)) { len } else { 0 };
         temp!(pack, rest = rest, packed);
         let (mut from, mut to) = (a, b);
         kernels::copy(view_mut(from, x.nrows(), k), x);
@@ -159,26 +140,12 @@ impl<T: Scalar> Kronecker<T> {
                 let wide = lead * after;
                 for l in 0..lead {
                     let src = view(&from[l * n * after..], after, n);
-                    kernels::copy(
-                        view_mut(&mut pack[l * n * after..], n, after),
-                        src.transpose(),
-                    );
+                    kernels::copy(view_mut(&mut pack[l * n * after..], n, after), src.transpose());
                 }
-                side.run(
-                    f,
-                    view_mut(to, m, wide),
-                    T::ONE,
-                    view(pack, n, wide),
-                    T::ZERO,
-                    par,
-                    rest,
-                )?;
+                side.run(f, view_mut(to, m, wide), T::ONE, view(pack, n, wide), T::ZERO, par, rest)?;
                 for l in 0..lead {
                     let src = view(&to[l * m * after..], m, after);
-                    kernels::copy(
-                        view_mut(&mut from[l * m * after..], after, m),
-                        src.transpose(),
-                    );
+                    kernels::copy(view_mut(&mut from[l * m * after..], after, m), src.transpose());
                 }
                 core::mem::swap(&mut from, &mut to);
             } else {

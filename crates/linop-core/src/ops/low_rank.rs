@@ -18,20 +18,12 @@ impl<T: Scalar> LowRank<T> {
         if let Some(c) = &c
             && (c.nrows(), c.ncols()) != (r, r)
         {
-            return Err(shape_error(
-                "LowRank",
-                format!("C of {r} x {r}"),
-                format!("{} x {}", c.nrows(), c.ncols()),
-            ));
+            return Err(shape_error("LowRank", format!("C of {r} x {r}"), format!("{} x {}", c.nrows(), c.ncols())));
         }
         if let Some(v) = &v
             && v.ncols() != r
         {
-            return Err(shape_error(
-                "LowRank",
-                format!("V with {r} columns"),
-                format!("{}", v.ncols()),
-            ));
+            return Err(shape_error("LowRank", format!("V with {r} columns"), format!("{}", v.ncols())));
         }
         let n = u.nrows();
         let mut props = Props::NONE;
@@ -49,24 +41,14 @@ impl<T: Scalar> LowRank<T> {
         }
         let cols = v.as_ref().map_or(n, |v| v.nrows());
         props = props | Props::ZERO.when(r == 0);
-        Ok(LowRank {
-            u,
-            c,
-            v,
-            props: props.close(n, cols),
-        })
+        Ok(LowRank { u, c, v, props: props.close(n, cols) })
     }
 
     /// `U U^T`.
     pub fn gram(u: Mat<T>) -> Self {
         let n = u.nrows();
         let props = (Props::PSD | Props::ZERO.when(u.ncols() == 0)).close(n, n);
-        LowRank {
-            u,
-            c: None,
-            v: None,
-            props,
-        }
+        LowRank { u, c: None, v: None, props }
     }
 
     /// U.
@@ -97,33 +79,22 @@ impl<T: Scalar> LowRank<T> {
     /// C as a matrix.
     pub fn core(&self) -> Mat<T> {
         let r = self.rank();
-        self.c
-            .clone()
-            .unwrap_or_else(|| Mat::from_fn(r, r, |i, j| if i == j { T::ONE } else { T::ZERO }))
+        self.c.clone().unwrap_or_else(|| Mat::from_fn(r, r, |i, j| if i == j { T::ONE } else { T::ZERO }))
     }
 
     /// `a U C V^T`.
     pub fn scaled(&self, a: T) -> Self {
         let mut c = self.core();
         kernels::scale(c.as_mut(), a);
-        let p = self
-            .props
-            .scaled(a.to_f64(), self.u.nrows(), self.v().nrows());
-        LowRank {
-            u: self.u.clone(),
-            c: Some(c),
-            v: self.v.clone(),
-            props: p,
-        }
+        let p = self.props.scaled(a.to_f64(), self.u.nrows(), self.v().nrows());
+        LowRank { u: self.u.clone(), c: Some(c), v: self.v.clone(), props: p }
     }
 
     /// The sum of two of one shape, by concatenation: the rank adds up.
     pub fn concat(&self, other: &Self) -> Result<Self, Error> {
         let (a, b) = (self.rank(), other.rank());
         let join = |x: MatRef<'_, T>, y: MatRef<'_, T>| {
-            Mat::from_fn(x.nrows(), a + b, |i, j| {
-                if j < a { x[(i, j)] } else { y[(i, j - a)] }
-            })
+            Mat::from_fn(x.nrows(), a + b, |i, j| if j < a { x[(i, j)] } else { y[(i, j - a)] })
         };
         if self.u.nrows() != other.u.nrows() || self.v().nrows() != other.v().nrows() {
             return Err(shape_error("LowRank", "equal shapes", "different shapes"));
@@ -139,11 +110,7 @@ impl<T: Scalar> LowRank<T> {
                 _ => T::ZERO,
             }))
         };
-        let v = if symmetric {
-            None
-        } else {
-            Some(join(self.v(), other.v()))
-        };
+        let v = if symmetric { None } else { Some(join(self.v(), other.v())) };
         let mut out = LowRank::new(join(self.u(), other.u()), c, v)?;
         let (m, n) = (self.u.nrows(), self.v().nrows());
         out.props = (out.props | self.props.add(other.props, m, n)).close(m, n);
@@ -171,14 +138,7 @@ impl<T: Scalar> LowRank<T> {
         let (left, right) = side.pick((self.u(), self.v()), (self.v(), self.u()));
         temp!(a, rest = stack, r * k);
         temp!(b, _rest = rest, r * k);
-        kernels::gemm(
-            view_mut(a, r, k),
-            T::ONE,
-            right.transpose(),
-            x,
-            T::ZERO,
-            par,
-        );
+        kernels::gemm(view_mut(a, r, k), T::ONE, right.transpose(), x, T::ZERO, par);
         let t = match &self.c {
             None => view(a, r, k),
             Some(c) => {

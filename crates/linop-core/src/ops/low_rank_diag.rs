@@ -17,11 +17,7 @@ impl<T: Scalar> LowRankPlusDiag<T> {
         let n = d.len();
         if (low.nrows(), low.ncols()) != (n, n) {
             let got = format!("{} x {}", low.nrows(), low.ncols());
-            return Err(shape_error(
-                "LowRankPlusDiag",
-                format!("a low-rank part of {n} x {n}"),
-                got,
-            ));
+            return Err(shape_error("LowRankPlusDiag", format!("a low-rank part of {n} x {n}"), got));
         }
         let d = Diagonal::new(d);
         let props = d.props().add(low.props(), n, n);

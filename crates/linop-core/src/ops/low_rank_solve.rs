@@ -22,46 +22,23 @@ impl<T: Scalar> LowRankSolve<T> {
     pub fn new(operand: LowRankPlusDiag<T>, par: Par) -> Result<Self, Error> {
         let low = operand.low_rank_part();
         if !Self::applies(&operand) {
-            return Err(Error::MissingProperty {
-                op: "LowRankSolve",
-                needed: "d > 0 and U C U^T PSD",
-            });
+            return Err(Error::MissingProperty { op: "LowRankSolve", needed: "d > 0 and U C U^T PSD" });
         }
-        let half: Vec<T> = operand
-            .diagonal_part()
-            .iter()
-            .map(|d| d.sqrt().recip())
-            .collect();
+        let half: Vec<T> = operand.diagonal_part().iter().map(|d| d.sqrt().recip()).collect();
         let (n, r) = (half.len(), low.rank());
         let mut l = Mat::from_fn(n, r, |i, j| half[i] * low.u()[(i, j)]);
         if let Some(c) = low.c() {
             let e = kernels::eigh(c)?;
             let root = Mat::from_fn(r, r, |i, j| {
                 let x = e.values[j];
-                if x > T::ZERO {
-                    e.vectors[(i, j)] * x.sqrt()
-                } else {
-                    T::ZERO
-                }
+                if x > T::ZERO { e.vectors[(i, j)] * x.sqrt() } else { T::ZERO }
             });
             let mut out = Mat::zeros(n, r);
-            kernels::gemm(
-                out.as_mut(),
-                T::ONE,
-                l.as_ref(),
-                root.as_ref(),
-                T::ZERO,
-                par,
-            );
+            kernels::gemm(out.as_mut(), T::ONE, l.as_ref(), root.as_ref(), T::ZERO, par);
             l = out;
         }
         let svd = kernels::svd(l.as_ref())?;
-        Ok(LowRankSolve {
-            operand,
-            half,
-            q: svd.u,
-            s: svd.s,
-        })
+        Ok(LowRankSolve { operand, half, q: svd.u, s: svd.s })
     }
 
     /// Whether the form is available.
@@ -106,52 +83,16 @@ impl<T: Scalar> LowRankSolve<T> {
         temp!(y, rest = stack, n * k);
         temp!(c, rest = rest, r * k);
         temp!(again, _rest = rest, r * k);
-        map_rows(
-            view_mut(y, n, k),
-            x,
-            T::ZERO,
-            |i| i,
-            |i, v| self.half[i] * v,
-        );
-        kernels::gemm(
-            view_mut(c, r, k),
-            T::ONE,
-            q.transpose(),
-            view(y, n, k),
-            T::ZERO,
-            par,
-        );
+        map_rows(view_mut(y, n, k), x, T::ZERO, |i| i, |i, v| self.half[i] * v);
+        kernels::gemm(view_mut(c, r, k), T::ONE, q.transpose(), view(y, n, k), T::ZERO, par);
         kernels::gemm(view_mut(y, n, k), -T::ONE, q, view(c, r, k), T::ONE, par);
-        kernels::gemm(
-            view_mut(again, r, k),
-            T::ONE,
-            q.transpose(),
-            view(y, n, k),
-            T::ZERO,
-            par,
-        );
-        kernels::gemm(
-            view_mut(y, n, k),
-            -T::ONE,
-            q,
-            view(again, r, k),
-            T::ONE,
-            par,
-        );
+        kernels::gemm(view_mut(again, r, k), T::ONE, q.transpose(), view(y, n, k), T::ZERO, par);
+        kernels::gemm(view_mut(y, n, k), -T::ONE, q, view(again, r, k), T::ONE, par);
         for column in c.chunks_exact_mut(r) {
-            column
-                .iter_mut()
-                .zip(&self.s)
-                .for_each(|(c, &s)| *c /= T::ONE + s * s);
+            column.iter_mut().zip(&self.s).for_each(|(c, &s)| *c /= T::ONE + s * s);
         }
         kernels::gemm(view_mut(y, n, k), T::ONE, q, view(c, r, k), T::ONE, par);
-        map_rows(
-            out,
-            view(y, n, k),
-            beta,
-            |i| i,
-            |i, v| alpha * self.half[i] * v,
-        );
+        map_rows(out, view(y, n, k), beta, |i| i, |i, v| alpha * self.half[i] * v);
         Ok(())
     }
     fn facts(&self) -> Props {

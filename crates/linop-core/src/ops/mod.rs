@@ -117,13 +117,7 @@ pub(crate) fn begin<T: Scalar>(
         return Err(Error::ShapeMismatch {
             op,
             expected: format!("x {ncols} x k, out {nrows} x k"),
-            got: format!(
-                "x {} x {}, out {} x {}",
-                x.nrows(),
-                x.ncols(),
-                out.nrows(),
-                out.ncols()
-            ),
+            got: format!("x {} x {}, out {} x {}", x.nrows(), x.ncols(), out.nrows(), out.ncols()),
         });
     }
     if out.nrows() == 0 || out.ncols() == 0 {
@@ -180,28 +174,13 @@ pub(crate) fn view_mut<T>(data: &mut [T], rows: usize, cols: usize) -> MatMut<'_
     MatMut::from_column_major_slice_mut(&mut data[..rows * cols], rows, cols)
 }
 
-pub(crate) fn shape_error(
-    op: &'static str,
-    expected: impl Into<String>,
-    got: impl Into<String>,
-) -> Error {
-    Error::ShapeMismatch {
-        op,
-        expected: expected.into(),
-        got: got.into(),
-    }
+pub(crate) fn shape_error(op: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Error {
+    Error::ShapeMismatch { op, expected: expected.into(), got: got.into() }
 }
 
-pub(crate) fn require_square<T: Scalar>(
-    op: &'static str,
-    a: &dyn LinearOperator<T>,
-) -> Result<usize, Error> {
+pub(crate) fn require_square<T: Scalar>(op: &'static str, a: &dyn LinearOperator<T>) -> Result<usize, Error> {
     let (nrows, ncols) = (a.nrows(), a.ncols());
-    if nrows == ncols {
-        Ok(nrows)
-    } else {
-        Err(Error::NotSquare { op, nrows, ncols })
-    }
+    if nrows == ncols { Ok(nrows) } else { Err(Error::NotSquare { op, nrows, ncols }) }
 }
 
 /// Refuses indices that are out of range or repeated.
@@ -210,18 +189,10 @@ pub(crate) fn check_indices(op: &'static str, indices: &[usize], n: usize) -> Re
     for &i in indices {
         match seen.get_mut(i) {
             None => {
-                return Err(Error::InvalidIndex {
-                    op,
-                    index: i,
-                    why: "out of range",
-                });
+                return Err(Error::InvalidIndex { op, index: i, why: "out of range" });
             }
             Some(s) if *s => {
-                return Err(Error::InvalidIndex {
-                    op,
-                    index: i,
-                    why: "repeated",
-                });
+                return Err(Error::InvalidIndex { op, index: i, why: "repeated" });
             }
             Some(s) => *s = true,
         }
@@ -230,17 +201,11 @@ pub(crate) fn check_indices(op: &'static str, indices: &[usize], n: usize) -> Re
 }
 
 pub(crate) fn cost<T: Scalar>(flops: f64, numbers: f64) -> Cost {
-    Cost {
-        flops,
-        bytes: numbers * size_of::<T>() as f64,
-    }
+    Cost { flops, bytes: numbers * size_of::<T>() as f64 }
 }
 
 pub(crate) fn add_cost(a: Cost, b: Cost) -> Cost {
-    Cost {
-        flops: a.flops + b.flops,
-        bytes: a.bytes + b.bytes,
-    }
+    Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes }
 }
 
 /// Writes the trait around `shape`, `req`, `run`, `facts` and `price` of a type.
@@ -284,15 +249,7 @@ macro_rules! operator {
             ) -> Result<(), crate::Error> {
                 let (m, n) = self.shape();
                 if crate::ops::begin(stringify!($ty), (n, m), out.rb_mut(), alpha, x, beta)? {
-                    self.run(
-                        crate::ops::Side::Transposed,
-                        out,
-                        alpha,
-                        x,
-                        beta,
-                        par,
-                        stack,
-                    )?;
+                    self.run(crate::ops::Side::Transposed, out, alpha, x, beta, par, stack)?;
                 }
                 Ok(())
             }
@@ -314,12 +271,10 @@ pub(crate) use operator;
 /// What nearly every operator file uses.
 mod prelude {
     pub(crate) use super::{
-        Side, add_cost, add_scaled, check_indices, cost, map_rows, operator, require_square,
-        shape_error, temp, temp_req, view, view_mut,
+        Side, add_cost, add_scaled, check_indices, cost, map_rows, operator, require_square, shape_error, temp,
+        temp_req, view, view_mut,
     };
     pub(crate) use crate::{Cost, Error, Kind, LinearOperator, Op, Props};
     pub(crate) use faer::reborrow::ReborrowMut as _;
-    pub(crate) use numerics::{
-        Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense as kernels,
-    };
+    pub(crate) use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense as kernels};
 }

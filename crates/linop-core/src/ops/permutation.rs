@@ -20,12 +20,7 @@ impl<T: Scalar> Permutation<T> {
             inverse[p] = i;
         }
         let identity = list.iter().enumerate().all(|(i, &p)| i == p);
-        Ok(Permutation {
-            list,
-            inverse,
-            identity,
-            marker: core::marker::PhantomData,
-        })
+        Ok(Permutation { list, inverse, identity, marker: core::marker::PhantomData })
     }
 
     /// The list p.
@@ -78,10 +73,7 @@ impl<T: Scalar> Permutation<T> {
     fn facts(&self) -> Props {
         let n = self.list.len();
         let involution = self.list == self.inverse;
-        (Props::PERMUTATION
-            | Props::SELF_ADJOINT.when(involution)
-            | Props::IDENTITY.when(self.identity))
-        .close(n, n)
+        (Props::PERMUTATION | Props::SELF_ADJOINT.when(involution) | Props::IDENTITY.when(self.identity)).close(n, n)
     }
     fn price(&self, k: usize) -> Cost {
         cost::<T>(0.0, 2.0 * (self.list.len() * k) as f64)

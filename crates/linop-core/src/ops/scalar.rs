@@ -68,11 +68,7 @@ pub struct Zero<T: Scalar> {
 impl<T: Scalar> Zero<T> {
     /// The `nrows x ncols` zero.
     pub fn new(nrows: usize, ncols: usize) -> Self {
-        Zero {
-            nrows,
-            ncols,
-            marker: core::marker::PhantomData,
-        }
+        Zero { nrows, ncols, marker: core::marker::PhantomData }
     }
 
     fn shape(&self) -> (usize, usize) {

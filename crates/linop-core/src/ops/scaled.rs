@@ -99,9 +99,7 @@ impl<T: Scalar> Shifted<T> {
         Ok(())
     }
     fn facts(&self) -> Props {
-        self.inner
-            .props()
-            .shifted(self.sigma.to_f64(), self.inner.nrows())
+        self.inner.props().shifted(self.sigma.to_f64(), self.inner.nrows())
     }
     fn price(&self, k: usize) -> Cost {
         let nk = (self.inner.nrows() * k) as f64;

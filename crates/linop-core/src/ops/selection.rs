@@ -14,11 +14,7 @@ impl<T: Scalar> Selection<T> {
     /// Picks `rows` out of n; no repeats.
     pub fn new(rows: Vec<usize>, n: usize) -> Result<Self, Error> {
         check_indices("Selection", &rows, n)?;
-        Ok(Selection {
-            rows,
-            n,
-            marker: core::marker::PhantomData,
-        })
+        Ok(Selection { rows, n, marker: core::marker::PhantomData })
     }
 
     /// The rows.

@@ -24,12 +24,7 @@ impl<T: Scalar> Submatrix<T> {
         props = props | (facts & Props::STIEFEL).when(rows.len() == inner.nrows());
         props = props | (facts & Props::COSTIEFEL).when(cols.len() == inner.ncols());
         let props = props.close(rows.len(), cols.len());
-        Ok(Submatrix {
-            inner,
-            rows,
-            cols,
-            props,
-        })
+        Ok(Submatrix { inner, rows, cols, props })
     }
 
     /// The operand.
@@ -46,9 +41,11 @@ impl<T: Scalar> Submatrix<T> {
         (self.rows.len(), self.cols.len())
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        temp_req::<T>(self.inner.nrows(), k)
-            .and(temp_req::<T>(self.inner.ncols(), k))
-            .and(side.req(&self.inner, k, par))
+        temp_req::<T>(self.inner.nrows(), k).and(temp_req::<T>(self.inner.ncols(), k)).and(side.req(
+            &self.inner,
+            k,
+            par,
+        ))
     }
     fn run(
         &self,
@@ -61,10 +58,7 @@ impl<T: Scalar> Submatrix<T> {
         stack: &mut MemStack,
     ) -> Result<(), Error> {
         let k = x.ncols();
-        let (m, n) = side.pick(
-            (self.inner.nrows(), self.inner.ncols()),
-            (self.inner.ncols(), self.inner.nrows()),
-        );
+        let (m, n) = side.pick((self.inner.nrows(), self.inner.ncols()), (self.inner.ncols(), self.inner.nrows()));
         let (gather, scatter) = side.pick((&self.rows, &self.cols), (&self.cols, &self.rows));
         temp!(wide, rest = stack, n * k);
         temp!(tall, rest = rest, m * k);
@@ -73,15 +67,7 @@ impl<T: Scalar> Submatrix<T> {
                 wide[j * n + s] = x[(i, j)];
             }
         }
-        side.run(
-            &self.inner,
-            view_mut(tall, m, k),
-            T::ONE,
-            view(wide, n, k),
-            T::ZERO,
-            par,
-            rest,
-        )?;
+        side.run(&self.inner, view_mut(tall, m, k), T::ONE, view(wide, n, k), T::ZERO, par, rest)?;
         map_rows(out, view(tall, m, k), beta, |i| gather[i], |_, v| alpha * v);
         Ok(())
     }

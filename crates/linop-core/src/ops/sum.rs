@@ -13,20 +13,13 @@ impl<T: Scalar> Sum<T> {
     /// A sum of at least one operator of one shape.
     pub fn new(terms: Vec<Op<T>>) -> Result<Self, Error> {
         let Some(first) = terms.first() else {
-            return Err(Error::InvalidArgument {
-                op: "Sum",
-                what: "needs at least one term".into(),
-            });
+            return Err(Error::InvalidArgument { op: "Sum", what: "needs at least one term".into() });
         };
         let (m, n) = (first.nrows(), first.ncols());
         let mut props = first.props();
         for t in &terms[1..] {
             if (t.nrows(), t.ncols()) != (m, n) {
-                return Err(shape_error(
-                    "Sum",
-                    format!("{m} x {n}"),
-                    format!("{} x {}", t.nrows(), t.ncols()),
-                ));
+                return Err(shape_error("Sum", format!("{m} x {n}"), format!("{} x {}", t.nrows(), t.ncols())));
             }
             props = props.add(t.props(), m, n);
         }
@@ -42,9 +35,7 @@ impl<T: Scalar> Sum<T> {
         (self.terms[0].nrows(), self.terms[0].ncols())
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        self.terms
-            .iter()
-            .fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
+        self.terms.iter().fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
     }
     fn run(
         &self,
@@ -66,9 +57,7 @@ impl<T: Scalar> Sum<T> {
         self.props
     }
     fn price(&self, k: usize) -> Cost {
-        self.terms
-            .iter()
-            .fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
+        self.terms.iter().fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
     }
 }
 

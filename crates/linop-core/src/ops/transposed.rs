@@ -35,13 +35,10 @@ impl<T: Scalar> Transposed<T> {
         par: Par,
         stack: &mut MemStack,
     ) -> Result<(), Error> {
-        side.flip()
-            .run(&self.inner, out, alpha, x, beta, par, stack)
+        side.flip().run(&self.inner, out, alpha, x, beta, par, stack)
     }
     fn facts(&self) -> Props {
-        self.inner
-            .props()
-            .transposed(self.inner.nrows(), self.inner.ncols())
+        self.inner.props().transposed(self.inner.nrows(), self.inner.ncols())
     }
     fn price(&self, k: usize) -> Cost {
         self.inner.cost(k)

@@ -25,11 +25,7 @@ impl<T: Scalar> Triangular<T> {
     fn build(mut mat: Mat<T>, lower: bool) -> Result<Self, Error> {
         let n = mat.nrows();
         if n != mat.ncols() {
-            return Err(Error::NotSquare {
-                op: "Triangular",
-                nrows: n,
-                ncols: mat.ncols(),
-            });
+            return Err(Error::NotSquare { op: "Triangular", nrows: n, ncols: mat.ncols() });
         }
         for j in 0..n {
             for i in 0..n {
@@ -40,11 +36,7 @@ impl<T: Scalar> Triangular<T> {
         }
         let unit = (0..n).all(|i| mat[(i, i)] == T::ONE);
         let props = (if lower { Props::LOWER } else { Props::UPPER }) | Props::UNIT_DIAG.when(unit);
-        Ok(Triangular {
-            mat,
-            lower,
-            props: props.close(n, n),
-        })
+        Ok(Triangular { mat, lower, props: props.close(n, n) })
     }
 
     /// The matrix, with zeros in the other triangle.
@@ -98,9 +90,7 @@ impl<T: Scalar> TriangularInverse<T> {
     /// The inverse; a zero on the diagonal is [`Error::Singular`].
     pub fn new(of: Triangular<T>) -> Result<Self, Error> {
         if (0..of.mat.nrows()).any(|i| of.mat[(i, i)] == T::ZERO) {
-            return Err(Error::Singular {
-                op: "TriangularInverse",
-            });
+            return Err(Error::Singular { op: "TriangularInverse" });
         }
         Ok(TriangularInverse { of })
     }
@@ -131,11 +121,7 @@ impl<T: Scalar> TriangularInverse<T> {
         kernels::copy(view_mut(t, n, k), x);
         let a = side.pick(self.of.mat.as_ref(), self.of.mat.as_ref().transpose());
         let lower = self.of.lower == (side == Side::Plain);
-        let triangle = if lower {
-            Triangle::Lower
-        } else {
-            Triangle::Upper
-        };
+        let triangle = if lower { Triangle::Lower } else { Triangle::Upper };
         kernels::trsm(triangle, Diag::NonUnit, a, view_mut(t, n, k), par);
         add_scaled(out, alpha, view(t, n, k), beta);
         Ok(())

@@ -36,11 +36,7 @@ impl<T: Scalar> Assumed<T> {
     /// `inner` with `props` on top of what it knows.
     pub fn new(inner: Op<T>, props: Props) -> Self {
         let props = (inner.props() | props).close(inner.nrows(), inner.ncols());
-        Assumed {
-            inner,
-            props,
-            probed: OnceLock::new(),
-        }
+        Assumed { inner, props, probed: OnceLock::new() }
     }
 
     pub(crate) fn derived(inner: Op<T>, props: Props) -> Self {
@@ -63,38 +59,22 @@ impl<T: Scalar> Assumed<T> {
         });
         let mut y = Mat::zeros(n, 2);
         let mut buffer = numerics::MemBuffer::new(self.inner.apply_req(2, Par::Seq));
-        self.inner.apply(
-            y.as_mut(),
-            T::ONE,
-            x.as_ref(),
-            T::ZERO,
-            Par::Seq,
-            MemStack::new(&mut buffer),
-        )?;
+        self.inner.apply(y.as_mut(), T::ONE, x.as_ref(), T::ZERO, Par::Seq, MemStack::new(&mut buffer))?;
         let dot = |a: MatRef<'_, T>, i: usize, b: MatRef<'_, T>, j: usize| -> f64 {
-            (0..n)
-                .map(|r| a[(r, i)].to_f64() * b[(r, j)].to_f64())
-                .sum()
+            (0..n).map(|r| a[(r, i)].to_f64() * b[(r, j)].to_f64()).sum()
         };
         let norm = |a: MatRef<'_, T>, i: usize| dot(a, i, a, i).sqrt();
         let (x, y) = (x.as_ref(), y.as_ref());
         let fails = |property, violation: f64| {
             if violation > tolerance {
-                Err(Error::FalseAssumption {
-                    op: "assume",
-                    property,
-                    violation,
-                })
+                Err(Error::FalseAssumption { op: "assume", property, violation })
             } else {
                 Ok(())
             }
         };
         let scale = (norm(x, 0) * norm(y, 1)).max(norm(x, 1) * norm(y, 0));
         if scale > 0.0 {
-            fails(
-                "SELF_ADJOINT",
-                (dot(x, 0, y, 1) - dot(x, 1, y, 0)).abs() / scale,
-            )?;
+            fails("SELF_ADJOINT", (dot(x, 0, y, 1) - dot(x, 1, y, 0)).abs() / scale)?;
         }
         if added.contains(Props::PSD) {
             for j in 0..2 {
@@ -109,8 +89,7 @@ impl<T: Scalar> Assumed<T> {
 
     /// An assumed symmetry also supplies a missing transposed product; a real one stays in use.
     fn side(&self, side: Side) -> Side {
-        let assumed = self.props.contains(Props::SELF_ADJOINT)
-            && !self.inner.props().contains(Props::SELF_ADJOINT);
+        let assumed = self.props.contains(Props::SELF_ADJOINT) && !self.inner.props().contains(Props::SELF_ADJOINT);
         if assumed { Side::Plain } else { side }
     }
 
@@ -140,8 +119,7 @@ impl<T: Scalar> Assumed<T> {
         if cfg!(debug_assertions) {
             self.probed.get_or_init(|| self.probe()).clone()?;
         }
-        self.side(side)
-            .run(&self.inner, out, alpha, x, beta, par, stack)
+        self.side(side).run(&self.inner, out, alpha, x, beta, par, stack)
     }
     fn facts(&self) -> Props {
         self.props
@@ -227,13 +205,7 @@ impl<T: Scalar> Counted<T> {
     /// Wraps an operator; the counters are shared with the caller.
     pub fn new(inner: Op<T>) -> (Self, Arc<Counts>) {
         let counts = Arc::new(Counts::default());
-        (
-            Counted {
-                inner,
-                counts: Arc::clone(&counts),
-            },
-            counts,
-        )
+        (Counted { inner, counts: Arc::clone(&counts) }, counts)
     }
 
     forwarded!();
@@ -248,15 +220,10 @@ impl<T: Scalar> Counted<T> {
         stack: &mut MemStack,
     ) -> Result<(), Error> {
         let start = std::time::Instant::now();
-        side.pick(&self.counts.plain, &self.counts.transposed)
-            .fetch_add(1, Ordering::Relaxed);
-        self.counts
-            .columns
-            .fetch_add(x.ncols() as u64, Ordering::Relaxed);
+        side.pick(&self.counts.plain, &self.counts.transposed).fetch_add(1, Ordering::Relaxed);
+        self.counts.columns.fetch_add(x.ncols() as u64, Ordering::Relaxed);
         let result = side.run(&self.inner, out, alpha, x, beta, par, stack);
-        self.counts
-            .nanos
-            .fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.counts.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         result
     }
     fn facts(&self) -> Props {

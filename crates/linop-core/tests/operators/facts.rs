@@ -9,15 +9,11 @@ use numerics::{Mat, Par};
 use proptest::prelude::*;
 
 fn agree(op: &Op<f64>, dense: &Mat<f64>) -> Result<(), TestCaseError> {
-    let got = op
-        .to_dense(Par::Seq)
-        .map_err(|e| TestCaseError::fail(format!("{e}: {op:?}")))?;
-    let tol =
-        1e-13 * (1.0 + max_abs(dense.as_ref())) * (1.0 + dense.nrows().max(dense.ncols()) as f64);
+    let got = op.to_dense(Par::Seq).map_err(|e| TestCaseError::fail(format!("{e}: {op:?}")))?;
+    let tol = 1e-13 * (1.0 + max_abs(dense.as_ref())) * (1.0 + dense.nrows().max(dense.ncols()) as f64);
     let d = max_diff(got.as_ref(), dense.as_ref());
     prop_assert!(d <= tol, "off by {d:e} (allowed {tol:e}): {op:?}");
-    check_props(op.props(), dense.as_ref(), tol)
-        .map_err(|e| TestCaseError::fail(format!("{e}: {op:?}")))
+    check_props(op.props(), dense.as_ref(), tol).map_err(|e| TestCaseError::fail(format!("{e}: {op:?}")))
 }
 
 proptest! {
@@ -113,41 +109,26 @@ fn rewrites_choose_the_cheap_kind() {
     let (s, _) = square(1, 3, 2);
     let (p, _) = square(2, 3, 3);
     let d = Op::diag(vec![1.0, 2.0, 3.0]);
-    let low = Op::new(LowRank::gram(linop_core::testing::fixed_mat::<f64>(
-        3, 1, 1,
-    )));
+    let low = Op::new(LowRank::gram(linop_core::testing::fixed_mat::<f64>(3, 1, 1)));
     let id = Op::identity(3);
     assert!((&id * &a).unwrap().same(&a));
     assert!(a.t().t().same(&a));
     assert!(s.t().same(&s));
-    assert!(matches!(
-        (&a * &Op::zero(3, 5)).unwrap().kind(),
-        Kind::Zero(_)
-    ));
+    assert!(matches!((&a * &Op::zero(3, 5)).unwrap().kind(), Kind::Zero(_)));
     assert!(matches!((&d + &id).unwrap().kind(), Kind::Diagonal(_)));
     assert!(matches!((&d * &d).unwrap().kind(), Kind::Diagonal(_)));
     assert!(matches!((&low + &low).unwrap().kind(), Kind::LowRank(l) if l.rank() == 2));
-    assert!(matches!(
-        (&low + &d).unwrap().kind(),
-        Kind::LowRankPlusDiag(_)
-    ));
-    assert!(matches!(
-        (&(&low + &d).unwrap() + &low).unwrap().kind(),
-        Kind::LowRankPlusDiag(_)
-    ));
+    assert!(matches!((&low + &d).unwrap().kind(), Kind::LowRankPlusDiag(_)));
+    assert!(matches!((&(&low + &d).unwrap() + &low).unwrap().kind(), Kind::LowRankPlusDiag(_)));
     let k = s.kron(&p).unwrap();
     let mixed = (&k * &k).unwrap();
     assert!(matches!(mixed.kind(), Kind::Kronecker(k) if k.factors().len() == 2));
     let shared = (&k + &s.kron(&s).unwrap()).unwrap();
     assert!(matches!(shared.kind(), Kind::Kronecker(_)));
     // The shift goes to the base, the low-rank part stays last.
-    let big = Op::new(LowRank::gram(linop_core::testing::fixed_mat::<f64>(
-        9, 2, 1,
-    )));
+    let big = Op::new(LowRank::gram(linop_core::testing::fixed_mat::<f64>(9, 2, 1)));
     let whole = (&k + &big).unwrap().shifted(0.5).unwrap();
-    let Kind::LowRankUpdate(u) = whole.kind() else {
-        panic!("{whole:?}")
-    };
+    let Kind::LowRankUpdate(u) = whole.kind() else { panic!("{whole:?}") };
     assert!(matches!(u.base().kind(), Kind::Shifted(_)));
     assert!(matches!(a.scaled(2.0).scaled(3.0).kind(), Kind::Scaled(s) if s.factor() == 6.0));
     let tiny = a.scaled(1e-200).scaled(1e-200);
@@ -159,12 +140,6 @@ fn rewrites_choose_the_cheap_kind() {
     assert_eq!(counts.products(), 1);
     assert!(d.assume(Props::PD).same(&d));
     let small = algebra::product(&[a.clone(), a.clone()]).unwrap();
-    assert!(matches!(
-        algebra::fused(&small, 100, Par::Seq).unwrap().kind(),
-        Kind::Dense(_)
-    ));
-    assert!(matches!(
-        algebra::fused(&small, 1, Par::Seq).unwrap().kind(),
-        Kind::Chain(_)
-    ));
+    assert!(matches!(algebra::fused(&small, 100, Par::Seq).unwrap().kind(), Kind::Dense(_)));
+    assert!(matches!(algebra::fused(&small, 1, Par::Seq).unwrap().kind(), Kind::Chain(_)));
 }

@@ -12,10 +12,7 @@ use proptest::prelude::*;
 const TIGHT: Limits = Limits { dense: 4 };
 
 fn near(got: f64, want: f64, scale: f64, what: &str) -> Result<(), TestCaseError> {
-    prop_assert!(
-        (got - want).abs() <= 1e-9 * (1.0 + scale),
-        "{what}: {got} against {want}"
-    );
+    prop_assert!((got - want).abs() <= 1e-9 * (1.0 + scale), "{what}: {got} against {want}");
     Ok(())
 }
 
@@ -24,11 +21,7 @@ fn condition(m: &Mat<f64>) -> f64 {
         return 1.0;
     }
     let s = numerics::dense::svd(m.as_ref()).unwrap().s;
-    if s[s.len() - 1] == 0.0 {
-        f64::INFINITY
-    } else {
-        s[0] / s[s.len() - 1]
-    }
+    if s[s.len() - 1] == 0.0 { f64::INFINITY } else { s[0] / s[s.len() - 1] }
 }
 
 fn rules(op: &Op<f64>, m: &Mat<f64>, limits: Limits) -> Result<(), TestCaseError> {
@@ -36,46 +29,24 @@ fn rules(op: &Op<f64>, m: &Mat<f64>, limits: Limits) -> Result<(), TestCaseError
     let size = max_abs(m.as_ref()) * (1 + n) as f64;
     let fail = |e: Error| TestCaseError::fail(format!("{e}: {op:?}"));
     let trace: f64 = (0..n).map(|i| m[(i, i)]).sum();
-    near(
-        dispatch::trace(op, limits, Par::Seq).map_err(fail)?,
-        trace,
-        size,
-        "trace",
-    )?;
+    near(dispatch::trace(op, limits, Par::Seq).map_err(fail)?, trace, size, "trace")?;
     let diagonal = dispatch::diagonal(op, limits, Par::Seq).map_err(fail)?;
     prop_assert_eq!(diagonal.len(), n);
     for i in 0..n {
         near(diagonal[i], m[(i, i)], size, "diagonal")?;
     }
-    let squares: f64 = (0..n)
-        .flat_map(|i| (0..n).map(move |j| (i, j)))
-        .map(|p| m[p] * m[p])
-        .sum();
-    near(
-        dispatch::frobenius_sq(op, limits, Par::Seq).map_err(fail)?,
-        squares,
-        squares,
-        "frobenius",
-    )?;
+    let squares: f64 = (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).map(|p| m[p] * m[p]).sum();
+    near(dispatch::frobenius_sq(op, limits, Par::Seq).map_err(fail)?, squares, squares, "frobenius")?;
     let condition = condition(m);
     let (sign, log) = dispatch::slogdet(op, limits, Par::Seq).map_err(fail)?;
     if condition < 1e8 {
-        let want = if n == 0 {
-            (1.0, 0.0)
-        } else {
-            numerics::dense::Lu::new(m.as_ref(), Par::Seq)
-                .unwrap()
-                .slogdet()
-        };
+        let want = if n == 0 { (1.0, 0.0) } else { numerics::dense::Lu::new(m.as_ref(), Par::Seq).unwrap().slogdet() };
         prop_assert_eq!(sign, want.0, "sign of {:?}", op);
         near(log, want.1, n as f64, "log det")?;
         let inverse = dispatch::inverse(op, limits, Par::Seq).map_err(fail)?;
         let d = inverse.to_dense(Par::Seq).map_err(fail)?;
         let off = max_diff(mul(&d, m).as_ref(), eye(n).as_ref());
-        prop_assert!(
-            off <= 1e-12 * condition * (1 + n) as f64 + 1e-8,
-            "inverse off by {off:e}: {op:?}"
-        );
+        prop_assert!(off <= 1e-12 * condition * (1 + n) as f64 + 1e-8, "inverse off by {off:e}: {op:?}");
         let tol = 1e-11 * condition * (1.0 + max_abs(d.as_ref()));
         linop_core::testing::check_props(inverse.props(), d.as_ref(), tol)
             .map_err(|e| TestCaseError::fail(format!("inverse {e}: {op:?}")))?;
@@ -86,37 +57,15 @@ fn rules(op: &Op<f64>, m: &Mat<f64>, limits: Limits) -> Result<(), TestCaseError
         let e = dispatch::eigh(op, Limits::default(), Par::Seq).map_err(fail)?;
         let d = Op::new(e).to_dense(Par::Seq).map_err(fail)?;
         near(max_diff(d.as_ref(), m.as_ref()), 0.0, size, "eigh")?;
-        let exp = op
-            .exp(Par::Seq)
-            .map_err(fail)?
-            .to_dense(Par::Seq)
-            .map_err(fail)?;
+        let exp = op.exp(Par::Seq).map_err(fail)?.to_dense(Par::Seq).map_err(fail)?;
         let want = numerics::dense::expm(m.as_ref()).unwrap();
-        near(
-            max_diff(exp.as_ref(), want.as_ref()),
-            0.0,
-            max_abs(want.as_ref()),
-            "exp",
-        )?;
+        near(max_diff(exp.as_ref(), want.as_ref()), 0.0, max_abs(want.as_ref()), "exp")?;
     }
     if op.props().contains(Props::PD) && condition < 1e6 {
-        let root = op
-            .root(2.0, Par::Seq)
-            .map_err(fail)?
-            .to_dense(Par::Seq)
-            .map_err(fail)?;
-        near(
-            max_diff(mul(&root, &root).as_ref(), m.as_ref()),
-            0.0,
-            size,
-            "root",
-        )?;
+        let root = op.root(2.0, Par::Seq).map_err(fail)?.to_dense(Par::Seq).map_err(fail)?;
+        near(max_diff(mul(&root, &root).as_ref(), m.as_ref()), 0.0, size, "root")?;
         let log = op.log(Par::Seq).map_err(fail)?;
-        let back = log
-            .exp(Par::Seq)
-            .map_err(fail)?
-            .to_dense(Par::Seq)
-            .map_err(fail)?;
+        let back = log.exp(Par::Seq).map_err(fail)?.to_dense(Par::Seq).map_err(fail)?;
         near(max_diff(back.as_ref(), m.as_ref()), 0.0, size, "exp of log")?;
     }
     Ok(())
@@ -217,10 +166,7 @@ fn singular_and_empty_cases() {
     let (x, _) = rectangle(2, 3, 1);
     let (y, _) = rectangle(3, 2, 2);
     assert_eq!(x.kron(&y).unwrap().slogdet(Par::Seq), Ok((0.0, inf)));
-    assert_eq!(
-        x.kron(&y).unwrap().inverse(Par::Seq).unwrap_err(),
-        Error::Singular { op: "inverse" }
-    );
+    assert_eq!(x.kron(&y).unwrap().inverse(Par::Seq).unwrap_err(), Error::Singular { op: "inverse" });
     assert_eq!((&y * &x).unwrap().slogdet(Par::Seq), Ok((0.0, inf)));
     let empty = Op::new(ScalarIdentity::new(0.0, 0));
     assert_eq!(empty.slogdet(Par::Seq), Ok((1.0, 0.0)));
@@ -228,40 +174,22 @@ fn singular_and_empty_cases() {
     assert_eq!(zero.slogdet(Par::Seq), Ok((0.0, inf)));
     assert_eq!(zero.kron(&empty).unwrap().slogdet(Par::Seq), Ok((1.0, 0.0)));
     let singular = Op::diag(vec![1.0, 0.0]);
-    assert_eq!(
-        singular.kron(&singular).unwrap().slogdet(Par::Seq),
-        Ok((0.0, inf))
-    );
+    assert_eq!(singular.kron(&singular).unwrap().slogdet(Par::Seq), Ok((0.0, inf)));
     // A zero on the diagonal of a low-rank update does not make the sum singular.
-    let low = Op::new(LowRank::gram(Mat::from_fn(2, 1, |i, _| {
-        if i == 1 { 2.0 } else { 0.0 }
-    })));
+    let low = Op::new(LowRank::gram(Mat::from_fn(2, 1, |i, _| if i == 1 { 2.0 } else { 0.0 })));
     let sum = (&singular + &low).unwrap();
     let (sign, log) = sum.slogdet(Par::Seq).unwrap();
     assert!(sign == 1.0 && (log - 4.0_f64.ln()).abs() < 1e-14);
     assert!(sum.inverse(Par::Seq).is_ok());
     let none = Limits { dense: 1 };
-    assert!(matches!(
-        dispatch::inverse(&sum, none, Par::Seq),
-        Err(Error::SingularBase { n: 2, limit: 1, .. })
-    ));
+    assert!(matches!(dispatch::inverse(&sum, none, Par::Seq), Err(Error::SingularBase { n: 2, limit: 1, .. })));
     let opaque = Op::new(ClosureOp::<f64>::new(9, 9, |_, _| Ok(())));
-    assert!(matches!(
-        dispatch::trace(&opaque, none, Par::Seq),
-        Err(Error::NeedsEstimate { n: 9, .. })
-    ));
+    assert!(matches!(dispatch::trace(&opaque, none, Par::Seq), Err(Error::NeedsEstimate { n: 9, .. })));
     assert!(matches!(x.trace(Par::Seq), Err(Error::NotSquare { .. })));
     // No factorwise root of two negative factors.
-    let minus = Op::new(ScalarIdentity::new(-1.0_f64, 1)).kron(&Op::new(Dense::with_props(
-        Mat::from_fn(1, 1, |_, _| -1.0),
-        Props::SELF_ADJOINT,
-    )));
-    let root = minus
-        .unwrap()
-        .root(2.0, Par::Seq)
-        .unwrap()
-        .to_dense(Par::Seq)
-        .unwrap();
+    let minus = Op::new(ScalarIdentity::new(-1.0_f64, 1))
+        .kron(&Op::new(Dense::with_props(Mat::from_fn(1, 1, |_, _| -1.0), Props::SELF_ADJOINT)));
+    let root = minus.unwrap().root(2.0, Par::Seq).unwrap().to_dense(Par::Seq).unwrap();
     assert!((root[(0, 0)] - 1.0).abs() < 1e-15);
 }
 
@@ -277,8 +205,7 @@ fn low_rank_solves_stay_accurate_near_the_range() {
         let mut out = Mat::zeros(n, 1);
         let mut buffer = numerics::MemBuffer::new(op.apply_req(1, Par::Seq));
         let stack = numerics::MemStack::new(&mut buffer);
-        op.apply(out.as_mut(), 1.0, x.as_ref(), 0.0, Par::Seq, stack)
-            .unwrap();
+        op.apply(out.as_mut(), 1.0, x.as_ref(), 0.0, Par::Seq, stack).unwrap();
         out
     };
     let x = apply(&inverse, &b);

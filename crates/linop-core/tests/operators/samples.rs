@@ -11,9 +11,7 @@ pub(crate) type Pair = (Op<f64>, Mat<f64>);
 pub(crate) const SORTS: usize = 19;
 
 pub(crate) fn mul(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    Mat::from_fn(a.nrows(), b.ncols(), |i, j| {
-        (0..a.ncols()).map(|l| a[(i, l)] * b[(l, j)]).sum()
-    })
+    Mat::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|l| a[(i, l)] * b[(l, j)]).sum())
 }
 
 pub(crate) fn add(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
@@ -34,9 +32,7 @@ pub(crate) fn eye(n: usize) -> Mat<f64> {
 
 pub(crate) fn kron(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
     let (p, q) = (b.nrows(), b.ncols());
-    Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| {
-        a[(i / p, j / q)] * b[(i % p, j % q)]
-    })
+    Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| a[(i / p, j / q)] * b[(i % p, j % q)])
 }
 
 pub(crate) fn direct(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
@@ -79,11 +75,7 @@ pub(crate) fn square(sort: usize, n: usize, seed: u64) -> Pair {
         6 => {
             // Zero or clearly not: products of tiny numbers would be lost in the tolerance of the checks.
             let signed = |i: usize| {
-                if (draw(i) - 0.6).abs() < 0.05 {
-                    0.0
-                } else {
-                    draw(i) - 0.6
-                }
+                if (draw(i) - 0.6).abs() < 0.05 { 0.0 } else { draw(i) - 0.6 }
             };
             diag((0..n).map(signed).collect())
         }
@@ -94,12 +86,7 @@ pub(crate) fn square(sort: usize, n: usize, seed: u64) -> Pair {
             (Op::new(t), m)
         }
         9 => {
-            let t = Triangular::upper(Mat::from_fn(
-                n,
-                n,
-                |i, j| if i == j { 1.0 } else { x[(i, j)] },
-            ))
-            .unwrap();
+            let t = Triangular::upper(Mat::from_fn(n, n, |i, j| if i == j { 1.0 } else { x[(i, j)] })).unwrap();
             let m = t.mat().to_owned();
             (Op::new(t), m)
         }

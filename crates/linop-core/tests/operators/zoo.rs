@@ -11,9 +11,7 @@ fn op<T: Scalar>(m: usize, n: usize, seed: u64) -> (Op<T>, Mat<T>) {
 }
 
 fn mul<T: Scalar>(a: &Mat<T>, b: &Mat<T>) -> Mat<T> {
-    Mat::from_fn(a.nrows(), b.ncols(), |i, j| {
-        (0..a.ncols()).map(|l| a[(i, l)] * b[(l, j)]).sum()
-    })
+    Mat::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|l| a[(i, l)] * b[(l, j)]).sum())
 }
 
 fn t<T: Scalar>(a: &Mat<T>) -> Mat<T> {
@@ -22,9 +20,7 @@ fn t<T: Scalar>(a: &Mat<T>) -> Mat<T> {
 
 fn kron<T: Scalar>(a: &Mat<T>, b: &Mat<T>) -> Mat<T> {
     let (p, q) = (b.nrows(), b.ncols());
-    Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| {
-        a[(i / p, j / q)] * b[(i % p, j % q)]
-    })
+    Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| a[(i / p, j / q)] * b[(i % p, j % q)])
 }
 
 fn eye<T: Scalar>(n: usize) -> Mat<T> {
@@ -50,10 +46,7 @@ fn leaves<T: Scalar>() {
         check(&a.clone(), &d);
         check(&Transposed::new(a.clone()), &t(&d));
         check(&Zero::<T>::new(m, n), &Mat::zeros(m, n));
-        check(
-            &Scaled::new(T::from_f64(-2.5), a),
-            &Mat::from_fn(m, n, |i, j| T::from_f64(-2.5) * d[(i, j)]),
-        );
+        check(&Scaled::new(T::from_f64(-2.5), a), &Mat::from_fn(m, n, |i, j| T::from_f64(-2.5) * d[(i, j)]));
     }
     for n in [0, 1, 5] {
         for c in [1.0, 0.0, -2.0] {
@@ -63,10 +56,7 @@ fn leaves<T: Scalar>() {
         let d: Vec<T> = (0..n).map(|i| T::from_f64(i as f64 - 1.5)).collect();
         check(&Diagonal::new(d.clone()), &diag(&d));
         let (a, m) = op::<T>(n, n, 3);
-        check(
-            &Shifted::new(a, T::from_f64(0.5)).unwrap(),
-            &add(&m, &diag(&vec![T::from_f64(0.5); n])),
-        );
+        check(&Shifted::new(a, T::from_f64(0.5)).unwrap(), &add(&m, &diag(&vec![T::from_f64(0.5); n])));
         let sym = Mat::from_fn(n, n, |i, j| m[(i.max(j), i.min(j))]);
         check(&Dense::symmetric(m.clone()).unwrap(), &sym);
         let low = Mat::from_fn(n, n, |i, j| if i >= j { m[(i, j)] } else { T::ZERO });
@@ -90,34 +80,15 @@ fn index_operators_match_dense() {
     let d = Mat::from_fn(4, 4, |i, j| f64::from(u8::from([2, 0, 3, 1][i] == j)));
     check(&p, &d);
     assert_eq!(p.sign(), -1.0);
-    check(
-        &Permutation::<f64>::new(vec![1, 0]).unwrap(),
-        &Mat::from_fn(2, 2, |i, j| f64::from(u8::from(i != j))),
-    );
+    check(&Permutation::<f64>::new(vec![1, 0]).unwrap(), &Mat::from_fn(2, 2, |i, j| f64::from(u8::from(i != j))));
     let s = Selection::<f32>::new(vec![3, 0], 5).unwrap();
-    check(
-        &s,
-        &Mat::from_fn(2, 5, |i, j| if [3, 0][i] == j { 1.0 } else { 0.0 }),
-    );
+    check(&s, &Mat::from_fn(2, 5, |i, j| if [3, 0][i] == j { 1.0 } else { 0.0 }));
     let (a, m) = op::<f64>(6, 5, 8);
     let sub = Submatrix::new(a, vec![4, 0, 2], vec![1, 3]).unwrap();
-    check(
-        &sub,
-        &Mat::from_fn(3, 2, |i, j| m[([4, 0, 2][i], [1, 3][j])]),
-    );
+    check(&sub, &Mat::from_fn(3, 2, |i, j| m[([4, 0, 2][i], [1, 3][j])]));
     let repeated = Selection::<f64>::new(vec![1, 1], 3);
-    assert!(matches!(
-        repeated,
-        Err(Error::InvalidIndex {
-            index: 1,
-            why: "repeated",
-            ..
-        })
-    ));
-    assert!(matches!(
-        Permutation::<f64>::new(vec![0, 2]),
-        Err(Error::InvalidIndex { index: 2, .. })
-    ));
+    assert!(matches!(repeated, Err(Error::InvalidIndex { index: 1, why: "repeated", .. })));
+    assert!(matches!(Permutation::<f64>::new(vec![0, 2]), Err(Error::InvalidIndex { index: 2, .. })));
 }
 
 fn composites<T: Scalar>() {
@@ -125,14 +96,8 @@ fn composites<T: Scalar>() {
     let (b, db) = op::<T>(3, 5, 2);
     let (c, dc) = op::<T>(5, 4, 3);
     let (e, de) = op::<T>(4, 3, 4);
-    check(
-        &Sum::new(vec![a.clone(), e.clone()]).unwrap(),
-        &add(&da, &de),
-    );
-    check(
-        &Chain::new(vec![a.clone(), b.clone(), c.clone()]).unwrap(),
-        &mul(&mul(&da, &db), &dc),
-    );
+    check(&Sum::new(vec![a.clone(), e.clone()]).unwrap(), &add(&da, &de));
+    check(&Chain::new(vec![a.clone(), b.clone(), c.clone()]).unwrap(), &mul(&mul(&da, &db), &dc));
     check(&Chain::new(vec![a.clone()]).unwrap(), &da);
     let bd = BlockDiag::new(vec![a.clone(), b.clone(), b.clone()]).unwrap();
     let dbd = Mat::from_fn(10, 13, |i, j| match (i, j) {
@@ -142,34 +107,20 @@ fn composites<T: Scalar>() {
         _ => T::ZERO,
     });
     check(&bd, &dbd);
-    let grid = Block::new(
-        vec![4, 3],
-        vec![3, 5],
-        vec![vec![Some(a.clone()), None], vec![None, Some(b.clone())]],
-    )
-    .unwrap();
+    let grid =
+        Block::new(vec![4, 3], vec![3, 5], vec![vec![Some(a.clone()), None], vec![None, Some(b.clone())]]).unwrap();
     check(&grid, &Mat::from_fn(7, 8, |i, j| dbd[(i, j)]));
     let (s, ds) = op::<T>(4, 4, 9);
-    check(
-        &Congruence::new(a.clone(), s).unwrap(),
-        &mul(&t(&da), &mul(&ds, &da)),
-    );
+    check(&Congruence::new(a.clone(), s).unwrap(), &mul(&t(&da), &mul(&ds, &da)));
     check(&Gram::inner(a.clone()), &mul(&t(&da), &da));
     check(&Gram::outer(a.clone()), &mul(&da, &t(&da)));
-    let (u, core, v) = (
-        fixed_mat::<T>(6, 2, 1),
-        fixed_mat::<T>(2, 2, 2),
-        fixed_mat::<T>(6, 2, 3),
-    );
+    let (u, core, v) = (fixed_mat::<T>(6, 2, 1), fixed_mat::<T>(2, 2, 2), fixed_mat::<T>(6, 2, 3));
     let low = LowRank::new(u.clone(), Some(core.clone()), Some(v.clone())).unwrap();
     let dlow = mul(&mul(&u, &core), &t(&v));
     check(&low, &dlow);
     check(&LowRank::gram(u.clone()), &mul(&u, &t(&u)));
     let d: Vec<T> = (0..6).map(|i| T::from_f64(1.0 + i as f64)).collect();
-    check(
-        &LowRankPlusDiag::new(d.clone(), low.clone()).unwrap(),
-        &add(&dlow, &diag(&d)),
-    );
+    check(&LowRankPlusDiag::new(d.clone(), low.clone()).unwrap(), &add(&dlow, &diag(&d)));
     let (base, dbase) = op::<T>(6, 6, 5);
     check(&LowRankUpdate::new(base, low).unwrap(), &add(&dbase, &dlow));
 }
@@ -191,25 +142,13 @@ fn kroneckers<T: Scalar>() {
         &[(2, 0), (3, 3)],
     ];
     for s in shapes {
-        let parts: Vec<_> = s
-            .iter()
-            .enumerate()
-            .map(|(i, &(m, n))| op::<T>(m, n, 20 + i as u64))
-            .collect();
-        let dense = parts[1..]
-            .iter()
-            .fold(parts[0].1.clone(), |d, (_, m)| kron(&d, m));
-        check(
-            &Kronecker::new(parts.into_iter().map(|p| p.0).collect()).unwrap(),
-            &dense,
-        );
+        let parts: Vec<_> = s.iter().enumerate().map(|(i, &(m, n))| op::<T>(m, n, 20 + i as u64)).collect();
+        let dense = parts[1..].iter().fold(parts[0].1.clone(), |d, (_, m)| kron(&d, m));
+        check(&Kronecker::new(parts.into_iter().map(|p| p.0).collect()).unwrap(), &dense);
     }
     let (a, da) = op::<T>(3, 3, 1);
     let (b, db) = op::<T>(4, 4, 2);
-    check(
-        &KroneckerSum::new(a, b).unwrap(),
-        &add(&kron(&da, &eye(4)), &kron(&eye(3), &db)),
-    );
+    check(&KroneckerSum::new(a, b).unwrap(), &add(&kron(&da, &eye(4)), &kron(&eye(3), &db)));
 }
 
 #[test]
@@ -237,10 +176,7 @@ fn eigh_and_inverses_match_dense() {
     assert!(spectral.props().contains(Props::PD));
     check_operator(&spectral, a.as_ref(), 1e-14);
     let (general, _) = op::<f64>(5, 5, 1);
-    assert!(matches!(
-        Eigh::new(general.clone(), vec![1.0; 5]),
-        Err(Error::MissingProperty { .. })
-    ));
+    assert!(matches!(Eigh::new(general.clone(), vec![1.0; 5]), Err(Error::MissingProperty { .. })));
     for props in [Props::PD, Props::SELF_ADJOINT, Props::NONE] {
         let operand = Op::new(Dense::with_props(a.clone(), props));
         let inverse = Factored::new(operand, a.as_ref(), Par::Seq).unwrap();
@@ -249,23 +185,11 @@ fn eigh_and_inverses_match_dense() {
         check_operator(&inverse, d.as_ref(), 1e-12);
     }
     let g = fixed_mat::<f64>(5, 5, 77);
-    let inverse =
-        Op::new(Factored::new(Op::new(Dense::new(g.clone())), g.as_ref(), Par::Seq).unwrap());
-    close(
-        mul(&inverse.to_dense(Par::Seq).unwrap(), &g).as_ref(),
-        eye(5).as_ref(),
-        1e-11,
-    );
+    let inverse = Op::new(Factored::new(Op::new(Dense::new(g.clone())), g.as_ref(), Par::Seq).unwrap());
+    close(mul(&inverse.to_dense(Par::Seq).unwrap(), &g).as_ref(), eye(5).as_ref(), 1e-11);
     for lower in [true, false] {
-        let m = add(
-            &fixed_mat::<f64>(5, 5, 4),
-            &Mat::from_fn(5, 5, |i, j| if i == j { 3.0 } else { 0.0 }),
-        );
-        let tri = if lower {
-            Triangular::lower(m).unwrap()
-        } else {
-            Triangular::upper(m).unwrap()
-        };
+        let m = add(&fixed_mat::<f64>(5, 5, 4), &Mat::from_fn(5, 5, |i, j| if i == j { 3.0 } else { 0.0 }));
+        let tri = if lower { Triangular::lower(m).unwrap() } else { Triangular::upper(m).unwrap() };
         let stored = tri.mat().to_owned();
         let inverse = Op::new(TriangularInverse::new(tri).unwrap());
         let d = inverse.to_dense(Par::Seq).unwrap();
@@ -289,18 +213,11 @@ fn closures_and_wrappers() {
     check(&both, &a);
     let (counted, counts) = both.counted();
     check(&counted, &a);
-    assert!(
-        counts.products() > 4
-            && counts.transposed_products() > 4
-            && counts.columns() > counts.products()
-    );
+    assert!(counts.products() > 4 && counts.transposed_products() > 4 && counts.columns() > counts.products());
     let failing = ClosureOp::<f64>::new(2, 2, |_, _| Err("no data".into()));
     assert_eq!(
         Op::new(failing).to_dense(Par::Seq).unwrap_err(),
-        Error::Operator {
-            op: "ClosureOp",
-            what: "no data".into()
-        }
+        Error::Operator { op: "ClosureOp", what: "no data".into() }
     );
 }
 
@@ -310,13 +227,7 @@ fn assumptions_are_probed_in_debug_builds() {
     let claimed = a.assume(Props::SELF_ADJOINT);
     let result = claimed.to_dense(Par::Seq);
     if cfg!(debug_assertions) {
-        assert!(matches!(
-            result,
-            Err(Error::FalseAssumption {
-                property: "SELF_ADJOINT",
-                ..
-            })
-        ));
+        assert!(matches!(result, Err(Error::FalseAssumption { property: "SELF_ADJOINT", .. })));
     }
     let s = spd::<f32>(6, 1);
     let fine = Op::new(Dense::new(s.clone())).assume(Props::PD);
@@ -349,10 +260,7 @@ fn products_do_not_depend_on_threads_or_width() {
         let block = run(x.as_ref(), Par::Seq);
         assert_eq!(block, run(x.as_ref(), Par::rayon(2)));
         for j in 0..4 {
-            assert_eq!(
-                run(x.as_ref().subcols(j, 1), Par::rayon(2)).as_ref(),
-                block.as_ref().subcols(j, 1)
-            );
+            assert_eq!(run(x.as_ref().subcols(j, 1), Par::rayon(2)).as_ref(), block.as_ref().subcols(j, 1));
         }
     }
 }

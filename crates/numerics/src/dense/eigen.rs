@@ -18,19 +18,12 @@ pub struct Eigh<T> {
 
 /// A power of two that brings `top` near one, if squares of `top` could overflow or vanish.
 pub(super) fn range_factor<T: Scalar>(top: T) -> Option<T> {
-    let (lo, hi) = (
-        Scalar::sqrt(T::TINY) / T::EPS,
-        Scalar::sqrt(T::MAX) * T::EPS,
-    );
+    let (lo, hi) = (Scalar::sqrt(T::TINY) / T::EPS, Scalar::sqrt(T::MAX) * T::EPS);
     if top == T::ZERO || (top >= lo && top <= hi) {
         return None;
     }
     // the exponent is kept in the range where the factor and its reciprocal are normal numbers
-    let limit = if T::DTYPE == DType::F32 {
-        120.0
-    } else {
-        1000.0
-    };
+    let limit = if T::DTYPE == DType::F32 { 120.0 } else { 1000.0 };
     let e = (-top.to_f64().log2()).floor().clamp(-limit, limit);
     Some(T::from_f64(e.exp2()))
 }
@@ -63,21 +56,13 @@ fn in_range<T: Scalar>(
     }
 }
 
-fn pairs<T: Scalar>(
-    a: MatRef<'_, T>,
-    values: &mut [T],
-    vectors: MatMut<'_, T>,
-) -> Result<(), Stalled> {
-    in_range(a, values, |a, values| {
-        T::self_adjoint(a, values, Some(vectors))
-    })
+fn pairs<T: Scalar>(a: MatRef<'_, T>, values: &mut [T], vectors: MatMut<'_, T>) -> Result<(), Stalled> {
+    in_range(a, values, |a, values| T::self_adjoint(a, values, Some(vectors)))
 }
 
 /// The strict upper triangle need not be finite, nor anything at all: a copy without it.
 fn lower_of<T: Scalar>(a: MatRef<'_, T>) -> Mat<T> {
-    Mat::from_fn(a.nrows(), a.ncols(), |i, j| {
-        if i >= j { a[(i, j)] } else { T::ZERO }
-    })
+    Mat::from_fn(a.nrows(), a.ncols(), |i, j| if i >= j { a[(i, j)] } else { T::ZERO })
 }
 
 /// Eigenpairs of the symmetric matrix whose lower triangle is given.
@@ -113,10 +98,7 @@ pub fn eigh<T: Scalar>(a: MatRef<'_, T>) -> Result<Eigh<T>, Error> {
         let mut basis = Mat::zeros(n, n);
         if pairs(widen(lower.as_ref()).as_ref(), &mut wide, basis.as_mut()).is_ok() {
             let values = wide.into_iter().map(T::from_f64).collect();
-            return Ok(Eigh {
-                values,
-                vectors: narrow(basis.as_ref()),
-            });
+            return Ok(Eigh { values, vectors: narrow(basis.as_ref()) });
         }
     }
     Err(Error::NoConvergence { op, n })
@@ -136,9 +118,7 @@ pub fn eigvalsh<T: Scalar>(a: MatRef<'_, T>) -> Result<Vec<T>, Error> {
     if values.is_empty() {
         return Ok(values);
     }
-    match in_range(lower.as_ref(), &mut values, |a, values| {
-        T::self_adjoint(a, values, None)
-    }) {
+    match in_range(lower.as_ref(), &mut values, |a, values| T::self_adjoint(a, values, None)) {
         Ok(()) => Ok(values),
         Err(Stalled) => Ok(eigh(a)?.values),
     }
@@ -163,10 +143,7 @@ pub fn tridiag_eigh<T: Scalar>(diag: &[T], off: &[T]) -> Result<Eigh<T>, Error> 
         return Err(Error::shape(op, expected, off.len().to_string()));
     }
     if !diag.iter().chain(off).all(|v| Scalar::is_finite(*v)) {
-        return Err(Error::NotFinite {
-            op,
-            operand: "the matrix",
-        });
+        return Err(Error::NotFinite { op, operand: "the matrix" });
     }
     let mut values = vec![T::ZERO; n];
     let mut vectors = Mat::zeros(n, n);
@@ -219,11 +196,7 @@ pub fn eigvals<T: Scalar>(a: MatRef<'_, T>) -> Result<Vec<(T, T)>, Error> {
     let mut scaled = a.to_owned();
     scale(scaled.as_mut(), factor);
     match T::general_values(scaled.as_ref(), &mut re, &mut im) {
-        Ok(()) => Ok(re
-            .into_iter()
-            .zip(im)
-            .map(|(x, y)| (x / factor, y / factor))
-            .collect()),
+        Ok(()) => Ok(re.into_iter().zip(im).map(|(x, y)| (x / factor, y / factor)).collect()),
         Err(Stalled) => Err(Error::NoConvergence { op, n }),
     }
 }
@@ -248,23 +221,9 @@ pub fn apply_spectral<T: Scalar>(e: &Eigh<T>, f: impl Fn(T) -> T, par: Par) -> M
     let weights: Vec<T> = e.values.iter().map(|v| f(*v)).collect();
     let scaled = Mat::from_fn(n, k, |i, j| e.vectors[(i, j)] * weights[j]);
     if n == 1 {
-        gemm(
-            out.as_mut(),
-            T::ONE,
-            scaled.as_ref(),
-            e.vectors.transpose(),
-            T::ZERO,
-            par,
-        );
+        gemm(out.as_mut(), T::ONE, scaled.as_ref(), e.vectors.transpose(), T::ZERO, par);
     } else {
-        T::matmul_lower(
-            out.as_mut(),
-            false,
-            scaled.as_ref(),
-            e.vectors.transpose(),
-            T::ONE,
-            par,
-        );
+        T::matmul_lower(out.as_mut(), false, scaled.as_ref(), e.vectors.transpose(), T::ONE, par);
         mirror_lower(out.as_mut());
     }
     out

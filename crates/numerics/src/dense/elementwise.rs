@@ -41,21 +41,13 @@ fn for_lower_pairs(n: usize, mut f: impl FnMut(usize, usize)) {
 
 /// Copies the strict lower triangle to the upper. Panics unless the matrix is square.
 pub fn mirror_lower<T: Scalar>(mut a: MatMut<'_, T>) {
-    assert_eq!(
-        a.nrows(),
-        a.ncols(),
-        "mirror_lower: the matrix must be square"
-    );
+    assert_eq!(a.nrows(), a.ncols(), "mirror_lower: the matrix must be square");
     for_lower_pairs(a.nrows(), |i, j| a[(j, i)] = a[(i, j)]);
 }
 
 /// `a = (a + a^T) / 2`. Panics unless the matrix is square.
 pub fn symmetrize<T: Scalar>(mut a: MatMut<'_, T>) {
-    assert_eq!(
-        a.nrows(),
-        a.ncols(),
-        "symmetrize: the matrix must be square"
-    );
+    assert_eq!(a.nrows(), a.ncols(), "symmetrize: the matrix must be square");
     let half = T::from_f64(0.5);
     for_lower_pairs(a.nrows(), |i, j| {
         let mean = half * a[(i, j)] + half * a[(j, i)];

@@ -49,21 +49,12 @@ pub fn expm<T: Scalar>(a: MatRef<'_, T>) -> Result<Mat<T>, Error> {
     need_square(op, a)?;
     need_finite(op, a)?;
     let n = a.nrows();
-    let norm = (0..n)
-        .map(|j| (0..n).map(|i| a[(i, j)].to_f64().abs()).sum::<f64>())
-        .fold(0.0, f64::max);
-    let overflow = Error::NotFinite {
-        op,
-        operand: "the result",
-    };
+    let norm = (0..n).map(|j| (0..n).map(|i| a[(i, j)].to_f64().abs()).sum::<f64>()).fold(0.0, f64::max);
+    let overflow = Error::NotFinite { op, operand: "the result" };
     if !norm.is_finite() {
         return Err(overflow);
     }
-    let squarings = if norm > THETA {
-        (norm / THETA).log2().ceil() as i32
-    } else {
-        0
-    };
+    let squarings = if norm > THETA { (norm / THETA).log2().ceil() as i32 } else { 0 };
     // two steps, because one factor alone could leave the range of normal numbers
     let (h1, h2) = (squarings / 2, squarings - squarings / 2);
     let (f1, f2) = (0.5f64.powi(h1), 0.5f64.powi(h2));
@@ -71,23 +62,14 @@ pub fn expm<T: Scalar>(a: MatRef<'_, T>) -> Result<Mat<T>, Error> {
     let a2 = product(&a1, &a1);
     let a4 = product(&a2, &a2);
     let a6 = product(&a4, &a2);
-    let combine = |c: [f64; 3]| {
-        Mat::from_fn(n, n, |i, j| {
-            c[0] * a6[(i, j)] + c[1] * a4[(i, j)] + c[2] * a2[(i, j)]
-        })
-    };
+    let combine = |c: [f64; 3]| Mat::from_fn(n, n, |i, j| c[0] * a6[(i, j)] + c[1] * a4[(i, j)] + c[2] * a2[(i, j)]);
     let finish = |high: Mat<f64>, c: [f64; 4]| {
         let high = product(&a6, &high);
         let low = combine([c[0], c[1], c[2]]);
-        Mat::from_fn(n, n, |i, j| {
-            high[(i, j)] + low[(i, j)] + if i == j { c[3] } else { 0.0 }
-        })
+        Mat::from_fn(n, n, |i, j| high[(i, j)] + low[(i, j)] + if i == j { c[3] } else { 0.0 })
     };
     let b = &PADE;
-    let odd = product(
-        &a1,
-        &finish(combine([b[13], b[11], b[9]]), [b[7], b[5], b[3], b[1]]),
-    );
+    let odd = product(&a1, &finish(combine([b[13], b[11], b[9]]), [b[7], b[5], b[3], b[1]]));
     let even = finish(combine([b[12], b[10], b[8]]), [b[6], b[4], b[2], b[0]]);
     let mut out = Mat::from_fn(n, n, |i, j| even[(i, j)] + odd[(i, j)]);
     let denominator = Mat::from_fn(n, n, |i, j| even[(i, j)] - odd[(i, j)]);
@@ -101,9 +83,5 @@ pub fn expm<T: Scalar>(a: MatRef<'_, T>) -> Result<Mat<T>, Error> {
         out = product(&out, &out);
     }
     let out = Mat::from_fn(n, n, |i, j| T::from_f64(out[(i, j)]));
-    if is_all_finite(out.as_ref()) {
-        Ok(out)
-    } else {
-        Err(overflow)
-    }
+    if is_all_finite(out.as_ref()) { Ok(out) } else { Err(overflow) }
 }

@@ -25,48 +25,20 @@ pub struct Stalled;
 /// Shapes are the caller's duty: the functions of [`crate::dense`] check them.
 pub trait DenseKernels: Sized {
     /// `out = alpha a b`, or `out += alpha a b` if `add`.
-    fn matmul(
-        out: MatMut<'_, Self>,
-        add: bool,
-        a: MatRef<'_, Self>,
-        b: MatRef<'_, Self>,
-        alpha: Self,
-        par: Par,
-    );
+    fn matmul(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
     /// The lower triangle of [`DenseKernels::matmul`].
-    fn matmul_lower(
-        out: MatMut<'_, Self>,
-        add: bool,
-        a: MatRef<'_, Self>,
-        b: MatRef<'_, Self>,
-        alpha: Self,
-        par: Par,
-    );
+    fn matmul_lower(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
     /// `rhs <- a^-1 rhs` for a triangle of `a`, sequentially.
     fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, Self>, rhs: MatMut<'_, Self>);
     /// Eigenvalues and, if asked for, vectors of the lower triangle of `a`.
-    fn self_adjoint(
-        a: MatRef<'_, Self>,
-        values: &mut [Self],
-        vectors: Option<MatMut<'_, Self>>,
-    ) -> Result<(), Stalled>;
-    /// Eigenpairs of a symmetric tridiagonal matrix; `off` has the length of `diag`, its last entry is not used.
-    fn tridiagonal(
-        diag: &[Self],
-        off: &[Self],
-        values: &mut [Self],
-        vectors: MatMut<'_, Self>,
-    ) -> Result<(), Stalled>;
-    /// Eigenvalues of a general matrix.
-    fn general_values(a: MatRef<'_, Self>, re: &mut [Self], im: &mut [Self])
+    fn self_adjoint(a: MatRef<'_, Self>, values: &mut [Self], vectors: Option<MatMut<'_, Self>>)
     -> Result<(), Stalled>;
+    /// Eigenpairs of a symmetric tridiagonal matrix; `off` has the length of `diag`, its last entry is not used.
+    fn tridiagonal(diag: &[Self], off: &[Self], values: &mut [Self], vectors: MatMut<'_, Self>) -> Result<(), Stalled>;
+    /// Eigenvalues of a general matrix.
+    fn general_values(a: MatRef<'_, Self>, re: &mut [Self], im: &mut [Self]) -> Result<(), Stalled>;
     /// Thin singular value decomposition.
-    fn thin_svd(
-        a: MatRef<'_, Self>,
-        u: MatMut<'_, Self>,
-        s: &mut [Self],
-        v: MatMut<'_, Self>,
-    ) -> Result<(), Stalled>;
+    fn thin_svd(a: MatRef<'_, Self>, u: MatMut<'_, Self>, s: &mut [Self], v: MatMut<'_, Self>) -> Result<(), Stalled>;
     /// QR in place: `a` becomes `R` with the Householder vectors below it; the thin `Q` and the rank are returned.
     fn qr_in_place(a: MatMut<'_, Self>) -> (Mat<Self>, usize);
     /// QR with column pivoting; returns the thin `Q` and the permutation.
@@ -82,25 +54,11 @@ pub trait DenseKernels: Sized {
 macro_rules! kernels {
     ($t:ident) => {
         impl DenseKernels for $t {
-            fn matmul(
-                out: MatMut<'_, $t>,
-                add: bool,
-                a: MatRef<'_, $t>,
-                b: MatRef<'_, $t>,
-                alpha: $t,
-                par: Par,
-            ) {
+            fn matmul(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
                 matmul::matmul(out, accum(add), a, b, alpha, par);
             }
 
-            fn matmul_lower(
-                out: MatMut<'_, $t>,
-                add: bool,
-                a: MatRef<'_, $t>,
-                b: MatRef<'_, $t>,
-                alpha: $t,
-                par: Par,
-            ) {
+            fn matmul_lower(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
                 let full = BlockStructure::Rectangular;
                 let lower = BlockStructure::TriangularLower;
                 matmul::triangular::matmul(out, lower, accum(add), a, full, b, full, alpha, par);
@@ -109,18 +67,10 @@ macro_rules! kernels {
             fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, $t>, rhs: MatMut<'_, $t>) {
                 use triangular_solve as ts;
                 match (tri, diag) {
-                    (Triangle::Lower, Diag::NonUnit) => {
-                        ts::solve_lower_triangular_in_place(a, rhs, Par::Seq)
-                    }
-                    (Triangle::Lower, Diag::Unit) => {
-                        ts::solve_unit_lower_triangular_in_place(a, rhs, Par::Seq)
-                    }
-                    (Triangle::Upper, Diag::NonUnit) => {
-                        ts::solve_upper_triangular_in_place(a, rhs, Par::Seq)
-                    }
-                    (Triangle::Upper, Diag::Unit) => {
-                        ts::solve_unit_upper_triangular_in_place(a, rhs, Par::Seq)
-                    }
+                    (Triangle::Lower, Diag::NonUnit) => ts::solve_lower_triangular_in_place(a, rhs, Par::Seq),
+                    (Triangle::Lower, Diag::Unit) => ts::solve_unit_lower_triangular_in_place(a, rhs, Par::Seq),
+                    (Triangle::Upper, Diag::NonUnit) => ts::solve_upper_triangular_in_place(a, rhs, Par::Seq),
+                    (Triangle::Upper, Diag::Unit) => ts::solve_unit_upper_triangular_in_place(a, rhs, Par::Seq),
                 }
             }
 
@@ -137,16 +87,10 @@ macro_rules! kernels {
                 let req = evd::self_adjoint_evd_scratch::<$t>(a.nrows(), want, Par::Seq, params);
                 let mut buf = MemBuffer::new(req);
                 let s = DiagMut::from_slice_mut(values);
-                evd::self_adjoint_evd(a, s, vectors, Par::Seq, MemStack::new(&mut buf), params)
-                    .map_err(|_| Stalled)
+                evd::self_adjoint_evd(a, s, vectors, Par::Seq, MemStack::new(&mut buf), params).map_err(|_| Stalled)
             }
 
-            fn tridiagonal(
-                diag: &[$t],
-                off: &[$t],
-                values: &mut [$t],
-                vectors: MatMut<'_, $t>,
-            ) -> Result<(), Stalled> {
+            fn tridiagonal(diag: &[$t], off: &[$t], values: &mut [$t], vectors: MatMut<'_, $t>) -> Result<(), Stalled> {
                 let params: Spec<evd::SelfAdjointEvdParams, $t> = Default::default();
                 // the full problem's scratch contains that of its tridiagonal part
                 let want = evd::ComputeEigenvectors::Yes;
@@ -164,15 +108,10 @@ macro_rules! kernels {
                 .map_err(|_| Stalled)
             }
 
-            fn general_values(
-                a: MatRef<'_, $t>,
-                re: &mut [$t],
-                im: &mut [$t],
-            ) -> Result<(), Stalled> {
+            fn general_values(a: MatRef<'_, $t>, re: &mut [$t], im: &mut [$t]) -> Result<(), Stalled> {
                 let params: Spec<evd::EvdParams, $t> = Default::default();
                 let no = evd::ComputeEigenvectors::No;
-                let mut buf =
-                    MemBuffer::new(evd::evd_scratch::<$t>(a.nrows(), no, no, Par::Seq, params));
+                let mut buf = MemBuffer::new(evd::evd_scratch::<$t>(a.nrows(), no, no, Par::Seq, params));
                 evd::evd_real(
                     a,
                     DiagMut::from_slice_mut(re),
@@ -186,28 +125,13 @@ macro_rules! kernels {
                 .map_err(|_| Stalled)
             }
 
-            fn thin_svd(
-                a: MatRef<'_, $t>,
-                u: MatMut<'_, $t>,
-                s: &mut [$t],
-                v: MatMut<'_, $t>,
-            ) -> Result<(), Stalled> {
+            fn thin_svd(a: MatRef<'_, $t>, u: MatMut<'_, $t>, s: &mut [$t], v: MatMut<'_, $t>) -> Result<(), Stalled> {
                 let params: Spec<svd::SvdParams, $t> = Default::default();
                 let thin = svd::ComputeSvdVectors::Thin;
-                let req =
-                    svd::svd_scratch::<$t>(a.nrows(), a.ncols(), thin, thin, Par::Seq, params);
+                let req = svd::svd_scratch::<$t>(a.nrows(), a.ncols(), thin, thin, Par::Seq, params);
                 let mut buf = MemBuffer::new(req);
                 let s = DiagMut::from_slice_mut(s);
-                svd::svd(
-                    a,
-                    s,
-                    Some(u),
-                    Some(v),
-                    Par::Seq,
-                    MemStack::new(&mut buf),
-                    params,
-                )
-                .map_err(|_| Stalled)
+                svd::svd(a, s, Some(u), Some(v), Par::Seq, MemStack::new(&mut buf), params).map_err(|_| Stalled)
             }
 
             fn qr_in_place(mut a: MatMut<'_, $t>) -> (Mat<$t>, usize) {
@@ -216,15 +140,8 @@ macro_rules! kernels {
                 let params: Spec<f::QrParams, $t> = Default::default();
                 let bs = f::recommended_block_size::<$t>(m, n);
                 let mut h = Mat::<$t>::zeros(bs, m.min(n));
-                let mut buf =
-                    MemBuffer::new(f::qr_in_place_scratch::<$t>(m, n, bs, Par::Seq, params));
-                let info = f::qr_in_place(
-                    a.rb_mut(),
-                    h.as_mut(),
-                    Par::Seq,
-                    MemStack::new(&mut buf),
-                    params,
-                );
+                let mut buf = MemBuffer::new(f::qr_in_place_scratch::<$t>(m, n, bs, Par::Seq, params));
+                let info = f::qr_in_place(a.rb_mut(), h.as_mut(), Par::Seq, MemStack::new(&mut buf), params);
                 (Self::thin_q(a.rb(), h.as_ref()), info.rank)
             }
 
@@ -238,30 +155,15 @@ macro_rules! kernels {
                 let req = f::qr_in_place_scratch::<usize, $t>(m, n, bs, Par::Seq, params);
                 let mut buf = MemBuffer::new(req);
                 let stack = MemStack::new(&mut buf);
-                f::qr_in_place(
-                    a.rb_mut(),
-                    h.as_mut(),
-                    &mut perm,
-                    &mut inv,
-                    Par::Seq,
-                    stack,
-                    params,
-                );
+                f::qr_in_place(a.rb_mut(), h.as_mut(), &mut perm, &mut inv, Par::Seq, stack, params);
                 (Self::thin_q(a.rb(), h.as_ref()), perm)
             }
 
             fn llt_in_place(a: MatMut<'_, $t>, par: Par) -> Result<(), usize> {
                 use cholesky::llt::factor as f;
                 let params: Spec<f::LltParams, $t> = Default::default();
-                let mut buf =
-                    MemBuffer::new(f::cholesky_in_place_scratch::<$t>(a.nrows(), par, params));
-                match f::cholesky_in_place(
-                    a,
-                    Default::default(),
-                    par,
-                    MemStack::new(&mut buf),
-                    params,
-                ) {
+                let mut buf = MemBuffer::new(f::cholesky_in_place_scratch::<$t>(a.nrows(), par, params));
+                match f::cholesky_in_place(a, Default::default(), par, MemStack::new(&mut buf), params) {
                     Ok(_) => Ok(()),
                     Err(f::LltError::NonPositivePivot { index }) => Err(index),
                 }
@@ -299,11 +201,8 @@ macro_rules! kernels {
                 let (m, size) = (basis.nrows(), basis.nrows().min(basis.ncols()));
                 let basis = basis.subcols(0, size);
                 let mut q = Mat::<$t>::identity(m, size);
-                let req = h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(
-                    m,
-                    coeff.nrows(),
-                    size,
-                );
+                let req =
+                    h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(m, coeff.nrows(), size);
                 let mut buf = MemBuffer::new(req);
                 h::apply_block_householder_sequence_on_the_left_in_place_with_conj(
                     basis,

@@ -56,29 +56,16 @@ pub enum Diag {
     Unit,
 }
 
-pub(crate) fn need_square<T: crate::Scalar>(
-    op: &'static str,
-    a: crate::MatRef<'_, T>,
-) -> Result<(), crate::Error> {
+pub(crate) fn need_square<T: crate::Scalar>(op: &'static str, a: crate::MatRef<'_, T>) -> Result<(), crate::Error> {
     if a.nrows() == a.ncols() {
         return Ok(());
     }
-    Err(crate::Error::shape(
-        op,
-        "a square matrix",
-        format!("{} x {}", a.nrows(), a.ncols()),
-    ))
+    Err(crate::Error::shape(op, "a square matrix", format!("{} x {}", a.nrows(), a.ncols())))
 }
 
-pub(crate) fn need_finite<T: crate::Scalar>(
-    op: &'static str,
-    a: crate::MatRef<'_, T>,
-) -> Result<(), crate::Error> {
+pub(crate) fn need_finite<T: crate::Scalar>(op: &'static str, a: crate::MatRef<'_, T>) -> Result<(), crate::Error> {
     if is_all_finite(a) {
         return Ok(());
     }
-    Err(crate::Error::NotFinite {
-        op,
-        operand: "the matrix",
-    })
+    Err(crate::Error::NotFinite { op, operand: "the matrix" })
 }

@@ -74,11 +74,7 @@ pub fn svd<T: Scalar>(a: MatRef<'_, T>) -> Result<Svd<T>, Error> {
 }
 
 fn upper<T: Scalar>(a: MatRef<'_, T>, k: usize) -> Mat<T> {
-    Mat::from_fn(
-        k,
-        a.ncols(),
-        |i, j| if i <= j { a[(i, j)] } else { T::ZERO },
-    )
+    Mat::from_fn(k, a.ncols(), |i, j| if i <= j { a[(i, j)] } else { T::ZERO })
 }
 
 /// Thin QR factorisation by Householder reflections.
@@ -98,19 +94,11 @@ pub fn qr<T: Scalar>(a: MatRef<'_, T>) -> Result<Qr<T>, Error> {
     let (m, n) = (a.nrows(), a.ncols());
     let k = m.min(n);
     if k == 0 {
-        return Ok(Qr {
-            q: Mat::zeros(m, k),
-            r: Mat::zeros(k, n),
-            rank: 0,
-        });
+        return Ok(Qr { q: Mat::zeros(m, k), r: Mat::zeros(k, n), rank: 0 });
     }
     let mut work = a.to_owned();
     let (q, rank) = T::qr_in_place(work.as_mut());
-    Ok(Qr {
-        q,
-        r: upper(work.as_ref(), k),
-        rank,
-    })
+    Ok(Qr { q, r: upper(work.as_ref(), k), rank })
 }
 
 /// QR factorisation with column pivoting.
@@ -122,17 +110,9 @@ pub fn qr_pivoted<T: Scalar>(a: MatRef<'_, T>) -> Result<PivotedQr<T>, Error> {
     let (m, n) = (a.nrows(), a.ncols());
     let k = m.min(n);
     if k == 0 {
-        return Ok(PivotedQr {
-            q: Mat::zeros(m, k),
-            r: Mat::zeros(k, n),
-            perm: (0..n).collect(),
-        });
+        return Ok(PivotedQr { q: Mat::zeros(m, k), r: Mat::zeros(k, n), perm: (0..n).collect() });
     }
     let mut work = a.to_owned();
     let (q, perm) = T::qr_pivoted_in_place(work.as_mut());
-    Ok(PivotedQr {
-        q,
-        r: upper(work.as_ref(), k),
-        perm,
-    })
+    Ok(PivotedQr { q, r: upper(work.as_ref(), k), perm })
 }

@@ -34,20 +34,9 @@ const PARALLEL: usize = 256 * 256;
 /// dense::gemm(out.as_mut(), 1.0, a.as_ref(), b.as_ref(), 0.0, Par::Seq);
 /// assert_eq!((out[(0, 0)], out[(1, 0)]), (3.0, 6.0));
 /// ```
-pub fn gemm<T: Scalar>(
-    mut out: MatMut<'_, T>,
-    alpha: T,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    beta: T,
-    par: Par,
-) {
+pub fn gemm<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, par: Par) {
     assert_eq!(a.ncols(), b.nrows(), "gemm: inner dimensions differ");
-    assert_eq!(
-        (out.nrows(), out.ncols()),
-        (a.nrows(), b.ncols()),
-        "gemm: result has the wrong shape"
-    );
+    assert_eq!((out.nrows(), out.ncols()), (a.nrows(), b.ncols()), "gemm: result has the wrong shape");
     if out.nrows() == 0 || out.ncols() == 0 {
         return;
     }
@@ -63,26 +52,10 @@ pub fn gemm<T: Scalar>(
     } else if out.ncols() == 1 {
         lone_column(out, add, a, b, alpha, par);
     } else if out.nrows() == 1 {
-        lone_column(
-            out.transpose_mut(),
-            add,
-            b.transpose(),
-            a.transpose(),
-            alpha,
-            par,
-        );
-    } else if (a.ncols() > EQUAL || rounds_alpha(add, alpha))
-        && out.nrows() * out.ncols() * a.ncols() <= SMALL
-    {
+        lone_column(out.transpose_mut(), add, b.transpose(), a.transpose(), alpha, par);
+    } else if (a.ncols() > EQUAL || rounds_alpha(add, alpha)) && out.nrows() * out.ncols() * a.ncols() <= SMALL {
         for j in 0..out.ncols() {
-            lone_column(
-                out.rb_mut().subcols_mut(j, 1),
-                add,
-                a,
-                b.subcols(j, 1),
-                alpha,
-                par,
-            );
+            lone_column(out.rb_mut().subcols_mut(j, 1), add, a, b.subcols(j, 1), alpha, par);
         }
     } else {
         T::matmul(out, add, a, b, alpha, par);
@@ -94,19 +67,9 @@ fn rounds_alpha<T: Scalar>(add: bool, alpha: T) -> bool {
     add && alpha != T::ONE && alpha != -T::ONE
 }
 
-fn rank_one<T: Scalar>(
-    out: MatMut<'_, T>,
-    alpha: T,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    add: bool,
-) {
+fn rank_one<T: Scalar>(out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, add: bool) {
     let by_rows = out.row_stride().unsigned_abs() > out.col_stride().unsigned_abs();
-    let (mut out, a, b) = if by_rows {
-        (out.transpose_mut(), b.transpose(), a.transpose())
-    } else {
-        (out, a, b)
-    };
+    let (mut out, a, b) = if by_rows { (out.transpose_mut(), b.transpose(), a.transpose()) } else { (out, a, b) };
     for j in 0..out.ncols() {
         let y = b[(0, j)];
         for i in 0..out.nrows() {
@@ -117,24 +80,13 @@ fn rank_one<T: Scalar>(
 }
 
 /// A one-column product with the bits of a wider one.
-fn lone_column<T: Scalar>(
-    out: MatMut<'_, T>,
-    add: bool,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    alpha: T,
-    par: Par,
-) {
+fn lone_column<T: Scalar>(out: MatMut<'_, T>, add: bool, a: MatRef<'_, T>, b: MatRef<'_, T>, alpha: T, par: Par) {
     let m = out.nrows();
     if par.degree() > 1 && m > BLOCK && m * a.ncols() >= PARALLEL {
         let half = (m / 2).next_multiple_of(BLOCK).min(m);
         let (top, bottom) = out.split_at_row_mut(half);
         let (a_top, a_bottom) = a.split_at_row(half);
-        let split = if m * a.ncols() >= 2 * PARALLEL {
-            par
-        } else {
-            Par::Seq
-        };
+        let split = if m * a.ncols() >= 2 * PARALLEL { par } else { Par::Seq };
         rayon::join(
             || lone_column(top, add, a_top, b, alpha, split),
             || lone_column(bottom, add, a_bottom, b, alpha, split),
@@ -149,19 +101,10 @@ fn lone_column<T: Scalar>(
         let rows = BLOCK.min(m - start);
         let a = a.subrows(start, rows);
         // a lone row, too, is multiplied twice
-        let (a, height) = if rows == 1 {
-            (repeat(a.transpose(), 2).transpose(), 2)
-        } else {
-            (a, rows)
-        };
+        let (a, height) = if rows == 1 { (repeat(a.transpose(), 2).transpose(), 2) } else { (a, rows) };
         // height * width <= max(2 * 128, 4096 / 65 + 128), so the buffer is large enough
-        let width = if k > EQUAL {
-            (SMALL / (height * k) + 1).max(2)
-        } else {
-            2
-        };
-        let mut block =
-            MatMut::from_column_major_slice_mut(&mut buf[..height * width], height, width);
+        let width = if k > EQUAL { (SMALL / (height * k) + 1).max(2) } else { 2 };
+        let mut block = MatMut::from_column_major_slice_mut(&mut buf[..height * width], height, width);
         if apart {
             T::matmul(block.rb_mut(), false, a, repeat(b, width), T::ONE, Par::Seq);
             for i in 0..rows {
@@ -205,11 +148,7 @@ fn repeat<T: Scalar>(x: MatRef<'_, T>, times: usize) -> MatRef<'_, T> {
 /// ```
 pub fn syrk<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, beta: T, par: Par) {
     let n = a.nrows();
-    assert_eq!(
-        (out.nrows(), out.ncols()),
-        (n, n),
-        "syrk: result has the wrong shape"
-    );
+    assert_eq!((out.nrows(), out.ncols()), (n, n), "syrk: result has the wrong shape");
     if beta != T::ONE {
         for j in 0..n {
             elementwise::scale(out.rb_mut().submatrix_mut(j, j, n - j, 1), beta);
@@ -233,20 +172,10 @@ pub fn syrk<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, beta:
 /// trsm(Triangle::Lower, Diag::NonUnit, l.as_ref(), x.as_mut(), Par::Seq);
 /// assert_eq!((x[(0, 0)], x[(1, 0)]), (1.0, 1.0));
 /// ```
-pub fn trsm<T: Scalar>(
-    tri: Triangle,
-    diag: Diag,
-    a: MatRef<'_, T>,
-    mut rhs: MatMut<'_, T>,
-    par: Par,
-) {
+pub fn trsm<T: Scalar>(tri: Triangle, diag: Diag, a: MatRef<'_, T>, mut rhs: MatMut<'_, T>, par: Par) {
     let n = a.nrows();
     assert_eq!(a.ncols(), n, "trsm: the matrix must be square");
-    assert_eq!(
-        rhs.nrows(),
-        n,
-        "trsm: right-hand side has the wrong number of rows"
-    );
+    assert_eq!(rhs.nrows(), n, "trsm: right-hand side has the wrong number of rows");
     if n == 0 || rhs.ncols() == 0 {
         return;
     }
@@ -258,12 +187,7 @@ pub fn trsm<T: Scalar>(
         };
         let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(n));
         let square = a.submatrix(start, start, end - start, end - start);
-        solve_block(
-            tri,
-            diag,
-            square,
-            rhs.rb_mut().subrows_mut(start, end - start),
-        );
+        solve_block(tri, diag, square, rhs.rb_mut().subrows_mut(start, end - start));
         let (above, below) = rhs.rb_mut().split_at_row_mut(match tri {
             Triangle::Lower => end,
             Triangle::Upper => start,
@@ -271,25 +195,11 @@ pub fn trsm<T: Scalar>(
         match tri {
             Triangle::Lower if end < n => {
                 let x = above.into_const().subrows(start, end - start);
-                gemm(
-                    below,
-                    -T::ONE,
-                    a.submatrix(end, start, n - end, end - start),
-                    x,
-                    T::ONE,
-                    par,
-                );
+                gemm(below, -T::ONE, a.submatrix(end, start, n - end, end - start), x, T::ONE, par);
             }
             Triangle::Upper if start > 0 => {
                 let x = below.into_const().subrows(0, end - start);
-                gemm(
-                    above,
-                    -T::ONE,
-                    a.submatrix(0, start, start, end - start),
-                    x,
-                    T::ONE,
-                    par,
-                );
+                gemm(above, -T::ONE, a.submatrix(0, start, start, end - start), x, T::ONE, par);
             }
             _ => {}
         }

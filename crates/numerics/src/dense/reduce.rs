@@ -84,11 +84,7 @@ pub fn sum<T: Scalar>(x: &[T]) -> T {
 
 /// Inner products of the columns of `x` with those of `y`, with the bits of [`dot`]. Panics on a shape mismatch.
 pub fn col_dots<T: Scalar>(x: MatRef<'_, T>, y: MatRef<'_, T>, out: &mut [T]) {
-    assert_eq!(
-        (x.nrows(), x.ncols()),
-        (y.nrows(), y.ncols()),
-        "col_dots: shapes differ"
-    );
+    assert_eq!((x.nrows(), x.ncols()), (y.nrows(), y.ncols()), "col_dots: shapes differ");
     assert_eq!(x.ncols(), out.len(), "col_dots: one result per column");
     let contiguous = (x.try_as_col_major(), y.try_as_col_major());
     for (j, out) in out.iter_mut().enumerate() {
@@ -100,11 +96,7 @@ pub fn col_dots<T: Scalar>(x: MatRef<'_, T>, y: MatRef<'_, T>, out: &mut [T]) {
 }
 
 fn for_each<T: Scalar>(x: MatRef<'_, T>, mut f: impl FnMut(T)) {
-    let x = if x.row_stride().unsigned_abs() > x.col_stride().unsigned_abs() {
-        x.transpose()
-    } else {
-        x
-    };
+    let x = if x.row_stride().unsigned_abs() > x.col_stride().unsigned_abs() { x.transpose() } else { x };
     for j in 0..x.ncols() {
         for i in 0..x.nrows() {
             f(x[(i, j)]);
@@ -140,11 +132,7 @@ pub fn norm_l2<T: Scalar>(x: MatRef<'_, T>) -> T {
     if top == T::ZERO || !Scalar::is_finite(top) {
         return top;
     }
-    let x = if x.row_stride().unsigned_abs() > x.col_stride().unsigned_abs() {
-        x.transpose()
-    } else {
-        x
-    };
+    let x = if x.row_stride().unsigned_abs() > x.col_stride().unsigned_abs() { x.transpose() } else { x };
     let safe = top < Scalar::sqrt(T::MAX) * T::EPS && top > Scalar::sqrt(T::TINY) / T::EPS;
     let unit = if safe { T::ONE } else { top };
     let mut total = T::ZERO;

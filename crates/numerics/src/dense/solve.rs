@@ -54,8 +54,7 @@ impl<T: Scalar> Llt<T> {
         let op = "llt";
         let mut l = lower_copy(op, a)?;
         if l.nrows() > 0 {
-            T::llt_in_place(l.as_mut(), par)
-                .map_err(|pivot| Error::NotPositiveDefinite { op, pivot })?;
+            T::llt_in_place(l.as_mut(), par).map_err(|pivot| Error::NotPositiveDefinite { op, pivot })?;
             // the factorisation leaves rounding residue above the diagonal
             for j in 1..l.ncols() {
                 l.as_mut().submatrix_mut(0, j, j, 1).fill(T::ZERO);
@@ -83,21 +82,13 @@ impl<T: Scalar> Llt<T> {
     /// `rhs <- a^-1 rhs`. Panics on a shape mismatch.
     pub fn solve_in_place(&self, mut rhs: MatMut<'_, T>, par: Par, stack: &mut MemStack) {
         let _ = stack;
-        trsm(
-            Triangle::Lower,
-            Diag::NonUnit,
-            self.l.as_ref(),
-            rhs.rb_mut(),
-            par,
-        );
+        trsm(Triangle::Lower, Diag::NonUnit, self.l.as_ref(), rhs.rb_mut(), par);
         trsm(Triangle::Upper, Diag::NonUnit, self.l.transpose(), rhs, par);
     }
 
     /// Logarithm of the determinant.
     pub fn logdet(&self) -> T {
-        let logs: Vec<T> = (0..self.l.nrows())
-            .map(|i| Scalar::ln(self.l[(i, i)]))
-            .collect();
+        let logs: Vec<T> = (0..self.l.nrows()).map(|i| Scalar::ln(self.l[(i, i)])).collect();
         T::from_f64(2.0) * super::sum(&logs)
     }
 
@@ -105,20 +96,8 @@ impl<T: Scalar> Llt<T> {
     pub fn inverse(&self) -> Mat<T> {
         let n = self.l.nrows();
         let mut inv = Mat::identity(n, n);
-        trsm(
-            Triangle::Lower,
-            Diag::NonUnit,
-            self.l.as_ref(),
-            inv.as_mut(),
-            Par::Seq,
-        );
-        trsm(
-            Triangle::Upper,
-            Diag::NonUnit,
-            self.l.transpose(),
-            inv.as_mut(),
-            Par::Seq,
-        );
+        trsm(Triangle::Lower, Diag::NonUnit, self.l.as_ref(), inv.as_mut(), Par::Seq);
+        trsm(Triangle::Upper, Diag::NonUnit, self.l.transpose(), inv.as_mut(), Par::Seq);
         mirror_lower(inv.as_mut());
         inv
     }
@@ -153,21 +132,12 @@ impl<T: Scalar> Lblt<T> {
         let mut f = lower_copy("lblt", a)?;
         let n = f.nrows();
         let mut sub = vec![T::ZERO; n];
-        let perm = if n == 0 {
-            Vec::new()
-        } else {
-            T::lblt_in_place(f.as_mut(), &mut sub)
-        };
+        let perm = if n == 0 { Vec::new() } else { T::lblt_in_place(f.as_mut(), &mut sub) };
         for j in 1..n {
             f.as_mut().submatrix_mut(0, j, j, 1).fill(T::ZERO);
         }
         let broken = !is_all_finite(f.as_ref()) || !sub.iter().all(|v| Scalar::is_finite(*v));
-        let mut out = Lblt {
-            f,
-            sub,
-            perm,
-            singular: broken,
-        };
+        let mut out = Lblt { f, sub, perm, singular: broken };
         if !broken {
             let mut zero = false;
             out.each_block(|sign, _| zero |= sign == T::ZERO);
@@ -196,10 +166,7 @@ impl<T: Scalar> Lblt<T> {
                 i += 1;
             } else {
                 let ratio = (d / s) * (self.f[(i + 1, i + 1)] / s) - T::ONE;
-                f(
-                    sign(ratio),
-                    T::from_f64(2.0) * Scalar::ln(Scalar::abs(s)) + Scalar::ln(Scalar::abs(ratio)),
-                );
+                f(sign(ratio), T::from_f64(2.0) * Scalar::ln(Scalar::abs(s)) + Scalar::ln(Scalar::abs(ratio)));
                 i += 2;
             }
         }
@@ -219,19 +186,9 @@ impl<T: Scalar> Lblt<T> {
     /// `rhs <- a^-1 rhs`. Panics on a shape mismatch.
     pub fn solve_in_place(&self, mut rhs: MatMut<'_, T>, par: Par, stack: &mut MemStack) {
         let n = self.f.nrows();
-        assert_eq!(
-            rhs.nrows(),
-            n,
-            "lblt: right-hand side has the wrong number of rows"
-        );
+        assert_eq!(rhs.nrows(), n, "lblt: right-hand side has the wrong number of rows");
         permute(rhs.rb_mut(), &self.perm, false, stack);
-        trsm(
-            Triangle::Lower,
-            Diag::Unit,
-            self.f.as_ref(),
-            rhs.rb_mut(),
-            par,
-        );
+        trsm(Triangle::Lower, Diag::Unit, self.f.as_ref(), rhs.rb_mut(), par);
         let mut i = 0;
         while i < n {
             let (d, s) = (self.f[(i, i)], self.sub[i]);
@@ -252,13 +209,7 @@ impl<T: Scalar> Lblt<T> {
                 i += 2;
             }
         }
-        trsm(
-            Triangle::Upper,
-            Diag::Unit,
-            self.f.transpose(),
-            rhs.rb_mut(),
-            par,
-        );
+        trsm(Triangle::Upper, Diag::Unit, self.f.transpose(), rhs.rb_mut(), par);
         permute(rhs, &self.perm, true, stack);
     }
 
@@ -307,19 +258,10 @@ impl<T: Scalar> Lu<T> {
         need_square("lu", a)?;
         need_finite("lu", a)?;
         let mut f = a.to_owned();
-        let (perm, swaps) = if f.nrows() == 0 {
-            (Vec::new(), 0)
-        } else {
-            T::lu_in_place(f.as_mut())
-        };
+        let (perm, swaps) = if f.nrows() == 0 { (Vec::new(), 0) } else { T::lu_in_place(f.as_mut()) };
         let zero = (0..f.nrows()).any(|i| f[(i, i)] == T::ZERO);
         let singular = zero || !is_all_finite(f.as_ref());
-        Ok(Lu {
-            f,
-            perm,
-            odd: swaps % 2 == 1,
-            singular,
-        })
+        Ok(Lu { f, perm, odd: swaps % 2 == 1, singular })
     }
 
     /// Whether a pivot vanished exactly; a solve then gives infinities or NaNs.
@@ -335,19 +277,9 @@ impl<T: Scalar> Lu<T> {
 
     /// `rhs <- a^-1 rhs`. Panics on a shape mismatch.
     pub fn solve_in_place(&self, mut rhs: MatMut<'_, T>, par: Par, stack: &mut MemStack) {
-        assert_eq!(
-            rhs.nrows(),
-            self.f.nrows(),
-            "lu: right-hand side has the wrong number of rows"
-        );
+        assert_eq!(rhs.nrows(), self.f.nrows(), "lu: right-hand side has the wrong number of rows");
         permute(rhs.rb_mut(), &self.perm, false, stack);
-        trsm(
-            Triangle::Lower,
-            Diag::Unit,
-            self.f.as_ref(),
-            rhs.rb_mut(),
-            par,
-        );
+        trsm(Triangle::Lower, Diag::Unit, self.f.as_ref(), rhs.rb_mut(), par);
         trsm(Triangle::Upper, Diag::NonUnit, self.f.as_ref(), rhs, par);
     }
 
@@ -358,25 +290,9 @@ impl<T: Scalar> Lu<T> {
 
     /// `rhs <- a^-T rhs`. Panics on a shape mismatch.
     pub fn solve_transpose_in_place(&self, mut rhs: MatMut<'_, T>, par: Par, stack: &mut MemStack) {
-        assert_eq!(
-            rhs.nrows(),
-            self.f.nrows(),
-            "lu: right-hand side has the wrong number of rows"
-        );
-        trsm(
-            Triangle::Lower,
-            Diag::NonUnit,
-            self.f.transpose(),
-            rhs.rb_mut(),
-            par,
-        );
-        trsm(
-            Triangle::Upper,
-            Diag::Unit,
-            self.f.transpose(),
-            rhs.rb_mut(),
-            par,
-        );
+        assert_eq!(rhs.nrows(), self.f.nrows(), "lu: right-hand side has the wrong number of rows");
+        trsm(Triangle::Lower, Diag::NonUnit, self.f.transpose(), rhs.rb_mut(), par);
+        trsm(Triangle::Upper, Diag::Unit, self.f.transpose(), rhs.rb_mut(), par);
         permute(rhs, &self.perm, true, stack);
     }
 

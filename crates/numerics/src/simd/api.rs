@@ -1,8 +1,8 @@
 //! The public entry points: look-ups that return function pointers, and functions that call through them.
 
 use super::dispatch::{
-    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn,
-    ScalarBinaryFn, UnaryFn, UnaryInplaceFn,
+    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, ScalarBinaryFn,
+    UnaryFn, UnaryInplaceFn,
 };
 use super::{Binary, Unary};
 use crate::Scalar;

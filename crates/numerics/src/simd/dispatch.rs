@@ -51,11 +51,7 @@ impl Level {
 
     /// The strongest level of this machine.
     pub fn detected() -> Self {
-        Self::ALL
-            .into_iter()
-            .rev()
-            .find(|level| level.is_available())
-            .unwrap_or(Self::Baseline)
+        Self::ALL.into_iter().rev().find(|level| level.is_available()).unwrap_or(Self::Baseline)
     }
 }
 
@@ -224,9 +220,7 @@ macro_rules! simd_kernels {
             #[inline]
             fn kernels() -> &'static Kernels<Self> {
                 static CHOSEN: OnceLock<&Kernels<$t>> = OnceLock::new();
-                CHOSEN.get_or_init(|| {
-                    Self::kernels_at(Level::detected()).unwrap_or(&baseline::$table)
-                })
+                CHOSEN.get_or_init(|| Self::kernels_at(Level::detected()).unwrap_or(&baseline::$table))
             }
         }
     };

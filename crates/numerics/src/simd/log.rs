@@ -25,11 +25,7 @@ fn log_normal<R: Real, K: Token>(u: R, lifted: R, c: R) -> R {
 #[inline(always)]
 fn log1p<R: Real, K: Token>(x: R) -> R {
     let u = R::ONE + x;
-    let lost = if x > R::ONE {
-        R::ONE - (u - x)
-    } else {
-        x - (u - R::ONE)
-    };
+    let lost = if x > R::ONE { R::ONE - (u - x) } else { x - (u - R::ONE) };
     log_normal::<R, K>(u, R::ZERO, lost / u)
 }
 
@@ -70,11 +66,7 @@ impl<R: Real> UnaryOp<R> for Softplus {
         let tail = if e < R::TINY { e } else { log1p::<R, K>(e) };
         let linear = if x > R::ZERO { x } else { R::ZERO };
         // A NaN is neither below TINY nor an honest logarithm: hand it through.
-        if x.magnitude() <= R::INF {
-            linear + tail
-        } else {
-            x
-        }
+        if x.magnitude() <= R::INF { linear + tail } else { x }
     }
 }
 

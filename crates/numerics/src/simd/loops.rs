@@ -35,11 +35,7 @@ const GUARD_BLOCK: usize = 128;
 
 #[inline(always)]
 fn guarded<R: Real, O: UnaryOp<R>, K: Token>(x: R) -> R {
-    if O::outside(x) {
-        O::slow(x)
-    } else {
-        O::eval::<K>(x)
-    }
+    if O::outside(x) { O::slow(x) } else { O::eval::<K>(x) }
 }
 
 #[inline(always)]
@@ -258,13 +254,7 @@ pub(super) fn sum<R: Real, K: Token>(x: &[R]) -> R {
 
 #[inline(always)]
 pub(super) fn max<R: Real, K: Token>(x: &[R]) -> R {
-    fold(x, -R::INF, |a, x| {
-        if x > a || x.partial_cmp(&x).is_none() {
-            x
-        } else {
-            a
-        }
-    })
+    fold(x, -R::INF, |a, x| if x > a || x.partial_cmp(&x).is_none() { x } else { a })
 }
 
 #[inline(always)]

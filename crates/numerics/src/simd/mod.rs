@@ -44,8 +44,8 @@ mod trig;
 
 pub use api::*;
 pub use dispatch::{
-    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn,
-    Kernels, Level, ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
+    BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, Kernels, Level,
+    ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
 
 /// What [`crate::Scalar`] asks of a type so that each elementwise kernel is compiled once per instruction set.

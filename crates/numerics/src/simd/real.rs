@@ -327,11 +327,7 @@ impl Real for f64 {
         let second = first - w;
         let tail = K::f64(-n, HALF_PI_3, (first - second) - w);
         let r = second + tail;
-        (
-            r,
-            (second - r) + tail,
-            t.to_bits().wrapping_add(u64::from(shift)),
-        )
+        (r, (second - r) + tail, t.to_bits().wrapping_add(u64::from(shift)))
     }
 
     polynomials! { f64;

@@ -61,16 +61,8 @@ impl<R: Real> UnaryOp<R> for Atan {
     fn eval<K: Token>(x: R) -> R {
         let a = x.magnitude();
         let (middle, high) = (a > R::TAN_LOW, a > R::TAN_HIGH);
-        let (top, bottom, turns) = if middle {
-            (a - R::ONE, a + R::ONE, R::HALF)
-        } else {
-            (a, R::ONE, R::ZERO)
-        };
-        let (top, bottom, turns) = if high {
-            (-R::ONE, a, R::ONE)
-        } else {
-            (top, bottom, turns)
-        };
+        let (top, bottom, turns) = if middle { (a - R::ONE, a + R::ONE, R::HALF) } else { (a, R::ONE, R::ZERO) };
+        let (top, bottom, turns) = if high { (-R::ONE, a, R::ONE) } else { (top, bottom, turns) };
         let r = top / bottom;
         let z = r * r;
         let low = (r * z).fma::<K>(R::atan_poly::<K>(z), turns * R::HALF_PI_LO);

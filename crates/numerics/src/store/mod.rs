@@ -114,16 +114,8 @@ impl Tensor {
     ///
     /// # Errors
     /// `ShapeMismatch` if the shape does not have as many elements as `x`.
-    pub fn new<T: Scalar>(
-        name: impl Into<String>,
-        shape: &[usize],
-        x: &[T],
-    ) -> Result<Self, Error> {
-        let out = Tensor {
-            name: name.into(),
-            shape: shape.to_vec(),
-            data: TensorData::from_slice(x),
-        };
+    pub fn new<T: Scalar>(name: impl Into<String>, shape: &[usize], x: &[T]) -> Result<Self, Error> {
+        let out = Tensor { name: name.into(), shape: shape.to_vec(), data: TensorData::from_slice(x) };
         out.check()?;
         Ok(out)
     }
@@ -163,10 +155,7 @@ impl File {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|e| Error::Io {
-            path: name.clone(),
-            what: e.to_string(),
-        })?;
+        let bytes = std::fs::read(path).map_err(|e| Error::Io { path: name.clone(), what: e.to_string() })?;
         read::parse(&name, &bytes)
     }
 

@@ -83,31 +83,19 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<File, Error> {
-    let bad = |what: String| Error::Format {
-        path: path.into(),
-        what,
-    };
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| {
-        bad(format!(
-            "expected a header length of 8 bytes, got {} bytes in all",
-            bytes.len()
-        ))
-    })?;
+    let bad = |what: String| Error::Format { path: path.into(), what };
+    let (length, rest) = bytes
+        .split_first_chunk::<8>()
+        .ok_or_else(|| bad(format!("expected a header length of 8 bytes, got {} bytes in all", bytes.len())))?;
     let announced = u64::from_le_bytes(*length);
     let length = usize::try_from(announced).unwrap_or(usize::MAX);
     if length > MAX_HEADER {
-        return Err(bad(format!(
-            "header length {announced} exceeds the limit of {MAX_HEADER}"
-        )));
+        return Err(bad(format!("header length {announced} exceeds the limit of {MAX_HEADER}")));
     }
-    let (header, data) = rest.split_at_checked(length).ok_or_else(|| {
-        bad(format!(
-            "header length {announced} exceeds the {} bytes that follow",
-            rest.len()
-        ))
-    })?;
-    let text =
-        std::str::from_utf8(header).map_err(|e| bad(format!("the header is not UTF-8: {e}")))?;
+    let (header, data) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| bad(format!("header length {announced} exceeds the {} bytes that follow", rest.len())))?;
+    let text = std::str::from_utf8(header).map_err(|e| bad(format!("the header is not UTF-8: {e}")))?;
     if !text.starts_with('{') {
         return Err(bad("the header does not begin with '{'".into()));
     }
@@ -116,53 +104,31 @@ pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<File, Error> {
     let mut tensors = Vec::with_capacity(header.entries.len());
     for (name, entry) in header.entries {
         let [begin, end] = entry.data_offsets;
-        let raw = data
-            .get(begin..end)
-            .ok_or_else(|| bad(format!("array {name:?} lies outside the data")))?;
-        let elements =
-            decode(&entry, raw).map_err(|what| bad(format!("array {name:?}: {what}")))?;
-        tensors.push(Tensor {
-            name,
-            shape: entry.shape,
-            data: elements,
-        });
+        let raw = data.get(begin..end).ok_or_else(|| bad(format!("array {name:?} lies outside the data")))?;
+        let elements = decode(&entry, raw).map_err(|what| bad(format!("array {name:?}: {what}")))?;
+        tensors.push(Tensor { name, shape: entry.shape, data: elements });
     }
-    Ok(File {
-        tensors,
-        metadata: header.metadata,
-    })
+    Ok(File { tensors, metadata: header.metadata })
 }
 
 /// The byte ranges must cover the data exactly once.
 fn tile(entries: &[(String, Entry)], available: usize) -> Result<(), String> {
-    let mut ranges: Vec<(usize, usize, &str)> = entries
-        .iter()
-        .map(|(n, e)| (e.data_offsets[0], e.data_offsets[1], n.as_str()))
-        .collect();
+    let mut ranges: Vec<(usize, usize, &str)> =
+        entries.iter().map(|(n, e)| (e.data_offsets[0], e.data_offsets[1], n.as_str())).collect();
     ranges.sort_unstable();
     let mut at = 0;
     for (begin, end, name) in ranges {
         if begin > end {
-            return Err(format!(
-                "array {name:?} ends at {end}, before its begin {begin}"
-            ));
+            return Err(format!("array {name:?} ends at {end}, before its begin {begin}"));
         }
         if begin != at {
-            let what = if begin < at {
-                "overlaps the array before it"
-            } else {
-                "leaves a hole before it"
-            };
-            return Err(format!(
-                "array {name:?} {what}: expected begin {at}, got {begin}"
-            ));
+            let what = if begin < at { "overlaps the array before it" } else { "leaves a hole before it" };
+            return Err(format!("array {name:?} {what}: expected begin {at}, got {begin}"));
         }
         at = end;
     }
     if at != available {
-        return Err(format!(
-            "the arrays cover {at} bytes of data, the file holds {available}"
-        ));
+        return Err(format!("the arrays cover {at} bytes of data, the file holds {available}"));
     }
     Ok(())
 }
@@ -188,19 +154,13 @@ fn decode(entry: &Entry, raw: &[u8]) -> Result<TensorData, String> {
         .and_then(|n| n.checked_mul(size))
         .ok_or_else(|| format!("the shape {:?} has too many elements", entry.shape))?;
     if expected != raw.len() {
-        return Err(format!(
-            "{dtype} of shape {:?} takes {expected} bytes, its range has {}",
-            entry.shape,
-            raw.len()
-        ));
+        return Err(format!("{dtype} of shape {:?} takes {expected} bytes, its range has {}", entry.shape, raw.len()));
     }
     Ok(match dtype {
         "F64" => TensorData::F64(each(raw, f64::from_le_bytes)),
         "F32" => TensorData::F32(each(raw, f32::from_le_bytes)),
         "F16" => TensorData::F32(each(raw, |b| half(u16::from_le_bytes(b)))),
-        "BF16" => TensorData::F32(each(raw, |b| {
-            f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-        })),
+        "BF16" => TensorData::F32(each(raw, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))),
         "I64" => TensorData::I64(each(raw, i64::from_le_bytes)),
         "I32" => TensorData::I64(each(raw, |b| i64::from(i32::from_le_bytes(b)))),
         "U32" => TensorData::I64(each(raw, |b| i64::from(u32::from_le_bytes(b)))),

@@ -63,10 +63,7 @@ struct Record {
 }
 
 fn bad(path: &str, what: String) -> Error {
-    Error::Format {
-        path: path.into(),
-        what,
-    }
+    Error::Format { path: path.into(), what }
 }
 
 impl State {
@@ -89,20 +86,13 @@ impl State {
     /// `Format`, naming what was expected and what was found.
     pub fn expect(&self, kind: &str, format_version: u32, dtype: DType) -> Result<(), Error> {
         let differ = |field: &str, want: &str, got: &str| {
-            Err(bad(
-                "state",
-                format!("expected {field} {want}, found {field} {got}"),
-            ))
+            Err(bad("state", format!("expected {field} {want}, found {field} {got}")))
         };
         if self.kind != kind {
             return differ("kind", kind, &self.kind);
         }
         if self.format_version != format_version {
-            return differ(
-                "version",
-                &format_version.to_string(),
-                &self.format_version.to_string(),
-            );
+            return differ("version", &format_version.to_string(), &self.format_version.to_string());
         }
         if self.dtype != dtype {
             return differ("dtype", dtype.name(), self.dtype.name());
@@ -116,12 +106,7 @@ impl State {
     /// `Format` if there is none.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, Error> {
         let found = self.tensors.iter().find(|t| t.name == name);
-        found.ok_or_else(|| {
-            bad(
-                "state",
-                format!("a state of kind {:?} lacks the array {name:?}", self.kind),
-            )
-        })
+        found.ok_or_else(|| bad("state", format!("a state of kind {:?} lacks the array {name:?}", self.kind)))
     }
 
     /// The scalar with this name.
@@ -130,12 +115,7 @@ impl State {
     /// `Format` if there is none.
     pub fn scalar(&self, name: &str) -> Result<f64, Error> {
         let found = self.scalars.get(name).copied();
-        found.ok_or_else(|| {
-            bad(
-                "state",
-                format!("a state of kind {:?} lacks the scalar {name:?}", self.kind),
-            )
-        })
+        found.ok_or_else(|| bad("state", format!("a state of kind {:?} lacks the scalar {name:?}", self.kind)))
     }
 
     fn to_file(&self) -> Result<File, Error> {
@@ -150,44 +130,26 @@ impl State {
             dtype: self.dtype.name().into(),
             step: format!("{:x}", self.step),
             config: self.config.clone(),
-            scalars: self
-                .scalars
-                .iter()
-                .map(|(k, v)| (k.clone(), number(*v)))
-                .collect(),
+            scalars: self.scalars.iter().map(|(k, v)| (k.clone(), number(*v))).collect(),
         };
         let text = serde_json::to_string(&record).map_err(|e| bad("state", e.to_string()))?;
-        Ok(File {
-            tensors: self.tensors.clone(),
-            metadata: BTreeMap::from([(KEY.into(), text)]),
-        })
+        Ok(File { tensors: self.tensors.clone(), metadata: BTreeMap::from([(KEY.into(), text)]) })
     }
 
     fn from_file(path: &str, file: File) -> Result<Self, Error> {
-        let text = file
-            .metadata
-            .get(KEY)
-            .ok_or_else(|| bad(path, format!("no metadata {KEY:?}: not a saved state")))?;
-        let r: Record =
-            serde_json::from_str(text).map_err(|e| bad(path, format!("metadata {KEY:?}: {e}")))?;
+        let text =
+            file.metadata.get(KEY).ok_or_else(|| bad(path, format!("no metadata {KEY:?}: not a saved state")))?;
+        let r: Record = serde_json::from_str(text).map_err(|e| bad(path, format!("metadata {KEY:?}: {e}")))?;
         let dtype = match r.dtype.as_str() {
             "f32" => DType::F32,
             "f64" => DType::F64,
             other => {
-                return Err(bad(
-                    path,
-                    format!("expected dtype f32 or f64, found dtype {other:?}"),
-                ));
+                return Err(bad(path, format!("expected dtype f32 or f64, found dtype {other:?}")));
             }
         };
         let digits = !r.step.is_empty() && r.step.bytes().all(|b| b.is_ascii_hexdigit());
         let step = u64::from_str_radix(&r.step, 16).ok().filter(|_| digits);
-        let step = step.ok_or_else(|| {
-            bad(
-                path,
-                format!("the step {:?} is not a hexadecimal number", r.step),
-            )
-        })?;
+        let step = step.ok_or_else(|| bad(path, format!("the step {:?} is not a hexadecimal number", r.step)))?;
         let mut scalars = BTreeMap::new();
         for (name, value) in r.scalars {
             let x = match value {
@@ -197,10 +159,7 @@ impl State {
                     "inf" => f64::INFINITY,
                     "-inf" => f64::NEG_INFINITY,
                     _ => {
-                        return Err(bad(
-                            path,
-                            format!("the scalar {name:?} is {w:?}, not a number"),
-                        ));
+                        return Err(bad(path, format!("the scalar {name:?} is {w:?}, not a number")));
                     }
                 },
             };

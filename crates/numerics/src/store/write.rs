@@ -8,18 +8,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 fn header(file: &File) -> Result<(Vec<u8>, Vec<usize>), Error> {
-    let bad = |what: String| Error::Format {
-        path: "safetensors".into(),
-        what,
-    };
+    let bad = |what: String| Error::Format { path: "safetensors".into(), what };
     let mut seen = BTreeSet::from(["__metadata__"]);
     for t in &file.tensors {
         t.check()?;
         if !seen.insert(&t.name) {
-            return Err(bad(format!(
-                "the name {:?} is reserved or occurs twice",
-                t.name
-            )));
+            return Err(bad(format!("the name {:?} is reserved or occurs twice", t.name)));
         }
     }
     // wide elements first, so that every array is aligned to its element size
@@ -38,9 +32,7 @@ fn header(file: &File) -> Result<(Vec<u8>, Vec<usize>), Error> {
     }
     for (t, (begin, end)) in file.tensors.iter().zip(&ranges) {
         let (name, shape, dtype) = (json(&t.name)?, json(&t.shape)?, t.data.type_name());
-        parts.push(format!(
-            "{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"
-        ));
+        parts.push(format!("{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"));
     }
     let mut text = format!("{{{}}}", parts.join(",")).into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -48,10 +40,7 @@ fn header(file: &File) -> Result<(Vec<u8>, Vec<usize>), Error> {
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|e| Error::Format {
-        path: "safetensors".into(),
-        what: e.to_string(),
-    })
+    serde_json::to_string(value).map_err(|e| Error::Format { path: "safetensors".into(), what: e.to_string() })
 }
 
 fn emit(file: &File, header: &[u8], order: &[usize], w: &mut dyn Write) -> io::Result<()> {
@@ -71,10 +60,7 @@ fn emit(file: &File, header: &[u8], order: &[usize], w: &mut dyn Write) -> io::R
 pub(super) fn to_bytes(file: &File) -> Result<Vec<u8>, Error> {
     let (header, order) = header(file)?;
     let mut out = Vec::new();
-    emit(file, &header, &order, &mut out).map_err(|e| Error::Io {
-        path: "memory".into(),
-        what: e.to_string(),
-    })?;
+    emit(file, &header, &order, &mut out).map_err(|e| Error::Io { path: "memory".into(), what: e.to_string() })?;
     Ok(out)
 }
 
@@ -95,14 +81,8 @@ pub(super) fn to_path(file: &File, path: &Path) -> Result<(), Error> {
 /// assert_eq!(std::fs::read(&path).unwrap(), b"whole");
 /// # Ok::<(), numerics::Error>(())
 /// ```
-pub fn atomic_write(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Error> {
-    let failed = |e: io::Error| Error::Io {
-        path: path.display().to_string(),
-        what: e.to_string(),
-    };
+pub fn atomic_write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let failed = |e: io::Error| Error::Io { path: path.display().to_string(), what: e.to_string() };
     let mut name: OsString = match path.file_name() {
         Some(name) => name.into(),
         None => return Err(failed(io::Error::other("the path names no file"))),
@@ -120,10 +100,7 @@ pub fn atomic_write(
     match run() {
         Ok(()) => {
             // the rename itself is durable once the folder is synced; not every system can open one
-            let folder = path
-                .parent()
-                .filter(|p| !p.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if let Ok(folder) = std::fs::File::open(folder) {
                 let _ = folder.sync_all();
             }

@@ -14,33 +14,18 @@ fn check_product<T: Scalar>(m: usize, k: usize, n: usize) {
     let plain: Mat<T> = random(m, k, 1);
     let stored: Mat<T> = random(k, m, 2);
     let b: Mat<T> = random(k, n, 3);
-    for (a, name) in [
-        (plain.as_ref(), "plain"),
-        (stored.transpose(), "transposed"),
-    ] {
+    for (a, name) in [(plain.as_ref(), "plain"), (stored.transpose(), "transposed")] {
         for beta in [0.0, 1.0, 0.5] {
             let wide = gemm(a, b.as_ref(), beta, Par::Seq);
-            assert!(
-                same(
-                    wide.as_ref(),
-                    gemm(a, b.as_ref(), beta, Par::rayon(2)).as_ref()
-                ),
-                "{name} {m} {k} {n} par"
-            );
+            assert!(same(wide.as_ref(), gemm(a, b.as_ref(), beta, Par::rayon(2)).as_ref()), "{name} {m} {k} {n} par");
             for par in [Par::Seq, Par::rayon(2)] {
                 for j in [0, n / 2, n - 1] {
                     let one = gemm(a, b.as_ref().subcols(j, 1), beta, par);
-                    assert!(
-                        same(one.as_ref(), wide.as_ref().subcols(j, 1)),
-                        "{name} {m}x{k}x{n} column {j} {beta}"
-                    );
+                    assert!(same(one.as_ref(), wide.as_ref().subcols(j, 1)), "{name} {m}x{k}x{n} column {j} {beta}");
                 }
                 if n > 2 {
                     let two = gemm(a, b.as_ref().subcols(1, 2), beta, par);
-                    assert!(
-                        same(two.as_ref(), wide.as_ref().subcols(1, 2)),
-                        "{name} {m}x{k}x{n} width 2"
-                    );
+                    assert!(same(two.as_ref(), wide.as_ref().subcols(1, 2)), "{name} {m}x{k}x{n} width 2");
                 }
             }
         }
@@ -91,10 +76,7 @@ fn row_major_results<T: Scalar>() {
                         for j in [0, 3, 6] {
                             let mut one: Vec<T> = (0..m).map(|i| start[7 * i + j]).collect();
                             run(&mut one, 1, b.subcols(j, 1), Par::rayon(2));
-                            assert!(
-                                (0..m).all(|i| one[i] == wide[7 * i + j]),
-                                "{m} x {k} {alpha} {beta} column {j}"
-                            );
+                            assert!((0..m).all(|i| one[i] == wide[7 * i + j]), "{m} x {k} {alpha} {beta} column {j}");
                         }
                     }
                 }
@@ -110,24 +92,14 @@ fn row_major_results_have_the_same_bits_for_any_width() {
 }
 
 fn rows<T: Scalar>() {
-    for (m, k, n) in [
-        (7, 3, 9),
-        (40, 64, 5),
-        (40, 65, 1),
-        (300, 200, 2),
-        (9, 700, 3),
-        (150, 30, 150),
-    ] {
+    for (m, k, n) in [(7, 3, 9), (40, 64, 5), (40, 65, 1), (300, 200, 2), (9, 700, 3), (150, 30, 150)] {
         let b: Mat<T> = random(k, n, 21);
         let (plain, stored): (Mat<T>, Mat<T>) = (random(m, k, 22), random(k, m, 23));
         for a in [plain.as_ref(), stored.transpose()] {
             let all = gemm(a, b.as_ref(), 0.0, Par::Seq);
             for (start, count) in [(0, 1), (m / 2, 1), (1, 2), (2, 5)] {
                 let some = gemm(a.subrows(start, count), b.as_ref(), 0.0, Par::Seq);
-                assert!(
-                    same(some.as_ref(), all.as_ref().subrows(start, count)),
-                    "{m} {k} {n} rows {start} {count}"
-                );
+                assert!(same(some.as_ref(), all.as_ref().subrows(start, count)), "{m} {k} {n} rows {start} {count}");
             }
         }
     }
@@ -151,24 +123,15 @@ fn triangular<T: Scalar>() {
                     x
                 };
                 let wide = solve(b.as_ref(), Par::Seq);
-                assert!(
-                    same(wide.as_ref(), solve(b.as_ref(), Par::rayon(2)).as_ref()),
-                    "{tri:?} {n}"
-                );
+                assert!(same(wide.as_ref(), solve(b.as_ref(), Par::rayon(2)).as_ref()), "{tri:?} {n}");
                 for j in [0, 4, 8] {
                     for par in [Par::Seq, Par::rayon(2)] {
                         let one = solve(b.as_ref().subcols(j, 1), par);
-                        assert!(
-                            same(one.as_ref(), wide.as_ref().subcols(j, 1)),
-                            "{tri:?} {n} column {j}"
-                        );
+                        assert!(same(one.as_ref(), wide.as_ref().subcols(j, 1)), "{tri:?} {n} column {j}");
                     }
                 }
                 let three = solve(b.as_ref().subcols(2, 3), Par::Seq);
-                assert!(
-                    same(three.as_ref(), wide.as_ref().subcols(2, 3)),
-                    "{tri:?} {n} width 3"
-                );
+                assert!(same(three.as_ref(), wide.as_ref().subcols(2, 3)), "{tri:?} {n} width 3");
             }
         }
     }
@@ -192,10 +155,7 @@ fn cholesky<T: Scalar>() {
         one.solve_in_place(wide.as_mut(), Par::Seq, MemStack::new(&mut buf));
         let mut lone = b.as_ref().subcols(3, 1).to_owned();
         one.solve_in_place(lone.as_mut(), Par::rayon(2), MemStack::new(&mut buf));
-        assert!(
-            same(lone.as_ref(), wide.as_ref().subcols(3, 1)),
-            "solve {n}"
-        );
+        assert!(same(lone.as_ref(), wide.as_ref().subcols(3, 1)), "solve {n}");
     }
 }
 
@@ -210,19 +170,10 @@ fn grams<T: Scalar>() {
         let a: Mat<T> = random(n, k, 10);
         let run = |par| {
             let mut g = Mat::from_fn(n, n, |i, j| T::from_usize(i + j));
-            dense::syrk(
-                g.as_mut(),
-                T::from_f64(0.7),
-                a.as_ref(),
-                T::from_f64(0.5),
-                par,
-            );
+            dense::syrk(g.as_mut(), T::from_f64(0.7), a.as_ref(), T::from_f64(0.5), par);
             g
         };
-        assert!(
-            same(run(Par::Seq).as_ref(), run(Par::rayon(2)).as_ref()),
-            "syrk {n} {k}"
-        );
+        assert!(same(run(Par::Seq).as_ref(), run(Par::rayon(2)).as_ref()), "syrk {n} {k}");
     }
 }
 
@@ -245,9 +196,7 @@ fn sums_do_not_depend_on_strides() {
     dense::col_dots(ra, rb, &mut two);
     assert_eq!(one, two);
     for j in 0..3 {
-        let exact: f64 = (0..10_000)
-            .map(|i| f64::from(a[(i, j)]) * f64::from(b[(i, j)]))
-            .sum();
+        let exact: f64 = (0..10_000).map(|i| f64::from(a[(i, j)]) * f64::from(b[(i, j)])).sum();
         assert!((f64::from(one[j]) - exact).abs() < 1e-3);
         let x: Vec<f32> = (0..10_000).map(|i| a[(i, j)]).collect();
         let y: Vec<f32> = (0..10_000).map(|i| b[(i, j)]).collect();

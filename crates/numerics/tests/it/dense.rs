@@ -14,15 +14,7 @@ fn as_f64<T: Scalar>(a: MatRef<'_, T>) -> Mat<f64> {
 }
 
 fn gemm_matches<T: Scalar>() {
-    for (m, k, n) in [
-        (1, 1, 1),
-        (3, 1, 4),
-        (1, 50, 1),
-        (1, 9, 7),
-        (130, 9, 1),
-        (17, 33, 65),
-        (140, 600, 3),
-    ] {
+    for (m, k, n) in [(1, 1, 1), (3, 1, 4), (1, 50, 1), (1, 9, 7), (130, 9, 1), (17, 33, 65), (140, 600, 3)] {
         let a: Mat<T> = random(m, k, 1);
         let b: Mat<T> = random(k, n, 2);
         let c: Mat<T> = random(m, n, 3);
@@ -30,16 +22,8 @@ fn gemm_matches<T: Scalar>() {
         for (alpha, beta) in [(1.0, 0.0), (-0.5, 1.0), (2.0, 0.25), (0.0, 0.5)] {
             for par in [Par::Seq, Par::rayon(2)] {
                 let mut out = c.clone();
-                dense::gemm(
-                    out.as_mut(),
-                    T::from_f64(alpha),
-                    a.as_ref(),
-                    b.as_ref(),
-                    T::from_f64(beta),
-                    par,
-                );
-                let want =
-                    Mat::from_fn(m, n, |i, j| alpha * ab[(i, j)] + beta * c[(i, j)].to_f64());
+                dense::gemm(out.as_mut(), T::from_f64(alpha), a.as_ref(), b.as_ref(), T::from_f64(beta), par);
+                let want = Mat::from_fn(m, n, |i, j| alpha * ab[(i, j)] + beta * c[(i, j)].to_f64());
                 assert!(
                     gap(out.as_ref(), want.as_ref()) < tol::<T>(4.0 * (k + 2) as f64),
                     "{m} {k} {n} {alpha} {beta}"
@@ -71,13 +55,7 @@ fn beta_zero_never_reads_and_empty_inner_dimension_scales() {
         assert!(out.col_iter().all(|c| c.iter().all(|v| *v == 6.0)));
     }
     let mut out = Mat::from_fn(4, 4, |_, _| f64::NAN);
-    dense::syrk(
-        out.as_mut(),
-        1.0,
-        Mat::<f64>::zeros(4, 0).as_ref(),
-        0.0,
-        Par::Seq,
-    );
+    dense::syrk(out.as_mut(), 1.0, Mat::<f64>::zeros(4, 0).as_ref(), 0.0, Par::Seq);
     assert!(out[(3, 0)] == 0.0 && out[(0, 3)].is_nan());
 }
 
@@ -107,29 +85,16 @@ fn elementwise_works<T: Scalar>() {
     let mut y: Mat<T> = random(37, 21, 7);
     let before = y.clone();
     dense::axpy(y.as_mut(), T::from_f64(0.5), x.as_ref());
-    let want = Mat::from_fn(37, 21, |i, j| {
-        before[(i, j)].to_f64() + 0.5 * x[(i, j)].to_f64()
-    });
+    let want = Mat::from_fn(37, 21, |i, j| before[(i, j)].to_f64() + 0.5 * x[(i, j)].to_f64());
     assert!(gap(y.as_ref(), want.as_ref()) < tol::<T>(4.0));
     let mut rows = vec![T::ZERO; 37 * 21];
-    dense::copy(
-        MatMut::from_row_major_slice_mut(&mut rows, 37, 21),
-        y.as_ref(),
-    );
-    assert_eq!(
-        gap(MatRef::from_row_major_slice(&rows, 37, 21), y.as_ref()),
-        0.0
-    );
+    dense::copy(MatMut::from_row_major_slice_mut(&mut rows, 37, 21), y.as_ref());
+    assert_eq!(gap(MatRef::from_row_major_slice(&rows, 37, 21), y.as_ref()), 0.0);
     let mut s: Mat<T> = random(70, 70, 8);
     let t = s.clone();
     dense::symmetrize(s.as_mut());
     assert_eq!(gap(s.as_ref(), s.transpose()), 0.0);
-    assert!(
-        (s[(60, 3)] - T::from_f64(0.5) * (t[(60, 3)] + t[(3, 60)]))
-            .to_f64()
-            .abs()
-            < tol::<T>(2.0)
-    );
+    assert!((s[(60, 3)] - T::from_f64(0.5) * (t[(60, 3)] + t[(3, 60)])).to_f64().abs() < tol::<T>(2.0));
     let mut m = t.clone();
     dense::mirror_lower(m.as_mut());
     assert_eq!(gap(m.as_ref(), m.transpose()), 0.0);
@@ -168,21 +133,11 @@ fn eigen_reconstructs<T: Scalar>() {
         let e = dense::eigh(lower.as_ref()).unwrap();
         assert!(e.values.windows(2).all(|w| w[0] <= w[1]));
         let back = dense::apply_spectral(&e, |v| v, Par::Seq);
-        assert!(
-            gap(back.as_ref(), a.as_ref()) < tol::<T>(8.0 * (n + 8) as f64),
-            "{n}"
-        );
+        assert!(gap(back.as_ref(), a.as_ref()) < tol::<T>(8.0 * (n + 8) as f64), "{n}");
         assert_eq!(gap(back.as_ref(), back.transpose()), 0.0);
         let gram = product(e.vectors.transpose(), e.vectors.as_ref());
-        assert!(
-            gap(gram.as_ref(), Mat::<f64>::identity(n, n).as_ref())
-                < tol::<T>(4.0 * (n + 8) as f64)
-        );
-        for (x, y) in dense::eigvalsh(lower.as_ref())
-            .unwrap()
-            .iter()
-            .zip(&e.values)
-        {
+        assert!(gap(gram.as_ref(), Mat::<f64>::identity(n, n).as_ref()) < tol::<T>(4.0 * (n + 8) as f64));
+        for (x, y) in dense::eigvalsh(lower.as_ref()).unwrap().iter().zip(&e.values) {
             assert!((*x - *y).to_f64().abs() < tol::<T>(8.0 * (n + 8) as f64));
         }
     }
@@ -231,16 +186,8 @@ fn tridiagonal_laplacian_has_known_eigenvalues() {
         assert!((0..n).all(|i| (back[(i, i)] - 2.0).abs() < 1e-13));
         assert!((1..n).all(|i| (back[(i, i - 1)] + 1.0).abs() < 1e-13));
     }
-    assert!(matches!(
-        dense::tridiag_eigh(&[1.0f64], &[1.0]),
-        Err(Error::ShapeMismatch { .. })
-    ));
-    assert!(
-        dense::tridiag_eigh::<f64>(&[], &[])
-            .unwrap()
-            .values
-            .is_empty()
-    );
+    assert!(matches!(dense::tridiag_eigh(&[1.0f64], &[1.0]), Err(Error::ShapeMismatch { .. })));
+    assert!(dense::tridiag_eigh::<f64>(&[], &[]).unwrap().values.is_empty());
 }
 
 #[test]
@@ -266,24 +213,13 @@ fn orthogonal_reconstructs<T: Scalar>() {
         assert!(gap(product(f.u.transpose(), f.u.as_ref()).as_ref(), id.as_ref()) < bound);
         assert!(f.s.windows(2).all(|w| w[0] >= w[1]));
         let f = dense::qr(a.as_ref()).unwrap();
-        assert_eq!(
-            (f.q.ncols(), f.r.nrows(), f.r.ncols(), f.rank),
-            (k, k, n, k)
-        );
+        assert_eq!((f.q.ncols(), f.r.nrows(), f.r.ncols(), f.rank), (k, k, n, k));
         assert!(gap(product(f.q.as_ref(), f.r.as_ref()).as_ref(), a.as_ref()) < bound);
         assert!(gap(product(f.q.transpose(), f.q.as_ref()).as_ref(), id.as_ref()) < bound);
         let f = dense::qr_pivoted(a.as_ref()).unwrap();
         let permuted = Mat::from_fn(m, n, |i, j| a[(i, f.perm[j])]);
-        assert!(
-            gap(
-                product(f.q.as_ref(), f.r.as_ref()).as_ref(),
-                permuted.as_ref()
-            ) < bound
-        );
-        assert!(
-            (1..k)
-                .all(|i| f.r[(i, i)].to_f64().abs() <= f.r[(i - 1, i - 1)].to_f64().abs() + bound)
-        );
+        assert!(gap(product(f.q.as_ref(), f.r.as_ref()).as_ref(), permuted.as_ref()) < bound);
+        assert!((1..k).all(|i| f.r[(i, i)].to_f64().abs() <= f.r[(i - 1, i - 1)].to_f64().abs() + bound));
     }
     let empty = dense::svd(Mat::<T>::zeros(0, 4).as_ref()).unwrap();
     assert_eq!((empty.s.len(), empty.v.nrows()), (0, 4));
@@ -314,34 +250,23 @@ fn triangular_solves<T: Scalar>() {
         for tri in [Triangle::Lower, Triangle::Upper] {
             for diag in [Diag::NonUnit, Diag::Unit] {
                 // small off-diagonal entries keep the unit case well conditioned
-                let a = Mat::from_fn(n, n, |i, j| {
-                    if i == j {
-                        full[(i, j)]
-                    } else {
-                        full[(i, j)] * T::from_f64(0.1)
-                    }
-                });
-                let clean = Mat::from_fn(n, n, |i, j| {
-                    match (i == j, (i > j) == (tri == Triangle::Lower)) {
-                        (true, _) => {
-                            if diag == Diag::Unit {
-                                T::ONE
-                            } else {
-                                a[(i, j)]
-                            }
+                let a = Mat::from_fn(n, n, |i, j| if i == j { full[(i, j)] } else { full[(i, j)] * T::from_f64(0.1) });
+                let clean = Mat::from_fn(n, n, |i, j| match (i == j, (i > j) == (tri == Triangle::Lower)) {
+                    (true, _) => {
+                        if diag == Diag::Unit {
+                            T::ONE
+                        } else {
+                            a[(i, j)]
                         }
-                        (false, true) => a[(i, j)],
-                        (false, false) => T::ZERO,
                     }
+                    (false, true) => a[(i, j)],
+                    (false, false) => T::ZERO,
                 });
                 let mut x = b.clone();
                 dense::trsm(tri, diag, a.as_ref(), x.as_mut(), Par::Seq);
                 let back = product(clean.as_ref(), x.as_ref());
                 let size = x.norm_max().to_f64().max(1.0);
-                assert!(
-                    gap(back.as_ref(), b.as_ref()) < size * tol::<T>(20.0 * n as f64),
-                    "{n} {tri:?} {diag:?}"
-                );
+                assert!(gap(back.as_ref(), b.as_ref()) < size * tol::<T>(20.0 * n as f64), "{n} {tri:?} {diag:?}");
             }
         }
     }
@@ -366,22 +291,14 @@ fn solvers<T: Scalar>() {
         let mut buf = MemBuffer::new(numerics::StackReq::new::<T>(n * 3));
 
         let f = Llt::new(spd.as_ref(), Par::Seq).unwrap();
-        assert!(
-            gap(product(f.l(), f.l().transpose()).as_ref(), spd.as_ref())
-                < tol::<T>(20.0 * (n + 20) as f64)
-        );
+        assert!(gap(product(f.l(), f.l().transpose()).as_ref(), spd.as_ref()) < tol::<T>(20.0 * (n + 20) as f64));
         assert!((1..n).all(|j| f.l()[(0, j)] == T::ZERO));
         let mut x = b.clone();
         f.solve_in_place(x.as_mut(), Par::Seq, MemStack::new(&mut buf));
         assert!(gap(product(spd.as_ref(), x.as_ref()).as_ref(), b.as_ref()) < bound);
         let inv = f.inverse();
         assert_eq!(gap(inv.as_ref(), inv.transpose()), 0.0);
-        assert!(
-            gap(
-                product(spd.as_ref(), inv.as_ref()).as_ref(),
-                Mat::<f64>::identity(n, n).as_ref()
-            ) < bound
-        );
+        assert!(gap(product(spd.as_ref(), inv.as_ref()).as_ref(), Mat::<f64>::identity(n, n).as_ref()) < bound);
         let wide = dense::eigh(as_f64(spd.as_ref()).as_ref()).unwrap();
         let log: f64 = wide.values.iter().map(|v| v.ln()).sum();
         assert!((f.logdet().to_f64() - log).abs() < bound * (1.0 + log.abs()));
@@ -390,12 +307,7 @@ fn solvers<T: Scalar>() {
         assert!(!f.is_singular());
         let mut x = b.clone();
         f.solve_in_place(x.as_mut(), Par::Seq, MemStack::new(&mut buf));
-        assert!(
-            gap(
-                product(indefinite.as_ref(), x.as_ref()).as_ref(),
-                b.as_ref()
-            ) < bound
-        );
+        assert!(gap(product(indefinite.as_ref(), x.as_ref()).as_ref(), b.as_ref()) < bound);
         let wide = dense::eigh(as_f64(indefinite.as_ref()).as_ref()).unwrap();
         let log: f64 = wide.values.iter().map(|v| v.abs().ln()).sum();
         let sign = wide.values.iter().fold(1.0, |s, v| s * v.signum());
@@ -409,12 +321,7 @@ fn solvers<T: Scalar>() {
         assert!(gap(product(general.as_ref(), x.as_ref()).as_ref(), b.as_ref()) < bound);
         let mut x = b.clone();
         f.solve_transpose_in_place(x.as_mut(), Par::Seq, MemStack::new(&mut buf));
-        assert!(
-            gap(
-                product(general.transpose(), x.as_ref()).as_ref(),
-                b.as_ref()
-            ) < bound
-        );
+        assert!(gap(product(general.transpose(), x.as_ref()).as_ref(), b.as_ref()) < bound);
         // a cyclic shift of n columns has the sign (-1)^(n - 1)
         let (s, l) = f.slogdet();
         assert_eq!(s.to_f64(), if n % 2 == 1 { 1.0 } else { -1.0 });
@@ -431,13 +338,7 @@ fn solvers_reconstruct() {
 
 #[test]
 fn zero_diagonal_needs_blocks_of_two() {
-    let a: Mat<f64> = Mat::from_fn(6, 6, |i, j| {
-        if i == j {
-            0.0
-        } else {
-            1.0 + (i * j) as f64 + (i + j) as f64
-        }
-    });
+    let a: Mat<f64> = Mat::from_fn(6, 6, |i, j| if i == j { 0.0 } else { 1.0 + (i * j) as f64 + (i + j) as f64 });
     let f = Lblt::new(a.as_ref(), Par::Seq).unwrap();
     let b: Mat<f64> = random(6, 2, 20);
     let mut x = b.clone();
@@ -462,26 +363,11 @@ fn singular_and_indefinite_matrices_are_named() {
     }
     let mut m = Mat::<f64>::identity(5, 5);
     m[(3, 3)] = -1.0;
-    assert_eq!(
-        Llt::new(m.as_ref(), Par::Seq).unwrap_err(),
-        Error::NotPositiveDefinite {
-            op: "llt",
-            pivot: 3
-        }
-    );
+    assert_eq!(Llt::new(m.as_ref(), Par::Seq).unwrap_err(), Error::NotPositiveDefinite { op: "llt", pivot: 3 });
     let tall = Mat::<f64>::zeros(4, 3);
-    assert!(matches!(
-        Llt::new(tall.as_ref(), Par::Seq),
-        Err(Error::ShapeMismatch { .. })
-    ));
-    assert!(matches!(
-        dense::eigh(tall.as_ref()),
-        Err(Error::ShapeMismatch { .. })
-    ));
-    assert!(matches!(
-        Lu::new(tall.as_ref(), Par::Seq),
-        Err(Error::ShapeMismatch { .. })
-    ));
+    assert!(matches!(Llt::new(tall.as_ref(), Par::Seq), Err(Error::ShapeMismatch { .. })));
+    assert!(matches!(dense::eigh(tall.as_ref()), Err(Error::ShapeMismatch { .. })));
+    assert!(matches!(Lu::new(tall.as_ref(), Par::Seq), Err(Error::ShapeMismatch { .. })));
 }
 
 #[test]
@@ -504,12 +390,7 @@ fn one_nan_is_refused_at_once_by_every_decomposition() {
             dense::expm(v).err(),
             dense::tridiag_eigh(&[1.0, bad], &[0.0]).err(),
         ];
-        assert!(
-            refused
-                .iter()
-                .all(|e| matches!(e, Some(Error::NotFinite { .. }))),
-            "{refused:?}"
-        );
+        assert!(refused.iter().all(|e| matches!(e, Some(Error::NotFinite { .. }))), "{refused:?}");
         assert!(start.elapsed() < Duration::from_secs(2));
     }
 }
@@ -525,21 +406,8 @@ fn exponential_agrees_with_the_spectral_one_and_with_a_nilpotent() {
     }
     let nilpotent = Mat::from_fn(3, 3, |i, j| if j == i + 1 { 100.0f32 } else { 0.0 });
     let e = dense::expm(nilpotent.as_ref()).unwrap();
-    assert!(
-        (e[(0, 2)] - 5000.0).abs() < 1e-2 && (e[(0, 1)] - 100.0).abs() < 1e-4 && e[(2, 0)] == 0.0
-    );
+    assert!((e[(0, 2)] - 5000.0).abs() < 1e-2 && (e[(0, 1)] - 100.0).abs() < 1e-4 && e[(2, 0)] == 0.0);
     let huge = Mat::from_fn(2, 2, |i, j| if i == j { 1e4 } else { 0.0f64 });
-    assert!(matches!(
-        dense::expm(huge.as_ref()),
-        Err(Error::NotFinite {
-            operand: "the result",
-            ..
-        })
-    ));
-    assert_eq!(
-        dense::expm(Mat::<f64>::zeros(0, 0).as_ref())
-            .unwrap()
-            .nrows(),
-        0
-    );
+    assert!(matches!(dense::expm(huge.as_ref()), Err(Error::NotFinite { operand: "the result", .. })));
+    assert_eq!(dense::expm(Mat::<f64>::zeros(0, 0).as_ref()).unwrap().nrows(), 0);
 }

@@ -11,10 +11,7 @@ impl Numbers {
     }
 
     pub(crate) fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 }
@@ -26,19 +23,13 @@ pub(crate) fn random<T: Scalar>(m: usize, n: usize, seed: u64) -> Mat<T> {
 
 /// `a b` in plain f64 loops.
 pub(crate) fn product<T: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, T>) -> Mat<f64> {
-    Mat::from_fn(a.nrows(), b.ncols(), |i, j| {
-        (0..a.ncols())
-            .map(|k| a[(i, k)].to_f64() * b[(k, j)].to_f64())
-            .sum()
-    })
+    Mat::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|k| a[(i, k)].to_f64() * b[(k, j)].to_f64()).sum())
 }
 
 /// Symmetric, with eigenvalues well away from zero if `shift` is large.
 pub(crate) fn symmetric<T: Scalar>(n: usize, shift: f64, seed: u64) -> Mat<T> {
     let g: Mat<f64> = random(n, n, seed);
-    Mat::from_fn(n, n, |i, j| {
-        T::from_f64(0.5 * (g[(i, j)] + g[(j, i)]) + if i == j { shift } else { 0.0 })
-    })
+    Mat::from_fn(n, n, |i, j| T::from_f64(0.5 * (g[(i, j)] + g[(j, i)]) + if i == j { shift } else { 0.0 }))
 }
 
 /// Largest difference, in f64.
@@ -58,7 +49,5 @@ pub(crate) fn gap<T: Scalar, U: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, U>) -> f
 /// Exact equality of all bits.
 pub(crate) fn same<T: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, T>) -> bool {
     (a.nrows(), a.ncols()) == (b.nrows(), b.ncols())
-        && (0..a.ncols()).all(|j| {
-            (0..a.nrows()).all(|i| a[(i, j)].to_f64().to_bits() == b[(i, j)].to_f64().to_bits())
-        })
+        && (0..a.ncols()).all(|j| (0..a.nrows()).all(|i| a[(i, j)].to_f64().to_bits() == b[(i, j)].to_f64().to_bits()))
 }

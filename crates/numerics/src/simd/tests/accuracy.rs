@@ -25,16 +25,9 @@ fn points64() -> Vec<f64> {
 }
 
 fn points32() -> Vec<f32> {
-    let mut x: Vec<f32> = (0..1_000_000_u32)
-        .map(|i| f32::from_bits(i.wrapping_mul(4_297)))
-        .filter(|x| x.is_finite())
-        .collect();
-    for (a, b) in [
-        (-1.5, 1.5),
-        (-12.0, 12.0),
-        (-105.0, 90.0),
-        (-32_768.0, 32_768.0),
-    ] {
+    let mut x: Vec<f32> =
+        (0..1_000_000_u32).map(|i| f32::from_bits(i.wrapping_mul(4_297))).filter(|x| x.is_finite()).collect();
+    for (a, b) in [(-1.5, 1.5), (-12.0, 12.0), (-105.0, 90.0), (-32_768.0, 32_768.0)] {
         x.extend(grid(a, b, 60_001).map(|x| x as f32));
     }
     x.extend((-3000..3000).map(|i| (f64::from(i) * std::f64::consts::FRAC_PI_4) as f32));
@@ -43,11 +36,7 @@ fn points32() -> Vec<f32> {
 
 fn sigmoid(x: f64) -> f64 {
     let e = (-x.abs()).exp();
-    if x < 0.0 {
-        e / (1.0 + e)
-    } else {
-        1.0 / (1.0 + e)
-    }
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
 }
 
 fn softplus(x: f64) -> f64 {
@@ -78,22 +67,13 @@ const CASES: [Case; 15] = [
 /// Error in units of `eps` of the reference, or of the smallest subnormal; infinite if only one overflows.
 fn error(y: f64, reference: f64, eps: f64, smallest: f64, largest: f64) -> f64 {
     if reference.is_nan() || y.is_nan() {
-        return if reference.is_nan() && y.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if reference.is_nan() && y.is_nan() { 0.0 } else { f64::INFINITY };
     }
     let reference_overflows = reference.abs() > largest;
     if reference_overflows || y.is_infinite() {
         // The last representable step may round either way.
-        let close = reference.abs() > largest * (1.0 - 2.0 * eps)
-            && (y.abs() >= largest * (1.0 - 2.0 * eps));
-        return if close && y.signum() == reference.signum() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        let close = reference.abs() > largest * (1.0 - 2.0 * eps) && (y.abs() >= largest * (1.0 - 2.0 * eps));
+        return if close && y.signum() == reference.signum() { 0.0 } else { f64::INFINITY };
     }
     (y - reference).abs() / (reference.abs() * eps).max(smallest)
 }
@@ -103,13 +83,7 @@ fn error64(y: f64, reference: f64) -> f64 {
 }
 
 fn error32(y: f32, reference: f64) -> f64 {
-    error(
-        y.into(),
-        reference,
-        f32::EPSILON.into(),
-        f32::from_bits(1).into(),
-        f32::MAX.into(),
-    )
+    error(y.into(), reference, f32::EPSILON.into(), f32::from_bits(1).into(), f32::MAX.into())
 }
 
 /// Arguments and values.
@@ -158,20 +132,10 @@ fn error_functions_match_golden_values() {
     for (level, kernels) in levels::<f64>() {
         let erf = apply(kernels, Unary::Erf, &x);
         let erfc = apply(kernels, Unary::Erfc, &x);
-        let (e, at) = worst(
-            &x,
-            erf.iter()
-                .zip(&ERROR_FUNCTIONS)
-                .map(|(&y, v)| error64(y, v.1)),
-        );
+        let (e, at) = worst(&x, erf.iter().zip(&ERROR_FUNCTIONS).map(|(&y, v)| error64(y, v.1)));
         println!("{level:?} erf f64: {e:.2} at {at:e}");
         assert!(e <= 1.0, "{level:?} erf: {e:.2} units at {at:e}");
-        let (e, at) = worst(
-            &x,
-            erfc.iter()
-                .zip(&ERROR_FUNCTIONS)
-                .map(|(&y, v)| error64(y, v.2)),
-        );
+        let (e, at) = worst(&x, erfc.iter().zip(&ERROR_FUNCTIONS).map(|(&y, v)| error64(y, v.2)));
         println!("{level:?} erfc f64: {e:.2} at {at:e}");
         assert!(e <= 3.0, "{level:?} erfc: {e:.2} units at {at:e}");
     }
@@ -182,10 +146,7 @@ fn f32_error_functions_match_the_f64_kernels() {
     let x = points32();
     let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
     for (level, kernels) in levels::<f32>() {
-        let reference = levels::<f64>()
-            .find(|(l, _)| *l == level)
-            .map(|(_, k)| k)
-            .unwrap();
+        let reference = levels::<f64>().find(|(l, _)| *l == level).map(|(_, k)| k).unwrap();
         for (op, allowed) in [(Unary::Erf, 1.0), (Unary::Erfc, 3.5)] {
             let (y, r) = (apply(kernels, op, &x), apply(reference, op, &wide));
             let (e, at) = worst(&x, y.iter().zip(&r).map(|(&y, &r)| error32(y, r)));
@@ -201,10 +162,7 @@ fn f32_error_functions_match_the_f64_kernels() {
 fn inverse_hyperbolic_functions_in_f32() {
     let x = points32();
     for (level, kernels) in levels::<f32>() {
-        for (op, f, allowed) in [
-            (Unary::Asinh, f64::asinh as fn(f64) -> f64, 2.5),
-            (Unary::Atanh, f64::atanh, 2.5),
-        ] {
+        for (op, f, allowed) in [(Unary::Asinh, f64::asinh as fn(f64) -> f64, 2.5), (Unary::Atanh, f64::atanh, 2.5)] {
             let y = apply(kernels, op, &x);
             let (e, at) = worst(&x, x.iter().zip(&y).map(|(&x, &y)| error32(y, f(x.into()))));
             println!("{level:?} {op:?} f32: {e:.2} at {at:e}");

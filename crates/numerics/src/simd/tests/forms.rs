@@ -8,9 +8,7 @@ use crate::simd::{self, Binary, Level, Unary};
 fn numbers<T: Scalar>(n: usize, salt: u64) -> Vec<T> {
     (0..n as u64)
         .map(|i| {
-            let h = (i + 1)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .wrapping_add(salt.wrapping_mul(0xd1b5_4a32_d192_ed03));
+            let h = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(salt.wrapping_mul(0xd1b5_4a32_d192_ed03));
             let h = (h ^ (h >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let x = ((h >> 11) as f64 / (1u64 << 53) as f64 - 0.5) * 20.0;
             T::from_f64(match h & 63 {
@@ -25,10 +23,7 @@ fn numbers<T: Scalar>(n: usize, salt: u64) -> Vec<T> {
 }
 
 fn finite<T: Scalar>(n: usize, salt: u64) -> Vec<T> {
-    numbers::<T>(n, salt)
-        .into_iter()
-        .map(|x| if x.is_finite() { x } else { T::ONE })
-        .collect()
+    numbers::<T>(n, salt).into_iter().map(|x| if x.is_finite() { x } else { T::ONE }).collect()
 }
 
 fn same_bits<T: Scalar>(a: T, b: T) -> bool {
@@ -50,19 +45,11 @@ fn layout<T: Scalar>() {
             for start in 0..9 {
                 for len in [0, 1, 2, 3, 5, 8, 13, 17, 31, 64, 100, 129, 290] {
                     let part = apply(kernels, op, &x[start..start + len]);
-                    assert_same(
-                        &part,
-                        &whole[start..start + len],
-                        &format!("{level:?} {op:?} {start}+{len}"),
-                    );
+                    assert_same(&part, &whole[start..start + len], &format!("{level:?} {op:?} {start}+{len}"));
                 }
                 let mut y = x.clone();
                 (kernels.unary_inplace[op as usize])(&mut y[start..]);
-                assert_same(
-                    &y[start..],
-                    &whole[start..],
-                    &format!("{level:?} {op:?} in place"),
-                );
+                assert_same(&y[start..], &whole[start..], &format!("{level:?} {op:?} in place"));
                 assert_same(&y[..start], &x[..start], "untouched");
             }
         }
@@ -118,10 +105,7 @@ fn binary_forms<T: Scalar>() {
             let i = op as usize;
             let what = format!("{level:?} {op:?}");
             let want = |f: &dyn Fn(usize) -> (T, T)| -> Vec<T> {
-                (0..a.len())
-                    .map(f)
-                    .map(|(a, b)| reference(op, a, b))
-                    .collect()
+                (0..a.len()).map(f).map(|(a, b)| reference(op, a, b)).collect()
             };
             let slices = want(&|j| (a[j], b[j]));
             let (right, left) = (want(&|j| (a[j], s)), want(&|j| (s, a[j])));
@@ -156,11 +140,7 @@ fn all_binary_forms_agree_with_scalar_code() {
 
 #[test]
 fn ternary_forms_and_their_accumulating_versions_agree() {
-    let (a, b, c) = (
-        finite::<f64>(75, 4),
-        finite::<f64>(75, 5),
-        finite::<f64>(75, 6),
-    );
+    let (a, b, c) = (finite::<f64>(75, 4), finite::<f64>(75, 5), finite::<f64>(75, 6));
     for (level, k) in levels::<f64>() {
         let fused = level > Level::Baseline;
         let fma = |a: f64, b: f64, c: f64| if fused { a.mul_add(b, c) } else { a * b + c };
@@ -183,12 +163,7 @@ fn ternary_forms_and_their_accumulating_versions_agree() {
         z.copy_from_slice(&b);
         (k.affine_inplace)(&mut z, 1.5, -0.7);
         assert_same(&z, &y, "affine_inplace");
-        (k.select)(
-            &[0.0, 1.0, f64::NAN, -0.0, -2.0],
-            &a[..5],
-            &b[..5],
-            &mut y[..5],
-        );
+        (k.select)(&[0.0, 1.0, f64::NAN, -0.0, -2.0], &a[..5], &b[..5], &mut y[..5]);
         assert_same(&y[..5], &[b[0], a[1], a[2], b[3], a[4]], "select");
     }
 }
@@ -231,31 +206,19 @@ fn reductions<T: Scalar>() {
         let sum = ordered_sum(x.iter().copied(), |_, a, x| a + x);
         let plain = ordered_sum(x.iter().copied(), |i, a, x| a + x * y[i]);
         let exact: f64 = x.iter().zip(&y).map(|(x, y)| x.to_f64() * y.to_f64()).sum();
-        let size: f64 = x
-            .iter()
-            .zip(&y)
-            .map(|(x, y)| (x.to_f64() * y.to_f64()).abs())
-            .sum();
+        let size: f64 = x.iter().zip(&y).map(|(x, y)| (x.to_f64() * y.to_f64()).abs()).sum();
         let mut fused = None;
         for (level, k) in levels::<T>() {
             assert!(same_bits((k.sum)(&x), sum), "{level:?} sum of {n}");
             let dot = (k.dot)(&x, &y);
-            assert!(
-                (dot.to_f64() - exact).abs() <= size * T::EPS.to_f64() * 20.0,
-                "{level:?} dot of {n}"
-            );
+            assert!((dot.to_f64() - exact).abs() <= size * T::EPS.to_f64() * 20.0, "{level:?} dot of {n}");
             if cfg!(target_arch = "x86_64") && level == Level::Baseline {
                 assert!(same_bits(dot, plain), "{level:?} dot of {n}");
             }
             if level > Level::Baseline {
-                assert!(
-                    same_bits(*fused.get_or_insert(dot), dot),
-                    "{level:?} dot of {n}"
-                );
+                assert!(same_bits(*fused.get_or_insert(dot), dot), "{level:?} dot of {n}");
             }
-            let largest = x
-                .iter()
-                .fold(-T::INFINITY, |a, &b| if b > a { b } else { a });
+            let largest = x.iter().fold(-T::INFINITY, |a, &b| if b > a { b } else { a });
             assert!(same_bits((k.max)(&x), largest), "{level:?} max of {n}");
             for bad in 0..n.min(40) {
                 let mut x = x.clone();
@@ -276,23 +239,15 @@ fn reductions_follow_the_documented_order() {
 fn fused_levels_agree_to_the_bit_and_the_baseline_nearly() {
     let x = finite::<f64>(1000, 10);
     for op in Unary::ALL {
-        let results: Vec<_> = levels::<f64>()
-            .map(|(level, k)| (level, apply(k, op, &x)))
-            .collect();
-        let fused: Vec<_> = results
-            .iter()
-            .filter(|(level, _)| *level > Level::Baseline)
-            .collect();
+        let results: Vec<_> = levels::<f64>().map(|(level, k)| (level, apply(k, op, &x))).collect();
+        let fused: Vec<_> = results.iter().filter(|(level, _)| *level > Level::Baseline).collect();
         for pair in fused.windows(2) {
             assert_same(&pair[0].1, &pair[1].1, &format!("{op:?}"));
         }
         for (level, y) in &results {
             for (&a, &b) in y.iter().zip(&results[0].1) {
                 let close = (a - b).abs() <= 8.0 * f64::EPSILON * b.abs();
-                assert!(
-                    close || same_bits(a, b),
-                    "{level:?} {op:?}: {a:e} and {b:e}"
-                );
+                assert!(close || same_bits(a, b), "{level:?} {op:?}: {a:e} and {b:e}");
             }
         }
     }

@@ -12,9 +12,7 @@ use crate::Scalar;
 
 /// Every level this machine can run, with its kernels.
 fn levels<T: Scalar>() -> impl Iterator<Item = (Level, &'static Kernels<T>)> {
-    Level::ALL
-        .into_iter()
-        .filter_map(|level| T::kernels_at(level).map(|kernels| (level, kernels)))
+    Level::ALL.into_iter().filter_map(|level| T::kernels_at(level).map(|kernels| (level, kernels)))
 }
 
 fn apply<T: Scalar>(kernels: &Kernels<T>, op: Unary, x: &[T]) -> Vec<T> {

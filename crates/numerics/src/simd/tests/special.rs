@@ -32,21 +32,10 @@ const LIMITS: [(Unary, [f64; 4]); 25] = [
     (Cosh, [INF, 1.0, 1.0, INF]),
     (Tanh, [-1.0, -0.0, 0.0, 1.0]),
     (Sigmoid, [0.0, 0.5, 0.5, 1.0]),
-    (
-        Softplus,
-        [0.0, core::f64::consts::LN_2, core::f64::consts::LN_2, INF],
-    ),
+    (Softplus, [0.0, core::f64::consts::LN_2, core::f64::consts::LN_2, INF]),
     (Erf, [-1.0, -0.0, 0.0, 1.0]),
     (Erfc, [2.0, 1.0, 1.0, 0.0]),
-    (
-        Atan,
-        [
-            -core::f64::consts::FRAC_PI_2,
-            -0.0,
-            0.0,
-            core::f64::consts::FRAC_PI_2,
-        ],
-    ),
+    (Atan, [-core::f64::consts::FRAC_PI_2, -0.0, 0.0, core::f64::consts::FRAC_PI_2]),
     (Asin, [NAN, -0.0, 0.0, NAN]),
     (Asinh, [-INF, -0.0, 0.0, INF]),
     (Atanh, [NAN, -0.0, 0.0, NAN]),
@@ -60,18 +49,11 @@ fn limits<T: Scalar>() {
                 let y = apply(kernels, op, &[T::from_f64(at); 67]);
                 let want = T::from_f64(want).to_f64();
                 for y in y {
-                    assert!(
-                        same(y.to_f64(), want),
-                        "{level:?} {op:?}({at}) = {y}, not {want}"
-                    );
+                    assert!(same(y.to_f64(), want), "{level:?} {op:?}({at}) = {y}, not {want}");
                 }
             }
             let y = apply(kernels, op, &[T::NAN; 67]);
-            assert!(
-                y.iter().all(|y| y.is_nan()),
-                "{level:?} {op:?}(NaN) = {}",
-                y[0]
-            );
+            assert!(y.iter().all(|y| y.is_nan()), "{level:?} {op:?}(NaN) = {}", y[0]);
         }
     }
 }
@@ -120,10 +102,7 @@ fn edges_of_over_and_underflow() {
             let y = apply(kernels, op, &[x; 35]);
             for y in y {
                 let close = (y - want).abs() <= want.abs() * f64::EPSILON * 2.0;
-                assert!(
-                    same(y, want) || (want.is_normal() && close),
-                    "{level:?} {op:?}({x:e}) = {y:e}, not {want:e}"
-                );
+                assert!(same(y, want) || (want.is_normal() && close), "{level:?} {op:?}({x:e}) = {y:e}, not {want:e}");
             }
         }
     }
@@ -155,19 +134,12 @@ fn huge_angles_fall_back_to_the_standard_library() {
     x[5] = 1e22;
     x[130] = -f64::MAX;
     x[299] = 32_768.5;
-    let calm: Vec<f64> = x
-        .iter()
-        .map(|&x| if x.abs() > 32_768.0 { 0.0 } else { x })
-        .collect();
+    let calm: Vec<f64> = x.iter().map(|&x| if x.abs() > 32_768.0 { 0.0 } else { x }).collect();
     for (level, kernels) in levels::<f64>() {
         for (op, std) in [(Sin, f64::sin as fn(f64) -> f64), (Cos, f64::cos)] {
             let (y, quiet) = (apply(kernels, op, &x), apply(kernels, op, &calm));
             for i in 0..x.len() {
-                let want = if x[i].abs() > 32_768.0 {
-                    std(x[i])
-                } else {
-                    quiet[i]
-                };
+                let want = if x[i].abs() > 32_768.0 { std(x[i]) } else { quiet[i] };
                 assert!(y[i] == want, "{level:?} {op:?}({})", x[i]);
             }
         }
