@@ -152,12 +152,55 @@ fn narrow(free: &[Axis], side: usize) -> bool {
     !repeats && now.len() > merged(&ideal).len() && now.iter().all(|x| x.n < NARROW)
 }
 
+/// The operands' and the value's pointers on their way to another thread.
+#[derive(Clone, Copy)]
+struct Ends<T>(*const T, *const T, *mut T);
+
+// SAFETY: only handed to threads that write to different positions of the value.
+unsafe impl<T: Scalar> Send for Ends<T> {}
+// SAFETY: as above; sharing it only copies the pointers.
+unsafe impl<T: Scalar> Sync for Ends<T> {}
+
+impl<T: Scalar> Ends<T> {
+    fn moved(self, x: &Axis, i: usize) -> Self {
+        Ends(self.0.wrapping_add(i * x.a), self.1.wrapping_add(i * x.b), self.2.wrapping_add(i * x.c))
+    }
+}
+
 impl Product {
     /// # Safety
     /// All positions lie inside the operands' allocations; the value's is disjoint from them.
     pub(super) unsafe fn run<T: Scalar>(&self, a: *const T, b: *const T, c: *mut T, par: Par) {
-        // SAFETY: handed on.
-        unsafe { self.run_at(&self.outer, a, b, c, par) };
+        let one = self.row.n * self.col.n * self.inner.n;
+        let total = one * self.outer.iter().map(|x| x.n).product::<usize>();
+        match self.outer.first() {
+            // SAFETY: handed on.
+            Some(x) if x.n > 1 && one < PARALLEL && total >= PARALLEL && par.degree() > 1 => unsafe {
+                self.split(par.degree(), x, x.n, Ends(a, b, c));
+            },
+            // SAFETY: handed on.
+            _ => unsafe { self.run_at(&self.outer, a, b, c, par) },
+        }
+    }
+
+    /// The first `n` positions of the first outer axis, on several threads.
+    unsafe fn split<T: Scalar>(&self, threads: usize, x: &Axis, n: usize, ends: Ends<T>) {
+        if threads == 1 || n == 1 {
+            for i in 0..n {
+                let Ends(a, b, c) = ends.moved(x, i);
+                // SAFETY: position `i` of the axis.
+                unsafe { self.run_at(&self.outer[1..], a, b, c, Par::Seq) };
+            }
+            return;
+        }
+        let (left, half) = (threads / 2, n / 2);
+        let far = ends.moved(x, half);
+        rayon::join(
+            // SAFETY: the halves are positions of their own.
+            || unsafe { self.split(left, x, half, ends) },
+            // SAFETY: as above.
+            || unsafe { self.split(threads - left, x, n - half, far) },
+        );
     }
 
     unsafe fn run_at<T: Scalar>(&self, outer: &[Axis], a: *const T, b: *const T, c: *mut T, par: Par) {

@@ -17,6 +17,8 @@ use std::collections::HashMap;
 const BLOCK: usize = 1024;
 /// Elements of all registers together: they should stay in the second-level cache.
 const REGISTERS: usize = 24 * 1024;
+/// Instructions times elements that are worth a thread.
+const PARALLEL: usize = 1 << 17;
 
 /// Where a block of numbers is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -275,14 +277,39 @@ impl<T: Scalar> Kernel<T> {
         asm.finish(numel)
     }
 
-    /// Evaluates all blocks in turn.
+    /// Evaluates all positions, on several threads where that pays. An element's value does not depend on the block that it
+    /// falls into.
     ///
     /// # Safety
-    /// The machine's buffers have the sizes that the plan gave them; `registers` has `self.registers` elements.
-    pub(super) unsafe fn run(&self, m: &Machine<'_, T>, registers: *mut T) {
-        let mut at = 0;
-        while at < self.numel {
-            let n = self.block.min(self.numel - at);
+    /// The machine's buffers have the sizes that the plan gave them, and its registers room for this kernel on every thread.
+    pub(super) unsafe fn run(&self, m: &Machine<'_, T>) {
+        let work = self.numel * self.code.len();
+        let threads = m.par.degree().min(work / PARALLEL).max(1);
+        // SAFETY: handed on.
+        unsafe { self.split(m, 0, threads, 0, self.numel) };
+    }
+
+    /// Evaluates a range with the registers of the threads `slot..slot + threads`.
+    unsafe fn split(&self, m: &Machine<'_, T>, slot: usize, threads: usize, from: usize, to: usize) {
+        if threads == 1 {
+            // SAFETY: handed on.
+            return unsafe { self.range(m, slot, from, to) };
+        }
+        let half = threads / 2;
+        let middle = (from + (to - from) / threads * half).next_multiple_of(64).min(to);
+        rayon::join(
+            // SAFETY: the halves write to positions and registers of their own.
+            || unsafe { self.split(m, slot, half, from, middle) },
+            // SAFETY: as above.
+            || unsafe { self.split(m, slot + half, threads - half, middle, to) },
+        );
+    }
+
+    unsafe fn range(&self, m: &Machine<'_, T>, slot: usize, from: usize, to: usize) {
+        let registers = m.registers.wrapping_add(slot * self.registers);
+        let mut at = from;
+        while at < to {
+            let n = self.block.min(to - at);
             for (code, dst) in &self.code {
                 // SAFETY: registers and buffers hold the positions `at..at + n`; a destination is never a source of
                 // its own instruction, since registers are freed after the destination is chosen and stored values

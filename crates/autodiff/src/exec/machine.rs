@@ -6,6 +6,7 @@ use super::loops::{self, Pick, Reduction};
 use super::{Input, Workspace};
 use crate::error::Error;
 use crate::types::Dims;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use numerics::{Par, Scalar};
 
 /// Home of a buffer.
@@ -17,6 +18,8 @@ pub(super) enum Loc {
     Const(usize),
     /// An input.
     Input(usize),
+    /// Memory of a real output.
+    Output(usize),
 }
 
 /// A place in a buffer.
@@ -113,8 +116,12 @@ pub(super) struct Machine<'a, T> {
     pub(super) int_consts: *const i64,
     pub(super) inputs: &'a [Input<'a, T>],
     pub(super) registers: *mut T,
+    pub(super) outputs: &'a [AtomicPtr<T>],
     pub(super) par: Par,
 }
+
+// SAFETY: the pointers are only followed inside unsafe functions, whose callers keep the threads' positions apart.
+unsafe impl<T: Scalar> Sync for Machine<'_, T> {}
 
 impl<'a, T: Scalar> Machine<'a, T> {
     pub(super) fn new(
@@ -132,6 +139,7 @@ impl<'a, T: Scalar> Machine<'a, T> {
             int_consts: int_consts.as_ptr(),
             inputs,
             registers: w.registers.as_mut_ptr(),
+            outputs: &w.outputs,
             par: w.par,
         }
     }
@@ -141,6 +149,7 @@ impl<'a, T: Scalar> Machine<'a, T> {
         match self.locs[buf] {
             Loc::Arena(at) => self.arena.wrapping_add(at),
             Loc::Const(at) => self.consts.wrapping_add(at),
+            Loc::Output(i) => self.outputs[i].load(Ordering::Relaxed),
             Loc::Input(i) => match self.inputs[i] {
                 Input::Real(x) => x.as_ptr(),
                 Input::Int(_) => core::ptr::null(),
@@ -148,10 +157,11 @@ impl<'a, T: Scalar> Machine<'a, T> {
         }
     }
 
-    /// First element of a real buffer of the workspace.
+    /// First element of a real buffer of the workspace or the outputs.
     pub(super) fn write(&self, buf: usize) -> *mut T {
         match self.locs[buf] {
             Loc::Arena(at) => self.arena.wrapping_add(at),
+            Loc::Output(i) => self.outputs[i].load(Ordering::Relaxed),
             Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
         }
     }
@@ -164,13 +174,14 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 Input::Int(x) => x.as_ptr(),
                 Input::Real(_) => core::ptr::null(),
             },
+            Loc::Output(_) => core::ptr::null(),
         }
     }
 
     fn write_int(&self, buf: usize) -> *mut i64 {
         match self.locs[buf] {
             Loc::Arena(at) => self.ints.wrapping_add(at),
-            Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
+            Loc::Const(_) | Loc::Input(_) | Loc::Output(_) => core::ptr::null_mut(),
         }
     }
 
@@ -202,7 +213,7 @@ impl<'a, T: Scalar> Machine<'a, T> {
         // SAFETY: the plan placed every operand inside its buffer and the value's buffer apart from the operands'.
         unsafe {
             match step {
-                Step::Fused(k) => k.run(self, self.registers),
+                Step::Fused(k) => k.run(self),
                 Step::Copy(m) => {
                     let dst = self.write(m.dst.buf).add(m.dst.offset);
                     loops::copy(&m.shape, self.at(m.src), &m.from, dst, &m.to);

@@ -19,6 +19,7 @@ use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::Program;
 use crate::types::{Kind, TensorType};
+use core::sync::atomic::{AtomicPtr, Ordering};
 use machine::{Loc, Machine, Move, Step};
 use numerics::{Par, Scalar};
 
@@ -46,17 +47,20 @@ pub struct Workspace<T> {
     arena: Vec<T>,
     ints: Vec<i64>,
     registers: Vec<T>,
+    /// Where the real outputs of the current run are.
+    outputs: Vec<AtomicPtr<T>>,
     par: Par,
 }
 
 impl<T: Scalar> Default for Workspace<T> {
     fn default() -> Self {
-        Workspace { arena: Vec::new(), ints: Vec::new(), registers: Vec::new(), par: Par::rayon(0) }
+        let (arena, ints, registers, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Workspace { arena, ints, registers, outputs, par: Par::rayon(0) }
     }
 }
 
 impl<T: Scalar> Workspace<T> {
-    /// An empty workspace; large products may use all threads.
+    /// An empty workspace; large steps may use all threads.
     pub fn new() -> Self {
         Self::default()
     }
@@ -74,7 +78,7 @@ impl<T: Scalar> Workspace<T> {
         }
         grow(&mut self.arena, arena, T::ZERO);
         grow(&mut self.ints, ints, 0);
-        grow(&mut self.registers, registers, T::ZERO);
+        grow(&mut self.registers, registers * self.par.degree(), T::ZERO);
     }
 }
 
@@ -94,8 +98,8 @@ pub struct Executable<T> {
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
     steps: Vec<Step<T>>,
-    /// Copies from buffers to outputs, in order; `dst` is not used.
-    results: Vec<Move>,
+    /// Copies from buffers to outputs, in order, where a step has not written there itself; `dst` is not used.
+    results: Vec<Option<Move>>,
     locs: Vec<Loc>,
     consts: Vec<T>,
     int_consts: Vec<i64>,
@@ -147,7 +151,8 @@ impl<T: Scalar> Executable<T> {
         self.steps.len()
     }
 
-    /// Runs the program. From the second run with a workspace on, nothing is allocated.
+    /// Runs the program. From the second run with a workspace on, nothing is allocated (on several threads, the thread
+    /// pool's queue may grow now and then).
     ///
     /// # Errors
     /// Inputs or outputs of the wrong number, kind or length; an index outside its axis.
@@ -178,17 +183,24 @@ impl<T: Scalar> Executable<T> {
             }
         }
         workspace.fit(self.arena, self.ints, self.registers);
+        workspace.outputs.clear();
+        workspace.outputs.extend(outputs.iter_mut().map(|y| match y {
+            Output::Real(y) => AtomicPtr::new(y.as_mut_ptr()),
+            Output::Int(_) => AtomicPtr::default(),
+        }));
         let machine = Machine::new(&self.locs, &self.consts, &self.int_consts, inputs, workspace);
         for step in &self.steps {
             // SAFETY: inputs were checked, the workspace was fitted, and the steps are this plan's.
             unsafe { machine.step(step)? };
         }
-        for (m, y) in self.results.iter().zip(outputs) {
+        for (i, (m, y)) in self.results.iter().zip(outputs).enumerate() {
+            let Some(m) = m else { continue };
             match y {
-                Output::Real(y) => {
+                Output::Real(_) => {
+                    let dst = machine.outputs[i].load(Ordering::Relaxed);
                     let src = machine.read(m.src.buf).wrapping_add(m.src.offset);
                     // SAFETY: the view lies inside its buffer, the output has its size, and they are apart.
-                    unsafe { loops::copy(&m.shape, src, &m.from, y.as_mut_ptr(), &m.to) };
+                    unsafe { loops::copy(&m.shape, src, &m.from, dst, &m.to) };
                 }
                 Output::Int(y) => {
                     let src = machine.read_int(m.src.buf).wrapping_add(m.src.offset);

@@ -25,6 +25,7 @@ enum Home {
     Arena,
     Const(usize),
     Input(usize),
+    Output(usize),
 }
 
 struct Buf {
@@ -446,15 +447,22 @@ impl<T: Scalar> Planner<'_, T> {
     fn finish(mut self) -> Result<Executable<T>, Error> {
         let outputs: Vec<View> = self.program.outputs().iter().map(|p| self.ready(p.node)).collect();
         let end = self.steps.len();
-        let results = outputs.iter().map(|v| {
-            self.bufs[v.buf].last = end;
+        let results = outputs.iter().enumerate().map(|(i, v)| {
+            let buf = &mut self.bufs[v.buf];
+            buf.last = end;
+            let whole = v.is_dense() && v.offset == 0 && v.numel() == buf.len;
+            if whole && buf.kind == Kind::Real && matches!(buf.home, Home::Arena) {
+                // The step that computes it may as well write it where it belongs.
+                buf.home = Home::Output(i);
+                return None;
+            }
             let (mut shape, [mut from, mut to]) = coalesce(&v.shape, [&v.strides, &strides(&v.shape)]);
             if v.numel() == 0 {
                 (shape, from, to) = (smallvec::smallvec![0], smallvec::smallvec![0], smallvec::smallvec![0]);
             }
-            Move { src: place(v), dst: place(v), shape, from, to }
+            Some(Move { src: place(v), dst: place(v), shape, from, to })
         });
-        let results: Vec<Move> = results.collect();
+        let results: Vec<Option<Move>> = results.collect();
         let mut sizes = [0; 2];
         let mut offsets = vec![0; self.bufs.len()];
         for (kind, size) in [Kind::Real, Kind::Int].into_iter().zip(&mut sizes) {
@@ -472,6 +480,7 @@ impl<T: Scalar> Planner<'_, T> {
             Home::Arena => Loc::Arena(at),
             Home::Const(at) => Loc::Const(at),
             Home::Input(i) => Loc::Input(i),
+            Home::Output(i) => Loc::Output(i),
         });
         let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
         let (p, named) = (self.program, |name: &String, id: NodeId| (name.clone(), self.program.node(id).ty.clone()));

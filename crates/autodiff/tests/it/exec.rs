@@ -3,6 +3,7 @@
 use crate::cases::{all, numbers};
 use crate::properties::{program, step};
 use autodiff::{Array, Error, Input, Output, Program, Tensor, TensorType, Value, Workspace, trace};
+use numerics::Par;
 use proptest::prelude::*;
 
 /// Largest difference relative to the largest magnitude, per output.
@@ -107,7 +108,8 @@ fn single(shapes: &[&[usize]], body: impl FnOnce(&[Tensor]) -> Tensor) -> (Progr
 /// Sizes beyond one block, layouts that need gathering, packing and loops over products.
 #[test]
 fn large_and_crooked() {
-    let cases: Vec<(&str, (Program, Vec<Value<f64>>))> = vec![
+    type Named = (&'static str, (Program, Vec<Value<f64>>));
+    let cases: Vec<Named> = vec![
         ("blocks", single(&[&[37, 101], &[101]], |x| (&x[0] * &x[1]).tanh() + x[0].sum(&[0]))),
         ("transposed sum", single(&[&[70, 50], &[50, 70]], |x| (x[0].t() + &x[1]).exp().sum(&[1]))),
         ("rows", single(&[&[70, 50]], |x| x[0].sum(&[0]))),
@@ -212,6 +214,25 @@ fn special_values() {
         let (a, b) = (p.interpret(&inputs).unwrap(), p.compile().unwrap().call(&inputs).unwrap());
         for (x, y) in a[0].real().unwrap().data().iter().zip(b[0].real().unwrap().data()) {
             assert!(x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() < 1e-14, "{odd}: {x} against {y}");
+        }
+    }
+}
+
+/// The number of threads changes no bit.
+#[test]
+fn threads_do_not_change_bits() {
+    let cases = [
+        single(&[&[300, 400], &[400]], |x| (&x[0] * &x[1]).tanh().exp() * x[0].sin() + x[0].cos().t().t().sigmoid()),
+        single(&[&[150, 160], &[160, 140]], |x| x[0].matmul(&x[1])),
+        single(&[&[40, 60, 50], &[40, 50, 30]], |x| x[0].matmul(&x[1]).sum(&[0])),
+    ];
+    for (p, inputs) in &cases {
+        check("threads", p, inputs);
+        let exe = p.compile::<f64>().unwrap();
+        let run = |par: Par| exe.call_with(&mut Workspace::with_par(par), inputs).unwrap();
+        let one = run(Par::Seq);
+        for threads in [2, 3, 8] {
+            assert!(run(Par::rayon(threads)) == one, "{threads} threads");
         }
     }
 }
