@@ -105,7 +105,7 @@ enum Verb {
     /// Layers, parameters with offsets, shapes and cost of a model
     Info(info::Info),
     /// Gradient, curvature products and extreme eigenvalues of a model's risk
-    Curvature(curvature::Curvature),
+    Curvature(Box<curvature::Curvature>),
 }
 
 /// What every verb may know.
