@@ -3,6 +3,9 @@
 use crate::error::Error;
 use numerics::{Scalar, simd};
 
+/// Rows shorter than this are reduced by a plain loop.
+const SHORT: usize = 24;
+
 /// Copies a box; both sides have one stride per axis.
 ///
 /// # Safety
@@ -64,6 +67,12 @@ pub(super) unsafe fn gather<T: Copy>(
                 *d = unsafe { *src };
             }
         }
+        [_] if strides[0] == 1 => {
+            // SAFETY: the elements `at..` of the box are neighbours, and a `&mut` slice is disjoint from them.
+            unsafe { core::ptr::copy_nonoverlapping(src.add(at), dst.as_mut_ptr(), dst.len()) };
+        }
+        // SAFETY: all elements of the row are this one.
+        [_] if strides[0] == 0 => dst.fill(unsafe { *src }),
         [_] => {
             for (i, d) in dst.iter_mut().enumerate() {
                 // SAFETY: element `at + i` of the box.
@@ -91,7 +100,7 @@ unsafe fn sum_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) 
         // SAFETY: one element.
         [] => unsafe { *src },
         // SAFETY: `n` neighbours.
-        [n] if strides[0] == 1 => simd::sum(unsafe { core::slice::from_raw_parts(src, n) }),
+        [n] if strides[0] == 1 && n >= SHORT => simd::sum(unsafe { core::slice::from_raw_parts(src, n) }),
         [n, ..] => {
             // SAFETY: the sub-box at `i` lies inside the box.
             let part = |i: usize| unsafe { sum_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };
@@ -200,7 +209,7 @@ unsafe fn max_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) 
         // SAFETY: one element.
         [] => unsafe { *src },
         // SAFETY: `n` neighbours.
-        [n] if strides[0] == 1 => simd::max(unsafe { core::slice::from_raw_parts(src, n) }),
+        [n] if strides[0] == 1 && n >= SHORT => simd::max(unsafe { core::slice::from_raw_parts(src, n) }),
         [n, ..] => {
             // SAFETY: the sub-box at `i` lies inside the box.
             let part = |i: usize| unsafe { max_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };

@@ -10,6 +10,7 @@ use super::contract::{Axes, Axis};
 use super::fuse::{Kernel, Member, Operand};
 use super::loops::{Pick, Reduction};
 use super::machine::{Loc, Move, Place, Step};
+use super::profile::Cost;
 use super::view::{View, coalesce};
 use crate::array::Value;
 use crate::error::Error;
@@ -49,6 +50,7 @@ struct Planner<'p, T> {
     bufs: Vec<Buf>,
     open: Vec<Run>,
     steps: Vec<Step<T>>,
+    costs: Vec<Cost>,
     consts: Vec<T>,
     int_consts: Vec<i64>,
 }
@@ -83,6 +85,7 @@ pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Err
         bufs: Vec::new(),
         open: Vec::new(),
         steps: Vec::new(),
+        costs: Vec::new(),
         consts: Vec::new(),
         int_consts: Vec::new(),
     };
@@ -111,6 +114,7 @@ impl<T: Scalar> Planner<'_, T> {
 
     fn emit(&mut self, step: Step<T>, touched: &[usize]) {
         let now = self.steps.len();
+        self.costs.push(step.cost(touched.iter().map(|&b| self.bufs[b].len).sum()));
         for &b in touched {
             let buf = &mut self.bufs[b];
             buf.first = buf.first.min(now);
@@ -495,6 +499,7 @@ impl<T: Scalar> Planner<'_, T> {
             consts: self.consts,
             int_consts: self.int_consts,
             steps: self.steps,
+            costs: self.costs,
         })
     }
 }
