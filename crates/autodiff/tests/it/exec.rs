@@ -211,6 +211,26 @@ fn wrong_arguments_are_errors() {
     assert!(matches!(exe.run(&mut w, &[Input::Int(&[0; 6])], &mut []), Err(Error::Input { .. })));
 }
 
+/// A file may hold anything; compilation refuses what would read beyond a buffer.
+#[test]
+fn malformed_programs_do_not_compile() {
+    let (p, _) = single(&[&[4], &[4]], |x| x[0].slice(0, 1, 3).exp() + x[1].slice(0, 0, 2));
+    let good = serde_json::to_value(&p).unwrap();
+    assert!(serde_json::from_value::<Program>(good.clone()).unwrap().compile::<f64>().is_ok());
+    let damage: [fn(&mut serde_json::Value); 3] = [
+        |v| v["nodes"][0]["op"]["Input"]["index"] = 7.into(),
+        |v| v["nodes"][0]["op"]["Input"]["index"] = 1.into(),
+        |v| v["outputs"][0]["node"] = 99.into(),
+    ];
+    for (i, f) in damage.iter().enumerate() {
+        let mut bad = good.clone();
+        f(&mut bad);
+        assert_ne!(bad, good, "damage {i}");
+        let program = serde_json::from_value::<Program>(bad).unwrap();
+        assert!(matches!(program.compile::<f64>(), Err(Error::Malformed(_))), "damage {i}");
+    }
+}
+
 /// NaN and infinities travel as in the interpreter.
 #[test]
 fn special_values() {
