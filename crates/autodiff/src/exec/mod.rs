@@ -5,7 +5,7 @@
 //! the same memory. Constants are materialised once. A run takes one pass over the steps and, from the second
 //! run in a workspace on, allocates nothing. Results have the same bits in every run and for any number of threads.
 //!
-//! Cost: of the program's flops plus one read and one write per fused operand and value.
+//! Cost: the program's flops, plus one read and one write per fused operand and value.
 
 mod arena;
 mod contract;

@@ -111,6 +111,8 @@ fn large_and_crooked() {
     type Named = (&'static str, (Program, Vec<Value<f64>>));
     let cases: Vec<Named> = vec![
         ("blocks", single(&[&[37, 101], &[101]], |x| (&x[0] * &x[1]).tanh() + x[0].sum(&[0]))),
+        ("transposed copy", single(&[&[3, 37, 53]], |x| x[0].transpose(&[0, 2, 1]).reshape(&[3 * 53, 37]))),
+        ("transposed copy, flattened", single(&[&[37, 53]], |x| x[0].t().reshape(&[37 * 53]).sin())),
         (
             "rows of several lengths",
             single(&[&[3, 7, 300], &[300], &[3, 1, 300]], |x| {
