@@ -31,7 +31,7 @@ mod types;
 
 pub use array::{Array, Value};
 pub use error::{Error, NumericsError};
-pub use exec::{Executable, Input, Output, Workspace};
+pub use exec::{Executable, Input, Output, StepProfile, Workspace};
 pub use program::{Args, Builder, Node, NodeId, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
 pub use transform::Linearized;

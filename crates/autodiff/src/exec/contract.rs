@@ -168,6 +168,11 @@ impl<T: Scalar> Ends<T> {
 }
 
 impl Product {
+    pub(super) fn flops(&self) -> usize {
+        let outer: usize = self.outer.iter().map(|x| x.n).product();
+        2 * outer * self.row.n * self.col.n * self.inner.n
+    }
+
     /// # Safety
     /// All positions lie inside the operands' allocations; the value's is disjoint from them.
     pub(super) unsafe fn run<T: Scalar>(&self, a: *const T, b: *const T, c: *mut T, par: Par) {

@@ -1,7 +1,7 @@
 //! Fused elementwise kernels: a run of elementwise nodes over one iteration space, evaluated block by block.
 //!
-//! A block is a range of the row-major positions. Operands that lie row-major are read in place, uniform ones enter as
-//! numbers, all others are gathered into a register (a block of scratch memory). Values that somebody else needs are
+//! A block is a range of the row-major positions. Operands that lie row-major or in long rows are read in place, uniform
+//! ones enter as numbers, all others are gathered into a register (a block of scratch memory). Values that somebody else needs are
 //! computed straight into their buffers, the rest live in registers that a linear scan reuses.
 
 use super::loops;
@@ -17,6 +17,8 @@ use std::collections::HashMap;
 const BLOCK: usize = 1024;
 /// Elements of all registers together: they should stay in the second-level cache.
 const REGISTERS: usize = 24 * 1024;
+/// Rows of a strided operand that are long enough to end a block.
+const LONG_ROW: usize = 256;
 /// Instructions times elements that are worth a thread.
 const PARALLEL: usize = 1 << 17;
 
@@ -29,6 +31,8 @@ pub(super) enum Src {
     Dense { buf: usize, offset: usize },
     /// One number for all positions.
     Uniform { buf: usize, offset: usize },
+    /// A strided operand whose last axis is contiguous and long: blocks end where its rows end.
+    Rows(usize),
 }
 
 /// One instruction over a block.
@@ -55,6 +59,18 @@ struct Strided {
     strides: Dims,
 }
 
+impl Strided {
+    /// Where the element at a row-major position is.
+    fn position(&self, at: usize) -> usize {
+        let (mut rest, mut sum) = (at, 0);
+        for (inner, stride) in self.inner.iter().zip(&self.strides) {
+            sum += rest / inner * stride;
+            rest %= inner;
+        }
+        sum
+    }
+}
+
 /// A compiled run.
 #[derive(Debug)]
 pub(super) struct Kernel<T> {
@@ -62,6 +78,8 @@ pub(super) struct Kernel<T> {
     block: usize,
     code: Vec<(Code<T>, Src)>,
     loads: Vec<Strided>,
+    /// Lengths of the rows that no block may cross.
+    rows: Vec<usize>,
     pub(super) registers: usize,
 }
 
@@ -158,11 +176,15 @@ impl<T: Scalar> Assembler<T> {
         }
         let (shape, [step]) = coalesce(&v.shape, [&v.strides]);
         let inner = strides(&shape);
+        let contiguous = step.last() == Some(&1) && shape.last().is_some_and(|&n| n >= LONG_ROW);
         self.loads.push(Strided { buf: v.buf, offset: v.offset, shape, inner, strides: step });
-        let reg = self.fresh();
-        self.code.push((Code::Load(self.loads.len() - 1), reg));
-        self.loaded.insert(key, reg);
-        reg
+        let place = self.loads.len() - 1;
+        let src = if contiguous { Src::Rows(place) } else { self.fresh() };
+        if !contiguous {
+            self.code.push((Code::Load(place), src));
+        }
+        self.loaded.insert(key, src);
+        src
     }
 
     /// A block for a source that may be a single number.
@@ -234,7 +256,17 @@ impl<T: Scalar> Assembler<T> {
             free.extend(ends);
         }
         let block = BLOCK.min((REGISTERS / count.max(1)).max(64) / 32 * 32).min(numel.max(1));
-        Kernel { numel, block, code: self.code, loads: self.loads, registers: count * block }
+        let mut rows = Vec::new();
+        for (code, _) in &mut self.code {
+            for s in sources(code).into_iter().flatten() {
+                if let Src::Rows(i) = *s {
+                    rows.extend(self.loads[i].shape.last());
+                }
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Kernel { numel, block, code: self.code, loads: self.loads, rows, registers: count * block }
     }
 }
 
@@ -277,6 +309,12 @@ impl<T: Scalar> Kernel<T> {
         asm.finish(numel)
     }
 
+    /// One per instruction and element, loads and copies apart.
+    pub(super) fn flops(&self) -> usize {
+        let moves = self.code.iter().filter(|(c, _)| matches!(c, Code::Load(_) | Code::Copy(_))).count();
+        self.numel * (self.code.len() - moves)
+    }
+
     /// Evaluates all positions, on several threads where that pays. An element's value does not depend on the block that it
     /// falls into.
     ///
@@ -309,7 +347,7 @@ impl<T: Scalar> Kernel<T> {
         let registers = m.registers.wrapping_add(slot * self.registers);
         let mut at = from;
         while at < to {
-            let n = self.block.min(to - at);
+            let n = self.rows.iter().fold(self.block.min(to - at), |n, row| n.min(row - at % row));
             for (code, dst) in &self.code {
                 // SAFETY: registers and buffers hold the positions `at..at + n`; a destination is never a source of
                 // its own instruction, since registers are freed after the destination is chosen and stored values
@@ -327,7 +365,12 @@ impl<T: Scalar> Kernel<T> {
                 Src::Reg(r) => unsafe { registers.add(r * self.block) as *const T },
                 // SAFETY: the buffer holds the whole iteration space from `offset` on.
                 Src::Dense { buf, offset } => unsafe { m.read(buf).add(offset + at) },
-                // SAFETY: a single element; only read through `number`.
+                // SAFETY: the row of position `at`, which has `n` elements from there on.
+                Src::Rows(i) => unsafe {
+                    let l = &self.loads[i];
+                    m.read(l.buf).add(l.offset + l.position(at))
+                },
+                // SAFETY: a single element.
                 Src::Uniform { buf, offset } => unsafe { m.read(buf).add(offset) },
             };
             // A uniform source is one element long.
@@ -338,8 +381,9 @@ impl<T: Scalar> Kernel<T> {
         let out = match dst {
             // SAFETY: register `r` has `block >= n` elements.
             Src::Reg(r) => unsafe { registers.add(r * self.block) },
+            Src::Rows(_) | Src::Uniform { .. } => core::ptr::null_mut(),
             // SAFETY: the buffer holds the whole iteration space.
-            Src::Dense { buf, offset } | Src::Uniform { buf, offset } => unsafe { m.write(buf).add(offset + at) },
+            Src::Dense { buf, offset } => unsafe { m.write(buf).add(offset + at) },
         };
         // SAFETY: `n` elements that no source of this instruction shares.
         let out = unsafe { core::slice::from_raw_parts_mut(out, n) };

@@ -5,7 +5,7 @@
 //! the same memory. Constants are materialised once. A run takes one pass over the steps and, from the second
 //! run in a workspace on, allocates nothing. Results have the same bits in every run and for any number of threads.
 //!
-//! Cost: of the program's flops plus one read and one write per fused operand and value.
+//! Cost: the program's flops, plus one read and one write per fused operand and value.
 
 mod arena;
 mod contract;
@@ -13,6 +13,7 @@ mod fuse;
 mod loops;
 mod machine;
 mod plan;
+mod profile;
 mod view;
 
 use crate::array::{Array, Value};
@@ -22,6 +23,9 @@ use crate::types::{Kind, TensorType};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use machine::{Loc, Machine, Move, Step};
 use numerics::{Par, Scalar};
+use profile::Cost;
+pub use profile::StepProfile;
+use std::time::Instant;
 
 /// Data of an input, row-major.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +102,7 @@ pub struct Executable<T> {
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
     steps: Vec<Step<T>>,
+    costs: Vec<Cost>,
     /// Copies from buffers to outputs, in order, where a step has not written there itself; `dst` is not used.
     results: Vec<Option<Move>>,
     locs: Vec<Loc>,
@@ -162,6 +167,17 @@ impl<T: Scalar> Executable<T> {
         inputs: &[Input<'_, T>],
         outputs: &mut [Output<'_, T>],
     ) -> Result<(), Error> {
+        self.drive(workspace, inputs, outputs, None)
+    }
+
+    /// Runs the program, and adds the time of each step to `times` if there are any.
+    fn drive(
+        &self,
+        workspace: &mut Workspace<T>,
+        inputs: &[Input<'_, T>],
+        outputs: &mut [Output<'_, T>],
+        mut times: Option<&mut [f64]>,
+    ) -> Result<(), Error> {
         check_count("list", self.inputs.len(), inputs.len())?;
         check_count("list of outputs", self.outputs.len(), outputs.len())?;
         for ((name, ty), x) in self.inputs.iter().zip(inputs) {
@@ -189,9 +205,13 @@ impl<T: Scalar> Executable<T> {
             Output::Int(_) => AtomicPtr::default(),
         }));
         let machine = Machine::new(&self.locs, &self.consts, &self.int_consts, inputs, workspace);
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
+            let start = times.is_some().then(Instant::now);
             // SAFETY: inputs were checked, the workspace was fitted, and the steps are this plan's.
             unsafe { machine.step(step)? };
+            if let (Some(start), Some(times)) = (start, times.as_deref_mut()) {
+                times[i] += start.elapsed().as_secs_f64();
+            }
         }
         for (i, (m, y)) in self.results.iter().zip(outputs).enumerate() {
             let Some(m) = m else { continue };

@@ -10,6 +10,7 @@ use super::contract::{Axes, Axis};
 use super::fuse::{Kernel, Member, Operand};
 use super::loops::{Pick, Reduction};
 use super::machine::{Loc, Move, Place, Step};
+use super::profile::Cost;
 use super::view::{View, coalesce};
 use crate::array::Value;
 use crate::error::Error;
@@ -34,6 +35,8 @@ struct Buf {
     len: usize,
     first: usize,
     last: usize,
+    /// Whether it is a value of a run that is not closed yet.
+    open: bool,
 }
 
 struct Run {
@@ -49,6 +52,7 @@ struct Planner<'p, T> {
     bufs: Vec<Buf>,
     open: Vec<Run>,
     steps: Vec<Step<T>>,
+    costs: Vec<Cost>,
     consts: Vec<T>,
     int_consts: Vec<i64>,
 }
@@ -63,14 +67,12 @@ fn elementwise(op: &Op) -> bool {
 
 /// Compiles a program.
 pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Error> {
+    program.verify()?;
     let n = program.nodes().len();
     let mut users = vec![Vec::new(); n];
     let mut is_output = vec![false; n];
     for (i, node) in program.nodes().iter().enumerate() {
         for a in &node.args {
-            if a.index() >= i {
-                return Err(Error::Malformed(format!("node {i} uses node {}, which is not before it", a.index())));
-            }
             users[a.index()].push(i);
         }
     }
@@ -83,6 +85,7 @@ pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Err
         bufs: Vec::new(),
         open: Vec::new(),
         steps: Vec::new(),
+        costs: Vec::new(),
         consts: Vec::new(),
         int_consts: Vec::new(),
     };
@@ -101,7 +104,7 @@ pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Err
 
 impl<T: Scalar> Planner<'_, T> {
     fn buffer(&mut self, kind: Kind, len: usize, home: Home) -> usize {
-        self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0 });
+        self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0, open: false });
         self.bufs.len() - 1
     }
 
@@ -111,6 +114,7 @@ impl<T: Scalar> Planner<'_, T> {
 
     fn emit(&mut self, step: Step<T>, touched: &[usize]) {
         let now = self.steps.len();
+        self.costs.push(step.cost(touched.iter().map(|&b| self.bufs[b].len).sum()));
         for &b in touched {
             let buf = &mut self.bufs[b];
             buf.first = buf.first.min(now);
@@ -121,6 +125,9 @@ impl<T: Scalar> Planner<'_, T> {
 
     /// Makes sure that the buffer's contents are computed by the steps so far.
     fn force(&mut self, buf: usize) {
+        if !self.bufs[buf].open {
+            return;
+        }
         let holds = |r: &Run| r.nodes.iter().any(|&n| self.views[n].buf == buf);
         if let Some(k) = self.open.iter().position(holds) {
             self.close(k);
@@ -129,6 +136,7 @@ impl<T: Scalar> Planner<'_, T> {
 
     fn close(&mut self, k: usize) {
         let run = self.open.swap_remove(k);
+        run.nodes.iter().for_each(|&n| self.bufs[self.views[n].buf].open = false);
         let numel: usize = run.shape.iter().product();
         if numel == 0 {
             return;
@@ -228,6 +236,7 @@ impl<T: Scalar> Planner<'_, T> {
             op if elementwise(op) => {
                 self.join(i, node);
                 let buf = self.real(len);
+                self.bufs[buf].open = true;
                 View::dense(buf, shape)
             }
             Op::Broadcast(b) => {
@@ -352,7 +361,8 @@ impl<T: Scalar> Planner<'_, T> {
     /// Puts an elementwise node into the run of its shape.
     fn join(&mut self, i: usize, node: &Node) {
         for a in &node.args {
-            let inside = self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.contains(&a.index()));
+            let inside =
+                self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.binary_search(&a.index()).is_ok());
             if !inside {
                 self.force(self.views[a.index()].buf);
             }
@@ -495,6 +505,7 @@ impl<T: Scalar> Planner<'_, T> {
             consts: self.consts,
             int_consts: self.int_consts,
             steps: self.steps,
+            costs: self.costs,
         })
     }
 }

@@ -111,6 +111,15 @@ fn large_and_crooked() {
     type Named = (&'static str, (Program, Vec<Value<f64>>));
     let cases: Vec<Named> = vec![
         ("blocks", single(&[&[37, 101], &[101]], |x| (&x[0] * &x[1]).tanh() + x[0].sum(&[0]))),
+        ("transposed copy", single(&[&[3, 37, 53]], |x| x[0].transpose(&[0, 2, 1]).reshape(&[3 * 53, 37]))),
+        ("transposed copy, flattened", single(&[&[37, 53]], |x| x[0].t().reshape(&[37 * 53]).sin())),
+        (
+            "rows of several lengths",
+            single(&[&[3, 7, 300], &[300], &[3, 1, 300]], |x| {
+                let y = (&x[0] * &x[1]).sin() + x[2].broadcast_to(&[3, 7, 300]);
+                y.slice(1, 1, 5) * x[0].slice(1, 2, 6).tanh()
+            }),
+        ),
         ("transposed sum", single(&[&[70, 50], &[50, 70]], |x| (x[0].t() + &x[1]).exp().sum(&[1]))),
         ("rows", single(&[&[70, 50]], |x| x[0].sum(&[0]))),
         ("middle", single(&[&[7, 50, 9]], |x| x[0].sum(&[1]))),
@@ -204,6 +213,26 @@ fn wrong_arguments_are_errors() {
     assert!(matches!(exe.run(&mut w, &[Input::Int(&[0; 6])], &mut []), Err(Error::Input { .. })));
 }
 
+/// A file may hold anything; compilation refuses what would read beyond a buffer.
+#[test]
+fn malformed_programs_do_not_compile() {
+    let (p, _) = single(&[&[4], &[4]], |x| x[0].slice(0, 1, 3).exp() + x[1].slice(0, 0, 2));
+    let good = serde_json::to_value(&p).unwrap();
+    assert!(serde_json::from_value::<Program>(good.clone()).unwrap().compile::<f64>().is_ok());
+    let damage: [fn(&mut serde_json::Value); 3] = [
+        |v| v["nodes"][0]["op"]["Input"]["index"] = 7.into(),
+        |v| v["nodes"][0]["op"]["Input"]["index"] = 1.into(),
+        |v| v["outputs"][0]["node"] = 99.into(),
+    ];
+    for (i, f) in damage.iter().enumerate() {
+        let mut bad = good.clone();
+        f(&mut bad);
+        assert_ne!(bad, good, "damage {i}");
+        let program = serde_json::from_value::<Program>(bad).unwrap();
+        assert!(matches!(program.compile::<f64>(), Err(Error::Malformed(_))), "damage {i}");
+    }
+}
+
 /// NaN and infinities travel as in the interpreter.
 #[test]
 fn special_values() {
@@ -216,6 +245,19 @@ fn special_values() {
             assert!(x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() < 1e-14, "{odd}: {x} against {y}");
         }
     }
+}
+
+#[test]
+fn a_profile_counts_every_step() {
+    let (p, _) = single(&[&[33, 40], &[50, 40]], |x| x[0].matmul(&x[1].t()).tanh().sum_all());
+    let exe = p.compile::<f64>().unwrap();
+    let (x, w, mut y) = (vec![0.1; 33 * 40], vec![0.2; 50 * 40], [0.0]);
+    let inputs = [Input::Real(&x), Input::Real(&w)];
+    let steps = exe.profile(&mut Workspace::new(), &inputs, &mut [Output::Real(&mut y)], 3).unwrap();
+    let kinds: Vec<_> = steps.iter().map(|s| (s.kind, s.flops)).collect();
+    assert_eq!(kinds, [("product", 2 * 33 * 40 * 50), ("fused", 33 * 50), ("sum", 33 * 50)]);
+    assert_eq!(steps[1].bytes, 2 * 8 * 33 * 50);
+    assert!(steps.iter().all(|s| s.seconds > 0.0) && (y[0] - 1650.0 * 0.8f64.tanh()).abs() < 1e-9);
 }
 
 /// The number of threads changes no bit.
