@@ -6,11 +6,9 @@
 
 mod layer;
 mod sequential;
-mod vectors;
 
 pub use layer::{Layer, LayerKind};
 pub use sequential::{Parameter, Sequential};
-pub use vectors::{read_vectors, write_vectors};
 
 /// What can be wrong with a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
