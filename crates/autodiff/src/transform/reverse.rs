@@ -3,8 +3,10 @@
 use super::forward::push_forward;
 use super::{check_wrt, declare_inputs};
 use crate::error::Error;
+use crate::ops::{Op, Primitive, Slice};
 use crate::program::{Args, Builder, NodeId, Program};
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 /// Which nodes of `b` depend on the given ones.
 pub(super) fn dependents(b: &Builder, roots: &[NodeId]) -> Vec<bool> {
@@ -20,14 +22,23 @@ pub(super) fn dependents(b: &Builder, roots: &[NodeId]) -> Vec<bool> {
 pub(super) fn pull_back(b: &mut Builder, roots: &[NodeId], outputs: &[(NodeId, NodeId)]) -> Result<Vec<NodeId>, Error> {
     let active = dependents(b, roots);
     let mut cotangent: Vec<Option<NodeId>> = vec![None; active.len()];
+    let mut pieces: HashMap<NodeId, Vec<Piece>> = HashMap::new();
     for &(node, ct) in outputs {
         accumulate(b, &mut cotangent, node, ct)?;
     }
     for i in (0..active.len()).rev() {
         let id = NodeId(i as u32);
+        if let Some(parts) = pieces.remove(&id) {
+            let ct = assemble(b, id, parts)?;
+            accumulate(b, &mut cotangent, id, ct)?;
+        }
         let Some(ct) = cotangent[i].filter(|_| active[i] && !roots.contains(&id)) else { continue };
         let node = b.node(id);
         let (op, args): (_, Args) = (node.op.clone(), node.args.clone());
+        if let Op::Slice(slice) = op {
+            pieces.entry(args[0]).or_default().push((slice, ct));
+            continue;
+        }
         let linear: SmallVec<[bool; 3]> = args.iter().map(|a| active[a.index()]).collect();
         let cts = op.transpose(b, &args, &linear, ct)?;
         for ((&arg, ct), _) in args.iter().zip(cts).zip(&linear).filter(|(_, linear)| **linear) {
@@ -44,6 +55,54 @@ pub(super) fn pull_back(b: &mut Builder, roots: &[NodeId], outputs: &[(NodeId, N
         });
     }
     Ok(result)
+}
+
+/// The cotangent of a slice of some node.
+type Piece = (Slice, NodeId);
+
+/// The cotangent of a node that is used through slices: pieces side by side along one axis are joined, which costs one
+/// pass; only what overlaps is padded and added, which costs a pass each.
+fn assemble(b: &mut Builder, node: NodeId, mut pieces: Vec<Piece>) -> Result<NodeId, Error> {
+    let shape = b.shape(node);
+    let Some(axis) = common_axis(&shape, &pieces) else {
+        let mut sum = None;
+        for (slice, ct) in pieces {
+            let padded =
+                slice.transpose(b, &[node], &[true], ct)?[0].ok_or_else(|| Error::Malformed("slice".into()))?;
+            sum = Some(sum.map_or(Ok(padded), |sum| b.add(sum, padded))?);
+        }
+        return sum.map_or_else(|| b.zeros_like(node), Ok);
+    };
+    pieces.sort_by_key(|(slice, _)| slice.start[axis]);
+    let mut parts = Vec::with_capacity(pieces.len());
+    let mut at = 0;
+    let fill = |b: &mut Builder, parts: &mut Vec<NodeId>, from: usize, to: usize| -> Result<(), Error> {
+        if from < to {
+            let mut gap = shape.clone();
+            gap[axis] = to - from;
+            parts.push(b.full(&gap, 0.0)?);
+        }
+        Ok(())
+    };
+    for (slice, ct) in pieces {
+        fill(b, &mut parts, at, slice.start[axis])?;
+        parts.push(ct);
+        at = slice.stop[axis];
+    }
+    fill(b, &mut parts, at, shape[axis])?;
+    b.concat(&parts, axis)
+}
+
+/// The one axis along which all pieces are cut, if they are whole elsewhere, without steps, and do not overlap.
+fn common_axis(shape: &[usize], pieces: &[Piece]) -> Option<usize> {
+    let cut = |s: &Slice, a: usize| s.start[a] != 0 || s.stop[a] != shape[a];
+    let (first, _) = pieces.first()?;
+    let axis = (0..shape.len()).find(|&a| cut(first, a))?;
+    let plain = |s: &Slice| s.step.iter().all(|&n| n == 1) && (0..shape.len()).all(|a| a == axis || !cut(s, a));
+    let mut spans: Vec<(usize, usize)> = pieces.iter().map(|(s, _)| (s.start[axis], s.stop[axis])).collect();
+    spans.sort_unstable();
+    let apart = spans.windows(2).all(|w| w[0].1 <= w[1].0);
+    (apart && pieces.iter().all(|(s, _)| plain(s))).then_some(axis)
 }
 
 fn accumulate(b: &mut Builder, cotangent: &mut [Option<NodeId>], node: NodeId, ct: NodeId) -> Result<(), Error> {

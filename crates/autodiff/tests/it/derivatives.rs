@@ -250,3 +250,30 @@ impl Derivative for autodiff::Builder {
         f.derivative(self, x, y, m).unwrap()
     }
 }
+
+/// Parameters cut from one flat vector: their cotangents are joined in one pass; pieces that overlap are added.
+#[test]
+fn cotangents_of_slices_are_joined() {
+    use autodiff::{TensorType, trace};
+    let build = |second: usize| {
+        trace(&[("x", TensorType::real(&[7]))], |_, x| {
+            let (a, b) = (x[0].slice(0, 0, 3), x[0].slice(0, second, second + 3));
+            vec![("f", (a.sin() * b.exp()).sum_all())]
+        })
+        .unwrap()
+    };
+    let x = numbers(&[7], 71, -1.0, 1.0);
+    for (second, joined) in [(3, true), (4, true), (2, false)] {
+        let grad = build(second).grad(&[0]).unwrap();
+        let text = grad.to_string();
+        assert_eq!((text.contains("concat"), text.contains("pad")), (joined, !joined), "{text}");
+        let mut expected = [0.0; 7];
+        for i in 0..3 {
+            let (a, b) = (x.data()[i], x.data()[second + i]);
+            expected[i] += a.cos() * b.exp();
+            expected[second + i] += a.sin() * b.exp();
+        }
+        let got = run(&grad, std::slice::from_ref(&x));
+        assert_close("slices", "gradient", got[0].data(), &expected, 1e-15);
+    }
+}
