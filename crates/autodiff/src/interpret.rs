@@ -36,8 +36,9 @@ impl Program {
     /// ```
     ///
     /// # Errors
-    /// Inputs of the wrong number, kind or shape; an index outside its axis.
+    /// Inputs of the wrong number, kind or shape; an index outside its axis; a program whose invariants do not hold.
     pub fn interpret<T: Scalar>(&self, inputs: &[Value<T>]) -> Result<Vec<Value<T>>, Error> {
+        self.verify()?;
         check_inputs(self, inputs)?;
         let mut values: Vec<Value<T>> = Vec::with_capacity(self.nodes().len());
         for node in self.nodes() {

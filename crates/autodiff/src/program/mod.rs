@@ -113,6 +113,11 @@ impl Program {
             if node.args.iter().any(|a| a.index() >= i) {
                 return Err(Error::Malformed(format!("node {i} uses a later node")));
             }
+            if let Op::Input(input) = &node.op
+                && self.inputs.get(input.index).is_none_or(|p| p.node.index() != i)
+            {
+                return Err(Error::Malformed(format!("node {i} is an input that no port names")));
+            }
             let args: SmallVec<[&TensorType; 3]> = node.args.iter().map(|&a| &self.node(a).ty).collect();
             match node.op.infer(&args) {
                 Ok(ty) if ty == node.ty => {}

@@ -110,3 +110,12 @@ fn derivatives_at_kinks_are_the_documented_ones() {
     assert_eq!(at(|x| x.elu(1.0), 1e4), 1.0);
     assert_eq!(at(|x| x.powf(2.0), 0.0), 0.0);
 }
+
+#[test]
+fn a_file_whose_input_no_port_names_is_an_error() {
+    let p = trace(&[("x", real(&[2]))], |_, t| vec![("y", t[0].sin())]).unwrap();
+    let text = serde_json::to_string(&p).unwrap().replace("\"index\":0", "\"index\":7");
+    let hostile: Program = serde_json::from_str(&text).unwrap();
+    let x = Array::new(&[2], vec![1.0, 2.0]).unwrap();
+    assert!(matches!(hostile.interpret(&[x.into()]), Err(Error::Malformed(_))));
+}
