@@ -1,6 +1,6 @@
 //! `Builder`: appends nodes, never twice the same; what transformations write programs with.
 
-use super::{Args, Node, NodeId, Port, Program};
+use super::{Args, Node, NodeId, Origin, Port, Program};
 use crate::error::Error;
 use crate::ops::{Const, Input, Op};
 use crate::types::{Dims, Kind, TensorType};
@@ -13,6 +13,7 @@ pub struct Builder {
     nodes: Vec<Node>,
     known: HashMap<(Op, Args), NodeId>,
     inputs: Vec<Port>,
+    origin: Origin,
 }
 
 impl Builder {
@@ -57,9 +58,14 @@ impl Builder {
         self.append(Op::Input(Input { index: usize::MAX, ty: ty.clone() }), Args::new(), ty)
     }
 
+    /// Nodes added from now on come from there.
+    pub(crate) fn trace_to(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
     fn append(&mut self, op: Op, args: Args, ty: TensorType) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
-        self.nodes.push(Node { op, args, ty });
+        self.nodes.push(Node { op, args, ty, origin: self.origin });
         id
     }
 
@@ -136,6 +142,7 @@ impl Builder {
         }
         let mut map = Vec::with_capacity(program.nodes.len());
         for node in program.nodes.iter() {
+            self.trace_to(node.origin);
             let id = match &node.op {
                 Op::Input(input) => {
                     let id = inputs[input.index];

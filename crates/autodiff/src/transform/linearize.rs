@@ -29,6 +29,10 @@ impl Program {
 
     /// The same for the first `count` outputs; the others are values only.
     pub(super) fn linearize_of(&self, wrt: &[usize], count: usize) -> Result<Linearized, Error> {
+        if self.has_calls() {
+            // What is done once per point may be anywhere inside a sub-program.
+            return self.inline()?.linearize_of(wrt, count);
+        }
         check_wrt(self, wrt)?;
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, self);

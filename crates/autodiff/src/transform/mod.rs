@@ -4,6 +4,7 @@
 //! primitive states one derivative only.
 
 mod forward;
+mod inline;
 mod linearize;
 mod reverse;
 mod taps;

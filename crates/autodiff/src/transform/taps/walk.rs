@@ -42,6 +42,7 @@ struct Walk<'p> {
 }
 
 pub(super) fn taps(program: &Program, leaves: &[Leaf]) -> Result<Taps, Error> {
+    let program = &program.inline()?;
     let mut b = Builder::new();
     let inputs = super::super::declare_inputs(&mut b, program);
     let n = program.nodes().len();
