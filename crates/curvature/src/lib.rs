@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod loss;
 mod product;
 mod risk;
 mod supervised;

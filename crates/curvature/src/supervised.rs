@@ -4,6 +4,7 @@
 //! weights (cross-entropy with labels), or by the number of terms (soft targets); never by per-datum weights.
 
 use crate::error::Error;
+use crate::loss::TermLoss;
 use crate::risk::{Batch, Risk};
 use autodiff::nn::{Loss, Sequential};
 use autodiff::{Array, TensorType, Value};
@@ -80,7 +81,8 @@ impl Supervised {
                 return Err(Error::Data(format!("targets are {got}, the loss needs {expected} for {n} data")));
             }
             self.loss.check_targets(&outputs.shape, &targets)?;
-            denominator += self.counts(&outputs, &targets)?;
+            let terms = TermLoss::new(self.loss.clone(), self.loss.classes(&outputs.shape))?;
+            denominator += terms.targets(&targets).map(|y| terms.count(y)).sum::<f64>();
             let mut list = vec![targets];
             if let Some(w) = weights {
                 let got = w.len();
@@ -115,12 +117,5 @@ impl Supervised {
         let mut shape = ty.shape.clone();
         shape.insert(0, n);
         TensorType { kind: ty.kind, shape }
-    }
-
-    /// What the batch adds to the denominator of the mean.
-    fn counts<T: Scalar>(&self, outputs: &TensorType, targets: &Value<T>) -> Result<f64, Error> {
-        let program = self.loss.weights_program(outputs)?;
-        let values = program.interpret(std::slice::from_ref(targets))?;
-        Ok(values[1].real().map_or(0.0, |a| a.data().iter().map(|x| x.to_f64()).sum()))
     }
 }
