@@ -12,7 +12,7 @@ mod softmax;
 pub use softmax::Root;
 
 use crate::error::Error;
-use autodiff::Value;
+use autodiff::Input;
 use autodiff::nn::{CrossEntropy, Loss};
 use numerics::Scalar;
 use numerics::rng::Stream;
@@ -66,11 +66,16 @@ impl TermLoss {
         if self.loss == Loss::Mse { 2.0 } else { 1.0 }
     }
 
+    /// Whether `mean` divides by the number of outputs, not only by the number of terms.
+    pub(crate) fn mean_counts_outputs(&self) -> bool {
+        !matches!(self.loss, Loss::CrossEntropy(_))
+    }
+
     /// The targets of a batch, term by term.
-    pub(crate) fn targets<'a, T>(&self, targets: &'a Value<T>) -> impl Iterator<Item = Target<'a, T>> {
+    pub(crate) fn targets<'a, T>(&self, targets: Input<'a, T>) -> impl Iterator<Item = Target<'a, T>> {
         let (labels, rows) = match targets {
-            Value::Int(a) => (Some(a.data().iter()), None),
-            Value::Real(a) => (None, Some(a.data().chunks_exact(self.classes.max(1)))),
+            Input::Int(labels) => (Some(labels.iter()), None),
+            Input::Real(rows) => (None, Some(rows.chunks_exact(self.classes.max(1)))),
         };
         let labels = labels.into_iter().flatten().map(|&y| Target::Label(y));
         labels.chain(rows.into_iter().flatten().map(Target::Row))
