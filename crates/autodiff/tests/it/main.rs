@@ -5,4 +5,5 @@ mod derivatives;
 mod exec;
 mod nn;
 mod properties;
+mod strides;
 mod tracing;
