@@ -34,5 +34,5 @@ pub use error::{Error, NumericsError};
 pub use exec::{Executable, Input, Output, StepProfile, Workspace};
 pub use program::{Args, Builder, Node, NodeId, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
-pub use transform::Linearized;
+pub use transform::{Axis, Kind as TapKind, Leaf, Linearized, Orientation, Taps, Unfold, Use};
 pub use types::{Dims, Kind, TensorType};

@@ -113,6 +113,24 @@ impl Builder {
 
     /// Copies a program into this graph with the given nodes as its inputs; returns the nodes of all its nodes.
     pub fn inline(&mut self, program: &Program, inputs: &[NodeId]) -> Result<Vec<NodeId>, Error> {
+        self.copy(program, inputs, Self::push_op)
+    }
+
+    /// The same through [`Builder::emit`], so that the identities of the builder apply again.
+    pub fn emit_all(&mut self, program: &Program, inputs: &[NodeId]) -> Result<Vec<NodeId>, Error> {
+        self.copy(program, inputs, Self::emit)
+    }
+
+    fn push_op(&mut self, op: &Op, args: &[NodeId]) -> Result<NodeId, Error> {
+        self.push(op.clone(), args)
+    }
+
+    fn copy(
+        &mut self,
+        program: &Program,
+        inputs: &[NodeId],
+        put: impl Fn(&mut Self, &Op, &[NodeId]) -> Result<NodeId, Error>,
+    ) -> Result<Vec<NodeId>, Error> {
         if inputs.len() != program.inputs.len() {
             return Err(Error::Malformed(format!("{} inputs given, {} taken", inputs.len(), program.inputs.len())));
         }
@@ -132,7 +150,7 @@ impl Builder {
                 }
                 op => {
                     let args: Args = node.args.iter().map(|a| map[a.index()]).collect();
-                    self.push(op.clone(), &args)?
+                    put(self, op, &args)?
                 }
             };
             map.push(id);

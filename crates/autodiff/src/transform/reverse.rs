@@ -119,7 +119,9 @@ impl Program {
     ///
     /// Costs about three times the program for a deep network.
     pub fn vjp(&self, wrt: &[usize]) -> Result<Program, Error> {
-        self.reverse(wrt, |b, output, i| Ok(b.input(format!("ct.{}", output), self.output_type(i).clone())))
+        let seed =
+            |b: &mut Builder, output: &str, i: usize| Ok(b.input(format!("ct.{output}"), self.output_type(i).clone()));
+        self.reverse_of(wrt, self.outputs().len(), seed)
     }
 
     /// Value and gradient of output 0, which has no axes: outputs are all outputs, then `grad.name` for each of `wrt`.
@@ -138,7 +140,7 @@ impl Program {
         if self.outputs().is_empty() || self.output_type(0).rank() != 0 || !self.output_type(0).is_real() {
             return Err(Error::unsupported("gradient", "scalar output", "output 0 must be a real number without axes"));
         }
-        let mut program = self.reverse(wrt, |b, _, i| {
+        let mut program = self.reverse_of(wrt, self.outputs().len(), |b, _, i| {
             let shape = self.output_type(i).shape.clone();
             b.full(&shape, if i == 0 { 1.0 } else { 0.0 })
         })?;
@@ -173,16 +175,18 @@ impl Program {
         Ok(b.finish(outputs))
     }
 
-    fn reverse(
+    /// Reverse mode with seeds for the first `count` outputs; the others are values only.
+    pub(super) fn reverse_of(
         &self,
         wrt: &[usize],
+        count: usize,
         mut seed: impl FnMut(&mut Builder, &str, usize) -> Result<NodeId, Error>,
     ) -> Result<Program, Error> {
         check_wrt(self, wrt)?;
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, self);
         let mut seeds = Vec::new();
-        for (i, port) in self.outputs().iter().enumerate() {
+        for (i, port) in self.outputs()[..count].iter().enumerate() {
             if self.output_type(i).is_real() {
                 seeds.push((port.node, seed(&mut b, &port.name, i)?));
             }

@@ -6,4 +6,5 @@ mod exec;
 mod nn;
 mod properties;
 mod strides;
+mod taps;
 mod tracing;
