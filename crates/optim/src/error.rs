@@ -57,6 +57,14 @@ pub enum Error {
         /// The first parameter with such a gradient.
         parameter: String,
     },
+    /// The decompositions of one factor failed more than three times in a row; the step was done with the old basis.
+    #[error("{parameter:?}: the decompositions of mode {mode} have failed more than three times in a row")]
+    Decomposition {
+        /// The tensor.
+        parameter: String,
+        /// The mode whose factor it is.
+        mode: usize,
+    },
     /// The optimiser has not been given a parameter list.
     #[error("{kind}: init has not been called")]
     NotInitialised {
