@@ -65,6 +65,14 @@ pub enum Error {
         /// The mode whose factor it is.
         mode: usize,
     },
+    /// A fixed-point iteration swings between two states.
+    #[error("{op}: the scale swings for ever by a factor of {ratio}; relax or alternate the updates")]
+    Oscillates {
+        /// The iteration.
+        op: &'static str,
+        /// One scale over the other.
+        ratio: f64,
+    },
     /// The optimiser has not been given a parameter list.
     #[error("{kind}: init has not been called")]
     NotInitialised {

@@ -29,6 +29,7 @@
 mod accumulate;
 mod adamw;
 mod blockwise;
+pub mod bregman;
 mod clip;
 mod decay;
 mod error;

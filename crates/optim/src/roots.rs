@@ -32,8 +32,10 @@ pub fn inverse_root<T: Scalar>(a: MatRef<'_, T>, exponent: f64, eps: f64, par: P
     check(eps.is_finite() && eps >= 0.0, "eps", eps, "finite and at least 0")?;
     let e = eigh_shifted(a, eps)?;
     let eps = T::from_f64(eps);
-    let lift = e.values.first().map_or(T::ZERO, |&least| if least < eps { eps - least } else { T::ZERO });
-    Ok(dense::apply_spectral(&e, |l| (l + lift).powf(T::from_f64(-exponent)), par))
+    // Taken off first and added last: the least one becomes `eps` exactly, however large the others are.
+    let least = e.values.first().copied().filter(|&least| least < eps);
+    let lifted = |l: T| least.map_or(l, |least| (l - least) + eps);
+    Ok(dense::apply_spectral(&e, |l| lifted(l).powf(T::from_f64(-exponent)), par))
 }
 
 /// `A^{-exponent}` on the span of the eigenvectors whose eigenvalues exceed `max(rtol * largest, atol)`, zero elsewhere.
