@@ -7,5 +7,6 @@ mod derivatives;
 mod exec;
 mod nn;
 mod properties;
+mod strides;
 mod taps;
 mod tracing;
