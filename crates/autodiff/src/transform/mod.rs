@@ -8,6 +8,7 @@ mod forward;
 mod inline;
 mod linearize;
 mod reverse;
+mod simplify;
 mod taps;
 mod vmap;
 

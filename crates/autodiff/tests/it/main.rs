@@ -7,6 +7,7 @@ mod derivatives;
 mod exec;
 mod nn;
 mod properties;
+mod simplify;
 mod strides;
 mod taps;
 mod tracing;
