@@ -19,7 +19,8 @@ fn run(p: &Program, inputs: &[Array<f64>]) -> Vec<Vec<f64>> {
 fn close(got: &[Vec<f64>], expected: &[Vec<f64>], tol: f64) -> Result<(), String> {
     for (g, e) in got.iter().zip(expected) {
         let scale = e.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-        match g.iter().zip(e).find(|(g, e)| !((*g - *e).abs() <= tol * scale)) {
+        let near = |g: f64, e: f64| (g - e).abs() <= tol * scale;
+        match g.iter().zip(e).find(|(g, e)| !near(**g, **e)) {
             Some((g, e)) => return Err(format!("{g} against {e}")),
             None if g.len() != e.len() => return Err(format!("{} numbers against {}", g.len(), e.len())),
             None => {}
