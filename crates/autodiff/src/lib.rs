@@ -22,6 +22,7 @@ mod error;
 #[allow(unsafe_code)]
 mod exec;
 mod interpret;
+mod jet;
 pub mod nn;
 pub mod ops;
 mod program;
@@ -32,6 +33,7 @@ mod types;
 pub use array::{Array, Value};
 pub use error::{Error, NumericsError};
 pub use exec::{Executable, Input, Output, StepProfile, Workspace};
+pub use jet::{Expansion, Jet};
 pub use program::{Args, Builder, Node, NodeId, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
 pub use transform::Linearized;

@@ -3,6 +3,7 @@
 mod cases;
 mod derivatives;
 mod exec;
+mod jets;
 mod nn;
 mod properties;
 mod tracing;
