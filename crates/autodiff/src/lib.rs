@@ -25,6 +25,7 @@ mod interpret;
 mod jet;
 pub mod nn;
 pub mod ops;
+pub mod pde;
 mod program;
 mod trace;
 mod transform;

@@ -11,7 +11,7 @@ mod recurrence;
 mod tower;
 
 pub use push::Expansion;
-pub(crate) use push::{Mode, Series, propagate};
+pub(crate) use push::{Mode, Series, directional, propagate};
 
 use crate::error::Error;
 use crate::program::{Builder, NodeId, Program};

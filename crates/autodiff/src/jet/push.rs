@@ -155,7 +155,7 @@ fn step(
 }
 
 /// The tangent rule over a leading axis of directions.
-fn directional(
+pub(crate) fn directional(
     b: &mut Builder,
     op: &Op,
     args: &[NodeId],

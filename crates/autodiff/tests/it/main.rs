@@ -5,5 +5,6 @@ mod derivatives;
 mod exec;
 mod jets;
 mod nn;
+mod pde;
 mod properties;
 mod tracing;
