@@ -3,6 +3,7 @@
 use super::contract::Product;
 use super::fuse::Kernel;
 use super::loops::{self, Pick, Reduction};
+use super::named::Named;
 use super::{Input, Workspace};
 use crate::error::Error;
 use crate::types::Dims;
@@ -102,6 +103,14 @@ pub(super) enum Step<T> {
     },
     ToReal {
         index: Place,
+        out: usize,
+        len: usize,
+    },
+    /// A kernel of the registry over rows of `n` elements.
+    Named {
+        kernel: Named,
+        x: Place,
+        n: usize,
         out: usize,
         len: usize,
     },
@@ -246,6 +255,9 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 }
                 Step::OneHot { index, index_len, depth, out, len } => {
                     loops::one_hot(*depth, self.ints(*index, *index_len), self.out(*out, *len));
+                }
+                Step::Named { kernel, x, n, out, len } => {
+                    kernel.run(*n, self.slice(*x, *len), self.out(*out, *len), self.par);
                 }
                 Step::ToReal { index, out, len } => {
                     let out = self.out(*out, *len).iter_mut();

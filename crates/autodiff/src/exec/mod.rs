@@ -12,6 +12,7 @@ mod contract;
 mod fuse;
 mod loops;
 mod machine;
+mod named;
 mod plan;
 mod profile;
 mod view;
@@ -119,7 +120,9 @@ impl Program {
     /// # Errors
     /// [`Error::Malformed`] if the program's invariants do not hold.
     pub fn compile<T: Scalar>(&self) -> Result<Executable<T>, Error> {
-        plan::compile(self)
+        self.verify()?;
+        let chosen = named::Named::chosen(self);
+        plan::compile(&self.inline_unless(&|i, _| chosen[i])?)
     }
 }
 

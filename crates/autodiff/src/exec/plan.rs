@@ -10,6 +10,7 @@ use super::contract::{Axes, Axis};
 use super::fuse::{Kernel, Member, Operand};
 use super::loops::{Pick, Reduction};
 use super::machine::{Loc, Move, Place, Step};
+use super::named::Named;
 use super::profile::Cost;
 use super::view::{View, coalesce};
 use crate::array::Value;
@@ -350,6 +351,16 @@ impl<T: Scalar> Planner<'_, T> {
                     self.emit(step, &[x.buf, out.buf]);
                 }
                 out
+            }
+            Op::Call(call) => {
+                let Some(kernel) = Named::of(call) else {
+                    return Err(Error::Malformed(format!("node {i}, {}, was not replaced by its body", call.label())));
+                };
+                let x = self.dense(node.args[0]);
+                let out = self.real(len);
+                let n = shape.last().copied().unwrap_or(1);
+                self.emit(Step::Named { kernel, x: place(&x), n, out, len }, &[x.buf, out]);
+                View::dense(out, shape)
             }
             // `elementwise` took these.
             Op::Unary(_) | Op::Binary(_) | Op::Select(_) => {

@@ -43,6 +43,7 @@ impl<T: Scalar> Step<T> {
             Step::Scatter { u_len, .. } => ("scatter", *u_len),
             Step::OneHot { .. } => ("one_hot", 0),
             Step::ToReal { .. } => ("to_real", 0),
+            Step::Named { kernel, len, .. } => (kernel.label(), len * kernel.flops_per_element()),
         };
         Cost { kind, flops: flops as u64, bytes: (elements * size_of::<T>()) as u64 }
     }

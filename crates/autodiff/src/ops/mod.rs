@@ -4,6 +4,7 @@
 //! `primitives!` list below.
 
 mod binary;
+mod call;
 mod dot;
 mod index;
 mod layout;
@@ -16,6 +17,7 @@ mod unary;
 mod window;
 
 pub use binary::{Binary, BinaryFn, Select};
+pub use call::Call;
 pub use dot::Dot;
 pub use index::{ArgMax, Gather, OneHot, ScatterAdd, ToReal};
 pub use layout::{Broadcast, Concat, Pad, Reshape, Slice, Transpose};
@@ -135,4 +137,6 @@ primitives! {
     Window;
     /// Overlap-add of windows.
     Fold;
+    /// A named sub-program.
+    Call;
 }

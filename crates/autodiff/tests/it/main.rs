@@ -1,5 +1,6 @@
 //! The contract of the crate, through its public interface.
 
+mod calls;
 mod cases;
 mod derivatives;
 mod exec;
@@ -7,4 +8,5 @@ mod jets;
 mod nn;
 mod pde;
 mod properties;
+mod taps;
 mod tracing;
