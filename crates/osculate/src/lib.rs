@@ -4,5 +4,5 @@
 pub mod cli;
 pub mod data;
 pub mod io;
-pub mod model;
 pub mod plot;
+pub mod train;

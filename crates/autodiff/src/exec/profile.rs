@@ -61,17 +61,18 @@ impl<T: Scalar> Executable<T> {
         outputs: &mut [Output<'_, T>],
         runs: usize,
     ) -> Result<Vec<StepProfile>, Error> {
-        self.drive(workspace, inputs, outputs, None)?;
-        let mut times = vec![0.0; self.steps()];
+        self.drive(workspace, &[], inputs, outputs, None)?;
+        let mut times = Vec::new();
         for _ in 0..runs.max(1) {
-            self.drive(workspace, inputs, outputs, Some(&mut times))?;
+            self.drive(workspace, &[], inputs, outputs, Some(&mut times))?;
         }
+        let plan = self.plan_for(&workspace.layout)?;
         let step = |(c, t): (&Cost, f64)| StepProfile {
             kind: c.kind,
             flops: c.flops,
             bytes: c.bytes,
             seconds: t / runs.max(1) as f64,
         };
-        Ok(self.costs.iter().zip(times).map(step).collect())
+        Ok(plan.costs.iter().zip(times).map(step).collect())
     }
 }

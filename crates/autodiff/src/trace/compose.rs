@@ -79,27 +79,41 @@ impl Tensor {
         (self * beta).softplus() * (1.0 / beta)
     }
 
-    /// `ln sum e^x` over the last axis, which vanishes; the maximum is taken out first.
+    /// The maximum over the last axis, the differences from it, and `ln sum e^difference`.
+    ///
+    /// The winner's difference is exactly 0 in every derivative, and the others enter through `ln(1 + ..)`: so neither
+    /// `p - e_y` nor `p v - p (p . v)` is ever formed as a difference of numbers near 1, however sure the softmax is.
+    #[track_caller]
+    fn centred(&self, last: usize) -> (Tensor, Tensor, Tensor) {
+        let shape = self.shape();
+        let top = self.max(&[last]);
+        let winner = self.argmax().one_hot(shape.get(last).copied().unwrap_or(1));
+        let zero = self.tracer().full(&shape, 0.0);
+        let shifted = winner.select(&zero, &(self - top.unsqueeze(last)));
+        let rest = winner.select(&zero, &shifted.exp()).sum(&[last]).ln_1p();
+        (top, shifted, rest)
+    }
+
+    /// `ln sum e^x` over the last axis, which vanishes; the maximum is taken out first. Its derivatives keep their digits
+    /// when one term outweighs all others.
     #[track_caller]
     #[must_use]
     pub fn logsumexp(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self.clone() };
         self.composed("logsumexp", |x| {
-            let top = x.max(&[last]).stop_gradient();
-            let shifted = x - top.unsqueeze(last);
-            shifted.exp().sum(&[last]).ln() + top
+            let (top, _, rest) = x.centred(last);
+            top + rest
         })
     }
 
-    /// `x - logsumexp(x)` over the last axis.
+    /// `x - logsumexp(x)` over the last axis. Its derivatives keep their digits when one term outweighs all others.
     #[track_caller]
     #[must_use]
     pub fn log_softmax(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self * 0.0 };
         self.composed("log_softmax", |x| {
-            let shifted = x - x.max(&[last]).stop_gradient().unsqueeze(last);
-            let norm = shifted.exp().sum(&[last]).ln();
-            shifted - norm.unsqueeze(last)
+            let (_, shifted, rest) = x.centred(last);
+            shifted - rest.unsqueeze(last)
         })
     }
 

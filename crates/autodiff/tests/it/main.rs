@@ -8,5 +8,6 @@ mod jets;
 mod nn;
 mod pde;
 mod properties;
+mod strides;
 mod taps;
 mod tracing;
