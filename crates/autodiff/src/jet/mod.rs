@@ -80,11 +80,12 @@ impl Program {
         if jet.order == 0 {
             return Ok(self.clone());
         }
-        let mut run = Run::start(self, wrt, jet, false)?;
-        let (primal, series) = propagate(&mut run.b, self, &run.inputs, &run.seeds, &run.mode)?;
-        let mut outputs = self.named_outputs(&primal);
+        let program = &self.inline()?;
+        let mut run = Run::start(program, wrt, jet, false)?;
+        let (primal, series) = propagate(&mut run.b, program, &run.inputs, &run.seeds, &run.mode)?;
+        let mut outputs = program.named_outputs(&primal);
         for k in 1..=jet.order {
-            run.derivatives(self, &primal, &series, k, &mut outputs)?;
+            run.derivatives(program, &primal, &series, k, &mut outputs)?;
         }
         Ok(run.b.finish(outputs))
     }
@@ -119,13 +120,14 @@ impl Program {
         if jet.order == 0 {
             return Ok(self.clone());
         }
-        let mut run = Run::start(self, wrt, jet, true)?;
-        let (primal, series) = propagate(&mut run.b, self, &run.inputs, &run.seeds, &run.mode)?;
-        let mut outputs = self.named_outputs(&primal);
+        let program = &self.inline()?;
+        let mut run = Run::start(program, wrt, jet, true)?;
+        let (primal, series) = propagate(&mut run.b, program, &run.inputs, &run.seeds, &run.mode)?;
+        let mut outputs = program.named_outputs(&primal);
         for k in 1..jet.order {
-            run.derivatives(self, &primal, &series, k, &mut outputs)?;
+            run.derivatives(program, &primal, &series, k, &mut outputs)?;
         }
-        for p in self.outputs().iter().filter(|p| self.node(p.node).ty.is_real()) {
+        for p in program.outputs().iter().filter(|p| program.node(p.node).ty.is_real()) {
             let at = p.node.index();
             let top = match series[at].as_ref().and_then(|s| s.top) {
                 Some(top) => run.b.scale(top, factorial(jet.order))?,

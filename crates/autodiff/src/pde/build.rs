@@ -133,9 +133,10 @@ impl<'a> Pde<'a> {
     /// Points without coordinates or of integers; an output that does not start with the data axes; coefficients that do not
     /// fit the number of coordinates.
     pub fn build(&self) -> Result<Program, Error> {
-        let points = Points::new(self.program, self.x)?;
+        let program = &self.program.inline()?;
+        let points = Points::new(program, self.x)?;
         let mut b = Builder::new();
-        let inputs = declare_inputs(&mut b, self.program);
+        let inputs = declare_inputs(&mut b, program);
         let mut outputs = Vec::with_capacity(self.operators.len());
         for (name, operator) in &self.operators {
             let maker = Maker { points, inputs: &inputs, strategy: self.strategy, name };
