@@ -7,6 +7,7 @@ mod curvature;
 mod info;
 mod progress;
 mod text;
+mod tour;
 mod vectors;
 
 pub use progress::Bar;
@@ -46,6 +47,9 @@ pub enum Error {
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
+    /// The tour.
+    #[error(transparent)]
+    Tour(#[from] crate::tour::Error),
     /// Output could not be written.
     #[error("cannot write the result: {0}")]
     Output(std::io::Error),
@@ -63,7 +67,7 @@ impl Error {
     version,
     about = "Curvature, higher derivatives and the methods that use them",
     disable_help_subcommand = true,
-    after_help = "Examples:\n  osculate info model/\n  osculate info model/ --json | jq .parameters"
+    after_help = "Examples:\n  osculate tour\n  osculate info model/\n  osculate info model/ --json | jq .parameters"
 )]
 struct Cli {
     #[command(flatten)]
@@ -102,6 +106,8 @@ enum Precision {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Train a small network on digits, look at its curvature, and write a report to read: start here
+    Tour(tour::Tour),
     /// Layers, parameters with offsets, shapes and cost of a model
     Info(info::Info),
     /// Gradient, curvature products and extreme eigenvalues of a model's risk
@@ -198,6 +204,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let context = Context::new(&cli.global);
     let reply = match &cli.verb {
+        Verb::Tour(verb) => verb.run(&context),
         Verb::Info(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
     };
