@@ -1,5 +1,6 @@
 //! `Kind`: a borrowed view of an operator's structure, which dispatch matches on.
 
+use crate::krylov::IterativeInverse;
 use crate::ops::*;
 use numerics::Scalar;
 
@@ -38,6 +39,8 @@ kinds! {
     TriangularInverse,
     /// The inverse of a factored matrix.
     Factored,
+    /// The inverse by iteration.
+    IterativeInverse,
     /// Declared orthogonal.
     Orthogonal,
     /// A sum.
