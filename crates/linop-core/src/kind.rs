@@ -77,4 +77,8 @@ kinds! {
     Congruence,
     /// `X^T X` or `X X^T`.
     Gram,
+    /// An entrywise product with a low-rank operator.
+    Hadamard,
+    /// `sum_i (x_i x_i^T) (x) S_i`.
+    TokenKronSum,
 }

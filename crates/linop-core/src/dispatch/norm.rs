@@ -76,6 +76,7 @@ pub(crate) fn frobenius_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
             squares(d) + low(l.low_rank_part(), cx.par) + two * cross
         }
         Kind::Eigh(e) => squares(e.values()),
+        Kind::TokenKronSum(t) => not_negative(t.frobenius_sq(cx.par)),
         Kind::LowRankUpdate(l) => {
             let low_part = Op::new(l.low_rank_part().clone());
             let cross = inner_in(&low_part, l.base(), cx)?;

@@ -38,6 +38,7 @@ pub(crate) fn trace_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
         }
         Kind::BlockDiag(b) if b.all_square() => b.blocks().iter().map(|b| trace_in(b, cx)).sum::<Result<T, _>>()?,
         Kind::LowRankUpdate(l) => trace_in(l.base(), cx)? + low_diagonal(l.low_rank_part()).into_iter().sum::<T>(),
+        Kind::TokenKronSum(t) => t.trace(),
         Kind::Gram(g) => super::norm::frobenius_in(g.parts().0, cx)?,
         Kind::Chain(c) => match c.factors() {
             [x, y] => match (x.kind(), y.kind()) {
@@ -167,6 +168,12 @@ pub(crate) fn diagonal_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Vec<T>, Error
             (Some(x), Kind::ScalarIdentity(s)) => times_vector(&x.t(), &vec![s.factor(); x.nrows()], cx)?,
             _ => of(cx.dense("diagonal", a)?.as_ref()),
         },
+        Kind::TokenKronSum(t) => t.diagonal(),
+        Kind::Hadamard(h) => {
+            let (low, other) = h.parts();
+            let of_other = diagonal_in(other, cx)?;
+            low_diagonal(low).into_iter().zip(&of_other).map(|(x, &y)| x * y).collect()
+        }
         Kind::Selection(s) => {
             s.rows().iter().enumerate().map(|(i, &r)| if i == r { T::ONE } else { T::ZERO }).collect()
         }

@@ -78,6 +78,8 @@ table! {
     "IterativeInverse"            "is--epr-l-" iterative;
     "Gram"                        "I-td------" gram;
     "Congruence"                  "I-td------" congruence;
+    "Hadamard"                    "I-td------" hadamard;
+    "TokenKronSum"                "I-td-----f" token_kron_sum;
     "Opaque"                      "I---------" opaque;
 }
 
@@ -298,6 +300,23 @@ fn congruence<T: Scalar>(s: u64) -> Pair<T> {
     let (x, dx) = pair_kron(general3::<T>(s), general3(s + 1));
     let (d, dd) = square::<T>(7, 9, s + 2);
     (d.congruence(&x).unwrap(), mul(&tr(&dx), &mul(&dd, &dx)))
+}
+
+fn hadamard<T: Scalar>(s: u64) -> Pair<T> {
+    let ((l, dl), (t, dt)) = (low_rank7::<T>(s, false), triangular::<T>(8, s + 3));
+    let h = l.hadamard(&t).unwrap();
+    assert!(matches!(h.kind(), Kind::Hadamard(_)));
+    (h, Mat::from_fn(7, 7, |i, j| dl[(i, j)] * dt[(i, j)]))
+}
+
+fn token_kron_sum<T: Scalar>(s: u64) -> Pair<T> {
+    let (x, cores) = (fixed_mat::<T>(4, 3, s), fixed_mat::<T>(2, 8, s + 1));
+    let mut m = Mat::zeros(6, 6);
+    for i in 0..4 {
+        let outer = Mat::from_fn(3, 3, |a, b| x[(i, a)] * x[(i, b)]);
+        m = add(&m, &kron(&outer, &Mat::from_fn(2, 2, |a, b| cores[(a, 2 * i + b)])));
+    }
+    (Op::new(TokenKronSum::new(x, cores).unwrap()), m)
 }
 
 /// Whether the answer to an inverse came without iteration.

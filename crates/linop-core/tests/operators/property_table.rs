@@ -300,6 +300,7 @@ fn hadamard<T: Scalar>(o: &Operands<T>) -> Vec<Case<T>> {
         (times(&o.symmetric, &o.psd), Props::SELF_ADJOINT),
         (times(&o.diagonal, &o.general), Props::DIAGONAL),
         (times(&low, &low), Props::PSD),
+        (times(&low, &o.pd.kron(&Op::identity(1)).unwrap()), Props::PSD),
         (times(&o.pd.kron(&o.psd).unwrap(), &o.psd.kron(&o.pd).unwrap()), Props::PSD),
     ]
 }
