@@ -1,0 +1,9 @@
+//! The contract of the crate, checked from outside.
+
+mod bits;
+mod diagonal;
+mod input;
+mod recovery;
+mod spectrum;
+mod trace;
+mod util;
