@@ -138,7 +138,7 @@ impl Lord {
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero; a singular operator.
     pub fn inverse(&self, par: Par) -> Result<Op<f64>, Error> {
         self.check_diagonal("inverse")?;
-        Ok(dispatch::inverse(&self.op(), Limits { dense: 0 }, par)?)
+        Ok(dispatch::inverse(&self.op(), Limits::dense(0), par)?)
     }
 
     /// Sign and logarithm of the determinant.
@@ -147,7 +147,7 @@ impl Lord {
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero.
     pub fn slogdet(&self, par: Par) -> Result<(f64, f64), Error> {
         self.check_diagonal("slogdet")?;
-        Ok(dispatch::slogdet(&self.op(), Limits { dense: 0 }, par)?)
+        Ok(dispatch::slogdet(&self.op(), Limits::dense(0), par)?)
     }
 
     /// The trace.
@@ -155,7 +155,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn trace(&self, par: Par) -> Result<f64, Error> {
-        Ok(dispatch::trace(&self.op(), Limits { dense: 0 }, par)?)
+        Ok(dispatch::trace(&self.op(), Limits::dense(0), par)?)
     }
 
     /// The diagonal of the sum.
@@ -163,7 +163,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn diagonal(&self, par: Par) -> Result<Vec<f64>, Error> {
-        Ok(dispatch::diagonal(&self.op(), Limits { dense: 0 }, par)?)
+        Ok(dispatch::diagonal(&self.op(), Limits::dense(0), par)?)
     }
 
     /// The squared Frobenius norm.
@@ -171,7 +171,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn frobenius_sq(&self, par: Par) -> Result<f64, Error> {
-        Ok(dispatch::frobenius_sq(&self.op(), Limits { dense: 0 }, par)?)
+        Ok(dispatch::frobenius_sq(&self.op(), Limits::dense(0), par)?)
     }
 
     /// `A + mu I`.
