@@ -22,8 +22,10 @@ mod error;
 #[allow(unsafe_code)]
 mod exec;
 mod interpret;
+mod jet;
 pub mod nn;
 pub mod ops;
+pub mod pde;
 mod program;
 mod trace;
 mod transform;
@@ -32,6 +34,7 @@ mod types;
 pub use array::{Array, Value};
 pub use error::{Error, NumericsError};
 pub use exec::{Executable, Input, Output, StepProfile, Workspace};
+pub use jet::{Expansion, Jet};
 pub use program::{Args, Builder, Node, NodeId, Origin, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
 pub use transform::{Axis, DataAxes, Kind as TapKind, Leaf, Linearized, Orientation, Taps, Unfold, Use};

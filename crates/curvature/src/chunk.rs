@@ -90,19 +90,11 @@ impl Source {
             Source::Inputs => rows(&risk.batches()[chunk.batch].inputs, &chunk.rows),
             // Of a batch that is not cut a target may have any shape.
             Source::Target(i) if chunk.rows.len() == risk.batches()[chunk.batch].len() => {
-                whole(&risk.batches()[chunk.batch].targets[i])
+                (&risk.batches()[chunk.batch].targets[i]).into()
             }
             Source::Target(i) => rows(&risk.batches()[chunk.batch].targets[i], &chunk.rows),
-            Source::Extra(i) => whole(&extra[i]),
+            Source::Extra(i) => (&extra[i]).into(),
         }
-    }
-}
-
-/// All of a value.
-pub(crate) fn whole<T>(value: &Value<T>) -> Input<'_, T> {
-    match value {
-        Value::Real(a) => Input::Real(a.data()),
-        Value::Int(a) => Input::Int(a.data()),
     }
 }
 

@@ -8,7 +8,7 @@
 //! Cost of a product: the linear program over all data, one pass over the result per chunk, and for a chunk whose
 //! residuals did not fit into the budget its forward pass.
 
-use crate::chunk::{Chunk, Source, whole};
+use crate::chunk::{Chunk, Source};
 use crate::error::Error;
 use crate::risk::{Risk, Traced, residual_bytes};
 use crate::split::{Split, split};
@@ -69,6 +69,9 @@ pub(crate) enum Side {
     Rows,
 }
 
+/// Compiled linear programs by output and block width, made on first use.
+type Widened<T> = Mutex<HashMap<(usize, usize), Arc<Executable<T>>>>;
+
 /// Programs of one chunk size.
 struct Variant<T> {
     split: Split,
@@ -76,8 +79,7 @@ struct Variant<T> {
     sources: Vec<Source>,
     /// Residuals that are the same for all chunks; empty values elsewhere.
     fixed: Vec<Option<Value<T>>>,
-    /// Compiled linear programs by output and block width, made on first use.
-    widened: Mutex<HashMap<(usize, usize), Arc<Executable<T>>>>,
+    widened: Widened<T>,
 }
 
 /// A chunk with what belongs to it.
@@ -96,7 +98,6 @@ struct Lane<T: 'static> {
     inputs: Vec<Input<'static, T>>,
     outputs: Vec<Output<'static, T>>,
     alone: Workspace<T>,
-    directions: Vec<T>,
     share: Vec<T>,
     /// Residuals that are made again, by variant.
     residuals: Vec<Vec<Value<T>>>,
@@ -107,7 +108,16 @@ struct Crew<T: 'static> {
     lanes: Vec<Lane<T>>,
     together: Workspace<T>,
     degree: usize,
-    directions: Vec<T>,
+}
+
+/// What is asked for: `out = alpha A x + beta out`, where A is output `output` and the sides are those of `x` and `out`.
+pub(crate) struct Product<'a, T> {
+    pub(crate) output: usize,
+    pub(crate) sides: (Side, Side),
+    pub(crate) out: MatMut<'a, T>,
+    pub(crate) alpha: T,
+    pub(crate) x: MatRef<'a, T>,
+    pub(crate) beta: T,
 }
 
 /// What an operator computes for a chunk beforehand, from the model's outputs.
@@ -226,19 +236,11 @@ impl<T: Scalar> Engine<T> {
     }
 
     /// `out = alpha A x + beta out` for output `output`, whose operand and result are the given sides.
-    pub(crate) fn apply(
-        &self,
-        output: usize,
-        sides: (Side, Side),
-        mut out: MatMut<'_, T>,
-        alpha: T,
-        x: MatRef<'_, T>,
-        beta: T,
-        par: Par,
-    ) -> Result<(), Error> {
+    pub(crate) fn apply(&self, product: Product<'_, T>, par: Par) -> Result<(), Error> {
+        let Product { output, sides, mut out, alpha, x, beta } = product;
         let (n, k) = (x.nrows().max(out.nrows()), x.ncols());
-        numerics::dense::scale(out.as_mut(), beta);
         if alpha == T::ZERO || k == 0 || x.nrows() == 0 || out.nrows() == 0 {
+            numerics::dense::scale(out, beta);
             return Ok(());
         }
         let mut crew = lock(&self.crews).pop().unwrap_or_else(|| Crew::new(par));
@@ -249,69 +251,66 @@ impl<T: Scalar> Engine<T> {
             let columns = width.min(k - start);
             let x = x.subcols(start, columns);
             let out = out.as_mut().subcols_mut(start, columns);
-            done = done.and_then(|()| self.block(&mut crew, output, sides, out, alpha, x, par));
+            let part = Product { output, sides, out, alpha, x, beta };
+            done = done.and_then(|()| self.block(&mut crew, part, par));
         }
         lock(&self.crews).push(crew);
         done
     }
 
-    fn block(
-        &self,
-        crew: &mut Crew<T>,
-        output: usize,
-        (from, to): (Side, Side),
-        mut out: MatMut<'_, T>,
-        alpha: T,
-        x: MatRef<'_, T>,
-        par: Par,
-    ) -> Result<(), Error> {
-        let k = x.ncols();
-        let shared: &[T] = match single_column(x) {
-            Some(column) if from == Side::Shared => column,
-            _ if from == Side::Shared => gather(x, &mut crew.directions),
-            _ => &[],
+    /// Columns that are run at once.
+    fn block(&self, crew: &mut Crew<T>, product: Product<'_, T>, par: Par) -> Result<(), Error> {
+        let Product { output, sides: (from, to), mut out, alpha, x, beta } = product;
+        // What a run writes is then the result itself, or its first summand.
+        let direct = alpha == T::ONE && beta == T::ZERO;
+        if !direct {
+            numerics::dense::scale(out.as_mut(), beta);
+        }
+        let part = |ready: &Ready<T>| match from {
+            Side::Shared => x,
+            Side::Rows => x.subrows(ready.offset, ready.rows),
         };
-        let degree = crew.degree;
         let mut at = 0;
         while at < self.ready.len() {
-            let wave = if self.ready.len() - at >= degree { degree } else { 1 };
-            let run = |lane: &mut Lane<T>, i: usize, together: Option<&mut Workspace<T>>| {
-                let ready = &self.ready[at + i];
-                if from == Side::Rows {
-                    gather(x.subrows(ready.offset, ready.rows), &mut lane.directions);
-                }
-                self.run(lane, ready, output, k, shared, together)
-            };
-            if wave == 1 {
-                run(&mut crew.lanes[0], 0, Some(&mut crew.together))?;
+            let wave = if self.ready.len() - at >= crew.degree { crew.degree } else { 1 };
+            let wave = &self.ready[at..at + wave];
+            let (first, others) = wave.split_at(1);
+            let (lane, lanes) = crew.lanes.split_at_mut(1);
+            let straight = direct && (to == Side::Rows || at == 0);
+            let into = straight.then(|| rows_of(out.as_mut(), to, &first[0]));
+            let together = others.is_empty().then_some(&mut crew.together);
+            let one = || self.run(&mut lane[0], &first[0], output, part(&first[0]), into, together);
+            if others.is_empty() {
+                one()?;
             } else {
-                crew.lanes[..wave].par_iter_mut().enumerate().try_for_each(|(i, lane)| run(lane, i, None))?;
-            }
-            for (i, lane) in crew.lanes[..wave].iter().enumerate() {
-                let ready = &self.ready[at + i];
-                let part = match to {
-                    Side::Shared => out.as_mut(),
-                    Side::Rows => out.as_mut().subrows_mut(ready.offset, ready.rows),
+                let rest = || {
+                    let pairs = lanes.par_iter_mut().zip(others);
+                    pairs.try_for_each(|(lane, ready)| self.run(lane, ready, output, part(ready), None, None))
                 };
-                add(part, alpha, &lane.share, par);
+                let (a, b) = rayon::join(one, rest);
+                a.and(b)?;
             }
-            at += wave;
+            for (i, (lane, ready)) in crew.lanes.iter().zip(wave).enumerate().skip(usize::from(straight)) {
+                let replace = direct && to == Side::Rows && i > 0;
+                add(rows_of(out.as_mut(), to, ready), alpha, &lane.share, replace, par);
+            }
+            at += wave.len();
         }
         Ok(())
     }
 
-    /// One chunk's share of `k` products, into the lane.
+    /// One chunk's share of the products with the columns of `x`: into `into`, or kept in the lane.
     fn run(
         &self,
         lane: &mut Lane<T>,
         ready: &Ready<T>,
         output: usize,
-        k: usize,
-        shared: &[T],
+        x: MatRef<'_, T>,
+        into: Option<MatMut<'_, T>>,
         together: Option<&mut Workspace<T>>,
     ) -> Result<(), Error> {
         let variant = &self.variants[ready.variant];
-        let program = variant.program(output, k)?;
+        let program = variant.program(output, x.ncols())?;
         let workspace = together.unwrap_or(&mut lane.alone);
         let mut inputs = recycle(std::mem::take(&mut lane.inputs));
         inputs.extend(variant.sources.iter().map(|s| s.value(&self.risk, &ready.chunk, &ready.extra)));
@@ -327,12 +326,28 @@ impl<T: Scalar> Engine<T> {
                 made
             }
         };
-        inputs.extend(residuals.iter().zip(&variant.fixed).map(|(own, fixed)| whole(fixed.as_ref().unwrap_or(own))));
-        inputs.push(Input::Real(if shared.is_empty() { &lane.directions } else { shared }));
-        lane.share.resize(program.output_types().map(TensorType::numel).sum(), T::ZERO);
-        let done = program.run(workspace, &inputs, &mut [Output::Real(&mut lane.share)]);
+        inputs.extend(
+            residuals.iter().zip(&variant.fixed).map(|(own, fixed)| Input::from(fixed.as_ref().unwrap_or(own))),
+        );
+        inputs.push(Input::Columns(x));
+        let result = match into {
+            Some(out) => Output::Columns(out),
+            None => {
+                lane.share.resize(program.output_types().map(TensorType::numel).sum(), T::ZERO);
+                Output::Real(&mut lane.share)
+            }
+        };
+        let done = program.run(workspace, &inputs, &mut [result]);
         lane.inputs = recycle(inputs);
         Ok(done?)
+    }
+}
+
+/// The rows of a result that a chunk writes to.
+fn rows_of<'a, T>(out: MatMut<'a, T>, to: Side, ready: &Ready<T>) -> MatMut<'a, T> {
+    match to {
+        Side::Shared => out,
+        Side::Rows => out.subrows_mut(ready.offset, ready.rows),
     }
 }
 
@@ -365,12 +380,7 @@ impl<T: Scalar> Variant<T> {
 
 impl<T: Scalar> Crew<T> {
     fn new(par: Par) -> Self {
-        Crew {
-            lanes: Vec::new(),
-            together: Workspace::with_par(par),
-            degree: par.degree().max(1),
-            directions: Vec::new(),
-        }
+        Crew { lanes: Vec::new(), together: Workspace::with_par(par), degree: par.degree().max(1) }
     }
 
     fn fit(&mut self, par: Par) {
@@ -382,7 +392,6 @@ impl<T: Scalar> Crew<T> {
             inputs: Vec::new(),
             outputs: Vec::new(),
             alone: Workspace::with_par(Par::Seq),
-            directions: Vec::new(),
             share: Vec::new(),
             residuals: Vec::new(),
         });
@@ -419,10 +428,7 @@ fn run_into<T: Scalar>(
     list: &mut Vec<Output<'static, T>>,
 ) -> Result<(), Error> {
     let mut outputs = recycle_outputs(std::mem::take(list));
-    outputs.extend(values.iter_mut().map(|value| match value {
-        Value::Real(a) => Output::Real(a.data_mut()),
-        Value::Int(a) => Output::Int(a.data_mut()),
-    }));
+    outputs.extend(values.iter_mut().map(Output::from));
     let done = program.run(workspace, inputs, &mut outputs);
     *list = recycle_outputs(outputs);
     Ok(done?)
@@ -443,44 +449,26 @@ pub(crate) fn outputs<T: Scalar>(
     Ok(f)
 }
 
-/// The one column of a matrix, if it is contiguous.
-fn single_column<'a, T: Scalar>(x: MatRef<'a, T>) -> Option<&'a [T]> {
-    if x.ncols() != 1 {
-        return None;
-    }
-    Some(x.col(0).try_as_col_major()?.as_slice())
-}
-
-/// The columns of a matrix, one after the other.
-fn gather<'a, T: Scalar>(x: MatRef<'_, T>, into: &'a mut Vec<T>) -> &'a [T] {
-    into.resize(x.nrows() * x.ncols(), T::ZERO);
-    for (j, column) in into.chunks_exact_mut(x.nrows().max(1)).enumerate() {
-        match x.col(j).try_as_col_major() {
-            Some(from) => column.copy_from_slice(from.as_slice()),
-            None => column.iter_mut().enumerate().for_each(|(i, c)| *c = x[(i, j)]),
-        }
-    }
-    into
-}
-
 /// Entries that one thread adds at a time.
 const ADD_BLOCK: usize = 1 << 16;
 
-/// `out += alpha share`, with the columns of `share` one after the other.
-fn add<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, share: &[T], par: Par) {
+/// `out += alpha share`, or `out = share` if it is to be replaced; the columns of `share` are one after the other.
+fn add<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, share: &[T], replace: bool, par: Par) {
     let rows = out.nrows();
-    for (j, column) in share.chunks_exact(rows.max(1)).enumerate() {
-        match out.as_mut().col_mut(j).try_as_col_major_mut() {
-            Some(to) => {
-                let to = to.as_slice_mut();
-                if par.degree() > 1 && rows > ADD_BLOCK {
-                    let blocks = to.par_chunks_mut(ADD_BLOCK).zip(column.par_chunks(ADD_BLOCK));
-                    blocks.for_each(|(to, from)| numerics::simd::axpy(to, alpha, from));
-                } else {
-                    numerics::simd::axpy(to, alpha, column);
-                }
+    let share = MatRef::from_column_major_slice(&share[..rows * out.ncols()], rows, out.ncols());
+    if replace {
+        return numerics::dense::copy(out, share);
+    }
+    if par.degree() == 1 || rows <= ADD_BLOCK {
+        return numerics::dense::axpy(out, alpha, share);
+    }
+    for j in 0..out.ncols() {
+        match (out.as_mut().col_mut(j).try_as_col_major_mut(), share.col(j).try_as_col_major()) {
+            (Some(to), Some(from)) => {
+                let blocks = to.as_slice_mut().par_chunks_mut(ADD_BLOCK).zip(from.as_slice().par_chunks(ADD_BLOCK));
+                blocks.for_each(|(to, from)| numerics::simd::axpy(to, alpha, from));
             }
-            None => column.iter().enumerate().for_each(|(i, &c)| out[(i, j)] += alpha * c),
+            _ => numerics::dense::axpy(out.as_mut().subcols_mut(j, 1), alpha, share.subcols(j, 1)),
         }
     }
 }

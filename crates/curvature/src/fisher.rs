@@ -217,18 +217,19 @@ impl<T: Scalar> Risk<T> {
             Fisher::Empirical { granularity, .. } => ("empirical Fisher", granularity, 1),
         };
         let classes = self.known_terms(name)?.loss.classes().max(1);
+        let scale = self.fisher_scale(fisher)?.to_f64();
         let make: Make<'_> = &|traced, n| {
             let rows = match granularity {
                 Granularity::LossTerm => traced.model.output_type(0).numel() / classes,
                 Granularity::Datum => n,
             };
-            programs::outer(traced, [rows, vectors])
+            programs::outer(traced, [rows, vectors], scale)
         };
         let extra: Extra<'_, T> = &|outputs, chunk| {
             let vectors = self.vectors(fisher, outputs, chunk)?;
             let array = Array::new(&vectors.shape, vectors.data);
             Ok(vec![Value::Real(array.ok_or_else(|| Error::Data("too many vectors".into()))?)])
         };
-        CurvatureOperator::new(name, self, self.fisher_scale(fisher)?, Props::PSD, make, Some(extra))
+        CurvatureOperator::new(name, self, Props::PSD, make, Some(extra))
     }
 }

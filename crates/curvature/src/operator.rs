@@ -1,6 +1,6 @@
 //! The operators: curvature matrices `P x P` and the Jacobian, known by their products.
 
-use crate::engine::{Engine, Extra, Make, ProductReport, Side};
+use crate::engine::{Engine, Extra, Make, Product, ProductReport, Side};
 use crate::error::Error;
 use crate::programs;
 use crate::risk::Risk;
@@ -14,7 +14,6 @@ use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
 pub struct CurvatureOperator<T: 'static> {
     name: &'static str,
     dim: usize,
-    scale: T,
     props: Props,
     engine: Engine<T>,
 }
@@ -29,13 +28,12 @@ impl<T: Scalar> CurvatureOperator<T> {
     pub(crate) fn new(
         name: &'static str,
         risk: &Risk<T>,
-        scale: T,
         props: Props,
         make: Make<'_>,
         extra: Option<Extra<'_, T>>,
     ) -> Result<Self, Error> {
         let props = props.close(risk.dim(), risk.dim());
-        Ok(CurvatureOperator { name, dim: risk.dim(), scale, props, engine: Engine::new(risk, 1, make, extra)? })
+        Ok(CurvatureOperator { name, dim: risk.dim(), props, engine: Engine::new(risk, 1, make, extra)? })
     }
 
     /// How products are made.
@@ -88,9 +86,8 @@ impl<T: Scalar> LinearOperator<T> for CurvatureOperator<T> {
         _stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
         check(self.name, (self.dim, self.dim), x, out.as_mut())?;
-        // alpha = 0 asks for nothing, whatever the scale.
-        let alpha = if alpha == T::ZERO { alpha } else { alpha * self.scale };
-        self.engine.apply(0, (Side::Shared, Side::Shared), out, alpha, x, beta, par).map_err(failed(self.name))
+        let product = Product { output: 0, sides: (Side::Shared, Side::Shared), out, alpha, x, beta };
+        self.engine.apply(product, par).map_err(failed(self.name))
     }
 
     fn props(&self) -> Props {
@@ -141,7 +138,8 @@ impl<T: Scalar> LinearOperator<T> for JacobianOperator<T> {
         _stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
         check("Jacobian", (self.dim, self.nrows()), x, out.as_mut())?;
-        self.engine.apply(0, (Side::Shared, Side::Rows), out, alpha, x, beta, par).map_err(failed("Jacobian"))
+        let product = Product { output: 0, sides: (Side::Shared, Side::Rows), out, alpha, x, beta };
+        self.engine.apply(product, par).map_err(failed("Jacobian"))
     }
 
     fn apply_t(
@@ -154,7 +152,8 @@ impl<T: Scalar> LinearOperator<T> for JacobianOperator<T> {
         _stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
         check("Jacobian^T", (self.nrows(), self.dim), x, out.as_mut())?;
-        self.engine.apply(1, (Side::Rows, Side::Shared), out, alpha, x, beta, par).map_err(failed("Jacobian^T"))
+        let product = Product { output: 1, sides: (Side::Rows, Side::Shared), out, alpha, x, beta };
+        self.engine.apply(product, par).map_err(failed("Jacobian^T"))
     }
 }
 
@@ -164,8 +163,9 @@ impl<T: Scalar> Risk<T> {
     /// # Errors
     /// A derivative that some operation of the model does not have.
     pub fn hessian(&self) -> Result<CurvatureOperator<T>, Error> {
-        let make: Make<'_> = &|traced, _| programs::hessian(traced);
-        CurvatureOperator::new("Hessian", self, self.loss_scale(), Props::SELF_ADJOINT, make, None)
+        let scale = self.loss_scale().to_f64();
+        let make: Make<'_> = &|traced, _| programs::hessian(traced, scale);
+        CurvatureOperator::new("Hessian", self, Props::SELF_ADJOINT, make, None)
     }
 
     /// The generalised Gauss-Newton matrix `kappa sum_t w_t J_t^T H_t J_t`, which for the losses named here is the Fisher
@@ -174,8 +174,9 @@ impl<T: Scalar> Risk<T> {
     /// # Errors
     /// A derivative that some operation of the model does not have.
     pub fn ggn(&self) -> Result<CurvatureOperator<T>, Error> {
-        let make: Make<'_> = &|traced, _| programs::ggn(traced);
-        CurvatureOperator::new("GGN", self, self.loss_scale(), Props::PSD, make, None)
+        let scale = self.loss_scale().to_f64();
+        let make: Make<'_> = &|traced, _| programs::ggn(traced, scale);
+        CurvatureOperator::new("GGN", self, Props::PSD, make, None)
     }
 
     /// The Hessian minus the GGN: `kappa sum_t w_t sum_c u_tc Hess f_tc`, what is lost when the model is linearised.
@@ -183,8 +184,9 @@ impl<T: Scalar> Risk<T> {
     /// # Errors
     /// A derivative that some operation of the model does not have.
     pub fn residual(&self) -> Result<CurvatureOperator<T>, Error> {
-        let make: Make<'_> = &|traced, _| programs::residual(traced);
-        CurvatureOperator::new("Hessian - GGN", self, self.loss_scale(), Props::SELF_ADJOINT, make, None)
+        let scale = self.loss_scale().to_f64();
+        let make: Make<'_> = &|traced, _| programs::residual(traced, scale);
+        CurvatureOperator::new("Hessian - GGN", self, Props::SELF_ADJOINT, make, None)
     }
 
     /// The Jacobian of the outputs for all data, `[N S C, P]`, with its transpose.

@@ -10,9 +10,12 @@ fn output(map: &[NodeId], program: &Program, i: usize) -> NodeId {
     map[program.outputs()[i].node.index()]
 }
 
-/// `Hess L v`: forward over reverse.
-pub(crate) fn hessian(traced: &Traced) -> Result<Program, Error> {
-    Ok(traced.whole.grad(&[0])?.jvp(&[0])?.select_outputs(&[1])?)
+/// `scale Hess L v`: forward over reverse.
+pub(crate) fn hessian(traced: &Traced, scale: f64) -> Result<Program, Error> {
+    let mut b = Builder::new();
+    let (_, sum) = inline_model(&mut b, &traced.whole)?;
+    let sum = b.scale(sum, scale)?;
+    Ok(finish(b, sum).grad(&[0])?.jvp(&[0])?.select_outputs(&[1])?)
 }
 
 /// Inlines the tangent of the model's outputs along a new input `v` in the parameters.
@@ -36,8 +39,8 @@ fn finish(b: Builder, product: NodeId) -> Program {
     b.finish(vec![("product".into(), product)])
 }
 
-/// `J^T H J v`: the model's tangent, the loss's Hessian in the outputs, the model's transpose.
-pub(crate) fn ggn(traced: &Traced) -> Result<Program, Error> {
+/// `scale J^T H J v`: the model's tangent, the loss's Hessian in the outputs, the model's transpose.
+pub(crate) fn ggn(traced: &Traced, scale: f64) -> Result<Program, Error> {
     let mut b = Builder::new();
     let (inputs, f) = inline_model(&mut b, &traced.model)?;
     let slope = traced.loss.grad(&[0])?;
@@ -49,18 +52,19 @@ pub(crate) fn ggn(traced: &Traced) -> Result<Program, Error> {
     let jv = push(&mut b, traced, &inputs)?;
     args.push(jv);
     let map = b.inline(&curvature, &args)?;
-    let hjv = output(&map, &curvature, 0);
+    let hjv = b.scale(output(&map, &curvature, 0), scale)?;
     let product = pull(&mut b, traced, &inputs, hjv)?;
     Ok(finish(b, product))
 }
 
-/// `(sum_tc u_tc Hess f_tc) v` with `u` the loss's gradient in the outputs.
-pub(crate) fn residual(traced: &Traced) -> Result<Program, Error> {
+/// `scale (sum_tc u_tc Hess f_tc) v` with `u` the loss's gradient in the outputs.
+pub(crate) fn residual(traced: &Traced, scale: f64) -> Result<Program, Error> {
     let vjp = traced.model.vjp(&[0])?.select_outputs(&[1])?;
     let bent = vjp.jvp(&[0])?.select_outputs(&[1])?;
     let mut b = Builder::new();
     let (inputs, f) = inline_model(&mut b, &traced.model)?;
     let u = inline_loss(&mut b, &traced.loss.grad(&[0])?, f)?;
+    let u = b.scale(u, scale)?;
     let v = b.input("v", traced.model.input_type(0).clone());
     let args: Vec<NodeId> = inputs.into_iter().chain([u, v]).collect();
     let map = b.inline(&bent, &args)?;
@@ -68,8 +72,8 @@ pub(crate) fn residual(traced: &Traced) -> Result<Program, Error> {
     Ok(finish(b, product))
 }
 
-/// `sum_r J_r^T (sum_v g_rv g_rv^T) J_r v`, with the vectors `[R, V, D]` as the extra input: R rows of D outputs each.
-pub(crate) fn outer(traced: &Traced, [rows, vectors]: [usize; 2]) -> Result<Program, Error> {
+/// `scale sum_r J_r^T (sum_v g_rv g_rv^T) J_r v`, with the vectors `[R, V, D]` as the extra input: R rows of D outputs each.
+pub(crate) fn outer(traced: &Traced, [rows, vectors]: [usize; 2], scale: f64) -> Result<Program, Error> {
     let mut b = Builder::new();
     let (inputs, f) = inline_model(&mut b, &traced.model)?;
     let shape = b.shape(f);
@@ -79,7 +83,8 @@ pub(crate) fn outer(traced: &Traced, [rows, vectors]: [usize; 2]) -> Result<Prog
     let jv = b.reshape(jv, &[rows, width])?;
     let inner = b.dot(g, jv, &[(0, 0)], &[(2, 1)])?;
     let sum = b.dot(inner, g, &[(0, 0)], &[(1, 1)])?;
-    let u = b.reshape(sum, &shape)?;
+    let u = b.scale(sum, scale)?;
+    let u = b.reshape(u, &shape)?;
     let product = pull(&mut b, traced, &inputs, u)?;
     Ok(finish(b, product))
 }

@@ -4,11 +4,10 @@
 //! its weights; `kappa` is applied once per product, so that mini-batches of any sizes add up to the same risk.
 
 use crate::block;
-use crate::chunk::{self, Chunk, Source};
+use crate::chunk::{self, Chunk};
 use crate::error::Error;
 use crate::loss::TermLoss;
-use crate::split::split;
-use autodiff::{Builder, Executable, Input, Output, Program, TensorType, Value, Workspace};
+use autodiff::{Builder, Program, TensorType, Value};
 use core::ops::Range;
 use numerics::Scalar;
 use std::sync::Arc;
@@ -53,6 +52,20 @@ pub(crate) struct Terms {
     pub(crate) mean: bool,
 }
 
+/// Some of the parameters: where they are, and their values.
+#[derive(Clone)]
+struct Group<T> {
+    ranges: Arc<[Range<usize>]>,
+    point: Arc<[T]>,
+}
+
+impl<T: Copy> Group<T> {
+    fn new(ranges: Arc<[Range<usize>]>, params: &[T]) -> Self {
+        let point = block::pick(params, &ranges).into();
+        Group { ranges, point }
+    }
+}
+
 /// A model at a point, a loss and data.
 #[derive(Clone)]
 pub struct Risk<T> {
@@ -60,8 +73,8 @@ pub struct Risk<T> {
     loss: LossFn,
     /// All parameters.
     params: Arc<[T]>,
-    /// The parameters that are differentiated, if not all are: where they are, and their values.
-    group: Option<(Arc<[Range<usize>]>, Arc<[T]>)>,
+    /// The parameters that are differentiated, if not all are.
+    group: Option<Group<T>>,
     batches: Arc<[Batch<T>]>,
     loss_scale: T,
     /// Whether a batch may be cut anywhere: its outputs and loss terms belong to one datum each.
@@ -94,7 +107,7 @@ impl<T> Risk<T> {
 
     /// The parameters that are differentiated.
     pub(crate) fn point(&self) -> &[T] {
-        self.group.as_ref().map_or(&self.params, |(_, point)| point)
+        self.group.as_ref().map_or(&self.params, |g| &g.point)
     }
 
     /// Number of parameters that are differentiated.
@@ -188,7 +201,7 @@ impl<T: Scalar> Risk<T> {
         if params.len() != self.params.len() {
             return Err(Error::Parameters { expected: self.params.len(), got: params.len() });
         }
-        let group = self.group.as_ref().map(|(ranges, _)| (ranges.clone(), block::pick(&params, ranges).into()));
+        let group = self.group.as_ref().map(|g| Group::new(g.ranges.clone(), &params));
         Ok(Risk { params: params.into(), group, ..self.clone() })
     }
 
@@ -201,7 +214,7 @@ impl<T: Scalar> Risk<T> {
     /// No range; ranges that are empty, out of order, overlap or end behind the parameters.
     pub fn block(&self, ranges: &[Range<usize>]) -> Result<Self, Error> {
         block::check(ranges, self.params.len())?;
-        let group = Some((ranges.into(), block::pick(&self.params, ranges).into()));
+        let group = Some(Group::new(ranges.into(), &self.params));
         Ok(Risk { group, ..self.clone() })
     }
 
@@ -259,44 +272,12 @@ impl<T: Scalar> Risk<T> {
         let inputs = b.input("inputs", model.input_type(1).clone());
         let output = match &self.group {
             None => b.inline(model, &[params, inputs])?[model.outputs()[0].node.index()],
-            Some((ranges, _)) => {
+            Some(group) => {
                 let fixed = b.input("fixed", model.input_type(0).clone());
-                block::restrict(&mut b, model, [params, inputs, fixed], ranges)?
+                block::restrict(&mut b, model, [params, inputs, fixed], &group.ranges)?
             }
         };
         Ok(b.finish(vec![("f".into(), output)]))
-    }
-
-    /// Value and gradient of the risk.
-    ///
-    /// # Errors
-    /// A derivative that some operation of the model does not have; an index out of range.
-    pub fn value_and_gradient(&self) -> Result<(T, Vec<T>), Error> {
-        let chunks = self.chunks(|n| {
-            let cut = split(&self.traced(0, n)?.whole.jvp(&[0])?.select_outputs(&[1])?, 1)?;
-            Ok(residual_bytes::<T>(&cut.primal, &cut.fixed))
-        })?;
-        let mut programs: Vec<(_, Vec<Source>, Executable<T>)> = Vec::new();
-        let mut workspace = Workspace::new();
-        let (mut value, mut gradient) = (T::ZERO, vec![T::ZERO; self.dim()]);
-        let (mut v, mut g) = ([T::ZERO], vec![T::ZERO; self.dim()]);
-        for chunk in &chunks {
-            let types = self.chunk_types(chunk);
-            let known = programs.iter().position(|(key, ..)| *key == types);
-            let at = known.unwrap_or(programs.len());
-            if known.is_none() {
-                let whole = self.traced(chunk.batch, chunk.rows.len())?.whole;
-                let sources = Source::list(whole.inputs())?;
-                programs.push((types, sources, whole.value_and_grad(&[0])?.compile()?));
-            }
-            let (_, sources, program) = &programs[at];
-            let inputs: Vec<Input<'_, T>> = sources.iter().map(|s| s.value(self, chunk, &[])).collect();
-            program.run(&mut workspace, &inputs, &mut [Output::Real(&mut v), Output::Real(&mut g)])?;
-            value += v[0];
-            numerics::simd::axpy(&mut gradient, T::ONE, &g);
-        }
-        gradient.iter_mut().for_each(|g| *g *= self.loss_scale);
-        Ok((value * self.loss_scale, gradient))
     }
 }
 

@@ -3,7 +3,6 @@
 //! `mean` divides by the number of scalar outputs (squared error, binary cross-entropy), by the sum of the labels' class
 //! weights (cross-entropy with labels), or by the number of terms (soft targets); never by per-datum weights.
 
-use crate::chunk::whole;
 use crate::error::Error;
 use crate::loss::TermLoss;
 use crate::risk::{Batch, Risk, Terms};
@@ -76,7 +75,7 @@ impl Supervised {
             Reduction::Sum => 1.0,
             Reduction::Fixed(kappa) => kappa,
             Reduction::Mean => {
-                let denominator: f64 = terms.targets(whole(&batch.targets[0])).map(|y| terms.count(y)).sum();
+                let denominator: f64 = terms.targets((&batch.targets[0]).into()).map(|y| terms.count(y)).sum();
                 if denominator <= 0.0 {
                     return Err(Error::Data("no loss term has a weight, so the mean does not exist".into()));
                 }

@@ -48,10 +48,10 @@ static ALLOCATOR: Counting = Counting;
 fn second_product_allocates_nothing() {
     // More than one chunk, and a remainder.
     let text = r#"{"model_type": "sequential", "input": [2], "layers": [
-        {"type": "linear", "in": 2, "out": 2000, "bias": true}, {"type": "tanh"},
-        {"type": "linear", "in": 2000, "out": 2, "bias": true}]}"#;
+        {"type": "linear", "in": 2, "out": 1500, "bias": true}, {"type": "tanh"},
+        {"type": "linear", "in": 1500, "out": 2, "bias": true}]}"#;
     let model = Sequential::from_json(text).unwrap();
-    let n = 601;
+    let n = 401;
     let params = (0..model.params().total()).map(|i| 0.05 * (i as f64).sin()).collect();
     let x = Array::from_fn(&[n, 2], |i| (i as f64 * 0.3).cos());
     let y = Array::from_fn(&[n], |i| (i % 2) as i64);

@@ -1,5 +1,5 @@
 //! One report with every kind of figure: `cargo run -p osculate --example gallery -- gallery.html`.
-use osculate::plot::{BarChart, HeatMap, HeatScale, LineChart, Report, Scale, Stroke, Table};
+use osculate::plot::{BarChart, Figure, HeatMap, HeatScale, Images, LineChart, Report, Scale, Stroke, Table};
 
 fn main() -> std::io::Result<()> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "gallery.html".into());
@@ -29,7 +29,7 @@ fn main() -> std::io::Result<()> {
     let area = LineChart::new("Spectral density")
         .x("eigenvalue", Scale::Linear)
         .y("density", Scale::Linear)
-        .series("Hessian", density(0.0, 0.5), Stroke::Area)
+        .series("Hessian", density(0.0, 0.5).step_by(16), Stroke::Steps)
         .series("Gauss–Newton", density(1.2, 0.8), Stroke::Area);
     r.section("Areas").lines(&area, "Two densities.");
     let bars = BarChart::new("Cost of one product", "time in gradients", Scale::Linear)
@@ -60,6 +60,23 @@ fn main() -> std::io::Result<()> {
             s.heat(&map.with_bounds([80]), "The same matrix on another scale.");
         }
     }
+    let counts = [52.0, 1.0, 0.0, 2.0, 47.0, 3.0, 0.0, 4.0, 49.0].to_vec();
+    let names = || ["circle", "square", "cross"];
+    if let Some(map) = HeatMap::new("Confusion", 3, 3, counts, HeatScale::Amount) {
+        let map = map.with_labels(names(), names()).with_axes("shown", "answered").with_values(0);
+        let blocks = HeatMap::new("Blocks", 60, 60, cells[..3600].to_vec(), HeatScale::SignedLog { decades: 5.0 });
+        if let Some(blocks) = blocks.map(|m| m.with_blocks([("0.weight", 40), ("0.bias", 4), ("2.weight", 16)])) {
+            s.beside([(Figure::Heat(&map), "Counts."), (Figure::Heat(&blocks), "Named blocks.")]);
+        }
+    }
+    let wave =
+        |k: usize| (0..64).map(move |i| ((k + 1) as f64 * 0.4 * (i % 8) as f64).sin() * (0.3 * (i / 8) as f64).cos());
+    let (mut plain, mut signed) = (Images::new("Pictures"), Images::new("Signed pictures").signed());
+    for k in 0..14 {
+        plain = plain.tile(8, wave(k).map(f64::abs).collect(), format!("no {k}"));
+        signed = signed.tile(8, wave(k).collect(), format!("no {k}"));
+    }
+    r.section("Pictures").images(&plain, "From 0 to 1.").images(&signed, "Both signs.");
     r.section("Tables and text")
         .table(
             Table::new(["quantity", "value", "error"])

@@ -5,4 +5,5 @@ pub mod cli;
 pub mod data;
 pub mod io;
 pub mod plot;
+pub mod tour;
 pub mod train;

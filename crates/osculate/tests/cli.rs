@@ -124,6 +124,58 @@ fn weights_are_checked() {
 }
 
 #[test]
+fn the_tour_ends_with_the_path_of_its_report() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out_dir = dir.path().join("new").display().to_string();
+    let o = osculate(&["tour", "--tiny", "--out", &out_dir]);
+    assert_eq!(o.status.code(), Some(0), "{}", String::from_utf8_lossy(&o.stderr));
+    let text = out(&o);
+    let last = text.lines().last().expect("a last line").split_whitespace().last().expect("a path").to_owned();
+    assert!(last.ends_with("tour.html"), "{text}");
+    let page = std::fs::read_to_string(&last).expect("the report");
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+
+    let o = osculate(&["tour", "--tiny", "--out", &out_dir, "--json", "--seed", "2", "--threads", "1"]);
+    let v: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
+    assert_eq!(
+        (&v["command"], v["seed"].as_u64(), v["chapters"].as_array().map(Vec::len)),
+        (&"tour".into(), Some(2), Some(6))
+    );
+    for key in ["report", "findings", "net", "data"] {
+        assert!(Path::new(v[key].as_str().expect("a path")).exists(), "{key}");
+    }
+    let path = |key: &str| v[key].as_str().expect("a path").to_owned();
+    let findings = std::fs::read_to_string(path("findings")).expect("the findings");
+    let findings: serde_json::Value = serde_json::from_str(&findings).expect("JSON");
+    let point = &findings["chapters"][2]["findings"]["trained"];
+
+    // What the tour leaves behind gives the same numbers to the other verbs.
+    let (net, data) = (path("net"), path("data"));
+    let arguments = ["curvature", "--model", &net, "--data", &data, "--loss", "cross-entropy", "--operator", "hessian"];
+    let o = osculate(&[&arguments[..], &["--eigs", "2", "--json"]].concat());
+    let c: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
+    let close = |a: &serde_json::Value, b: &serde_json::Value| {
+        let (a, b) = (a.as_f64().expect("a number"), b.as_f64().expect("a number"));
+        // Another batching and another starting space, both within the tolerance of the search.
+        assert!((a - b).abs() <= 1e-9 * a.abs(), "{a} {b}");
+    };
+    close(&c["loss"], &point["loss"]);
+    close(&c["gradient_norm"], &point["gradient_norm"]);
+    close(&c["eigenvalues"][1], &point["hessian"]["largest"][1]);
+}
+
+#[test]
+fn the_tour_says_what_it_cannot_do() {
+    let o = osculate(&["tour", "--tiny", "--dtype", "f32"]);
+    assert_eq!(o.status.code(), Some(2));
+    assert!(one_line_of_error(&o).contains("f64"));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let o = osculate(&["tour", "--tiny", "--out", &file.path().display().to_string()]);
+    assert_eq!(o.status.code(), Some(1));
+    one_line_of_error(&o);
+}
+
+#[test]
 fn bad_usage_is_one_line_and_status_two() {
     for (args, part) in [
         (&["nonsense"][..], "nonsense"),

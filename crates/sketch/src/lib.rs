@@ -29,6 +29,7 @@ mod diagonal;
 mod error;
 mod la;
 mod loo;
+mod lord;
 mod norms;
 mod nystrom;
 mod probe;
@@ -48,6 +49,11 @@ pub use certify::{Certificate, Field, Scree, certify, error_norm, relative, scre
 pub use diagonal::{DiagonalMethod, diagonal, estimate_diagonal, sub_diagonal};
 pub use error::Error;
 pub use loo::RowBasis;
+pub use lord::{
+    AdmmOptions, Candidate, ColumnStream, DiagonalSource, Dual, Lord, LordChoice, LordOptions, LordReport,
+    Measurements, Passes, ProximalOptions, Solver, diagonal_only, diagonal_then_low, fit_lord, low_only,
+    low_then_diagonal, sketch_lord, sketch_lord_auto,
+};
 pub use norms::{
     RowNormMethod, estimate_frobenius_sq, frobenius_sq, norm_lower_bounds, norm_upper_bound, row_norms_sq,
     spectral_norm,

@@ -168,6 +168,7 @@ pub(crate) struct Products<'a> {
     pub(crate) n: usize,
     pub(crate) symmetric: bool,
     pub(crate) settings: Settings<'a>,
+    role: Role,
     planned: Cell<usize>,
     plain: Cell<usize>,
     transposed: Cell<usize>,
@@ -183,11 +184,18 @@ impl<'a> Products<'a> {
             n: a.ncols(),
             symmetric: a.props().contains(Props::SELF_ADJOINT),
             settings: *settings,
+            role: Role::RightProbe,
             planned: Cell::new(0),
             plain: Cell::new(0),
             transposed: Cell::new(0),
             stopped: Cell::new(false),
         }
+    }
+
+    /// The same with right probes of another role, independent of the usual ones.
+    pub(crate) fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
     }
 
     /// The size, if square.
@@ -226,7 +234,7 @@ impl<'a> Products<'a> {
 
     /// Probe columns of length n for the right, of the law of the settings.
     pub(crate) fn right(&self, range: Range<usize>) -> Mat<f64> {
-        self.draw(self.settings.law, Role::RightProbe, self.n, range)
+        self.draw(self.settings.law, self.role, self.n, range)
     }
 
     pub(crate) fn draw(&self, law: Law, role: Role, n: usize, range: Range<usize>) -> Mat<f64> {

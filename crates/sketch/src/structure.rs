@@ -7,7 +7,7 @@ use linop_core::{Kind, LinearOperator, Op, algebra};
 use numerics::{Par, Scalar};
 
 /// Structure only: nothing is made dense.
-const NO_DENSE: Limits = Limits { dense: 0 };
+const NO_DENSE: Limits = Limits { dense: 0, memory: Limits::MEMORY };
 
 /// An exact part and the operator whose part is still missing.
 pub(crate) struct Split<V, T: Scalar> {

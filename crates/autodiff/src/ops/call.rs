@@ -4,7 +4,7 @@
 //! registered kernel for a name where it has one, and otherwise the body, so that a name costs nothing.
 
 use super::data::Data;
-use super::rule::Primitive;
+use super::rule::{Primitive, Taylor};
 use crate::array::Value;
 use crate::error::Error;
 use crate::program::{Builder, NodeId, Program};
@@ -158,6 +158,11 @@ impl Primitive for Call {
         let inputs: Vec<Value<T>> = args.iter().map(|&v| v.clone()).collect();
         let mut outputs = self.body.interpret(&inputs)?;
         Ok(outputs.swap_remove(self.output))
+    }
+
+    /// Taylor mode opens calls first; what is asked of a closed one is only its tangent.
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(

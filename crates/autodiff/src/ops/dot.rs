@@ -1,7 +1,7 @@
 //! `Dot`: contraction over pairs of axes, with batch axes; every product of matrices is one.
 
 use super::data::{Data, Shared};
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use crate::array::Value;
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -115,6 +115,10 @@ impl Primitive for Dot {
             data.push(sum);
         });
         value(&out.shape, data)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Product
     }
 
     fn jvp(

@@ -25,7 +25,7 @@ pub use index::{ArgMax, Gather, OneHot, ScatterAdd, ToReal};
 pub use layout::{Broadcast, Concat, Pad, Reshape, Slice, Transpose};
 pub use leaf::{Const, Input};
 pub use reduce::{ReduceMax, ReduceSum};
-pub use rule::Primitive;
+pub use rule::{Primitive, Taylor};
 pub use unary::{Bits, Unary};
 pub use window::{Fold, Window};
 
@@ -75,6 +75,10 @@ macro_rules! primitives {
                 &self, b: &mut Builder, args: &[NodeId], out: NodeId, tangents: &[Option<NodeId>],
             ) -> Result<Option<NodeId>, Error> {
                 match self { $(Op::$name(op) => op.jvp(b, args, out, tangents),)* }
+            }
+            /// How orders mix in Taylor mode.
+            pub fn taylor(&self) -> Taylor {
+                match self { $(Op::$name(op) => op.taylor(),)* }
             }
             /// Cotangents of the operands marked `linear`, given the value's cotangent.
             pub fn transpose(

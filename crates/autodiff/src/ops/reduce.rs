@@ -2,7 +2,7 @@
 
 use super::data::{Data, moved};
 use super::index::ArgMax;
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use super::{Gather, Op};
 use crate::array::Value;
 use crate::error::Error;
@@ -79,6 +79,10 @@ impl Primitive for ReduceSum {
         fold(&self.axes, args[0], out, |acc, x| acc.map_or(x, |a| a + x))
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(
         &self,
         b: &mut Builder,
@@ -142,6 +146,10 @@ impl Primitive for ReduceMax {
             Some(a) if a.is_nan() || a >= x => a,
             _ => x,
         })
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(

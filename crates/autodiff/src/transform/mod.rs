@@ -41,13 +41,13 @@ impl Program {
 }
 
 /// Declares the inputs of `program` anew in `b`.
-fn declare_inputs(b: &mut Builder, program: &Program) -> Vec<NodeId> {
+pub(crate) fn declare_inputs(b: &mut Builder, program: &Program) -> Vec<NodeId> {
     (0..program.inputs().len())
         .map(|i| b.input(program.inputs()[i].name.clone(), program.input_type(i).clone()))
         .collect()
 }
 
-fn check_wrt(program: &Program, wrt: &[usize]) -> Result<(), Error> {
+pub(crate) fn check_wrt(program: &Program, wrt: &[usize]) -> Result<(), Error> {
     for (k, &i) in wrt.iter().enumerate() {
         let fine = i < program.inputs().len() && program.input_type(i).is_real() && !wrt[..k].contains(&i);
         if !fine {

@@ -76,6 +76,8 @@ impl TermLoss {
         let (labels, rows) = match targets {
             Input::Int(labels) => (Some(labels.iter()), None),
             Input::Real(rows) => (None, Some(rows.chunks_exact(self.classes.max(1)))),
+            // Targets are batches of data, which lie row-major.
+            Input::Columns(_) => (None, None),
         };
         let labels = labels.into_iter().flatten().map(|&y| Target::Label(y));
         labels.chain(rows.into_iter().flatten().map(Target::Row))

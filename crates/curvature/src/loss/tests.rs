@@ -1,7 +1,6 @@
 //! The closed forms against the traced losses, against dense matrices, and where logits are extreme.
 
 use super::{Root, Target, TermLoss};
-use crate::chunk::whole;
 use autodiff::nn::{CrossEntropy, Loss};
 use autodiff::{Array, TensorType, Value};
 use numerics::Scalar;
@@ -64,7 +63,7 @@ fn both<T: Scalar>(loss: &Loss, f: &[f64], v: &[f64]) -> [Vec<T>; 2] {
     let narrow = |x: &[f64]| -> Vec<T> { x.iter().map(|&x| T::from_f64(x)).collect() };
     let (f, v) = (narrow(f), narrow(v));
     let (mut value, mut u, mut hv) = (T::ZERO, Vec::new(), Vec::new());
-    for (t, y) in terms.targets(whole(&y)).enumerate() {
+    for (t, y) in terms.targets((&y).into()).enumerate() {
         let rows = t * CLASSES..(t + 1) * CLASSES;
         let w = terms.weight(y);
         value += w * terms.value(&f[rows.clone()], y);
@@ -105,7 +104,7 @@ fn roots_square_to_the_hessian() {
         let y = targets::<f64>(&loss);
         for scale in [1.0, 8.0, 300.0] {
             let f = numbers(6, TERMS * CLASSES, scale);
-            for (t, y) in terms.targets(whole(&y)).enumerate() {
+            for (t, y) in terms.targets((&y).into()).enumerate() {
                 let f = &f[t * CLASSES..(t + 1) * CLASSES];
                 let mut root = Root::new();
                 terms.prepare(f, y, &mut root);
@@ -158,7 +157,7 @@ fn weights_and_counts_are_the_traced_ones() {
         let y = targets::<f64>(&loss);
         let program = loss.weights_program(&TensorType::real(&[TERMS, CLASSES])).unwrap();
         let out = program.interpret(std::slice::from_ref(&y)).unwrap();
-        for (t, y) in terms.targets(whole(&y)).enumerate() {
+        for (t, y) in terms.targets((&y).into()).enumerate() {
             assert!((terms.weight(y) - out[0].real().unwrap().data()[t]).abs() < 1e-15);
             assert!((terms.count(y) - out[1].real().unwrap().data()[t]).abs() < 1e-15);
         }
@@ -235,7 +234,7 @@ fn samples_have_the_hessian_as_covariance() {
     for loss in losses() {
         let terms = TermLoss::new(loss.clone(), CLASSES).unwrap();
         let y = targets::<f64>(&loss);
-        let y = terms.targets(whole(&y)).next().unwrap();
+        let y = terms.targets((&y).into()).next().unwrap();
         let f = numbers(9, CLASSES, 1.0);
         let (mut sum, mut squares) = ([[0.0; CLASSES]; CLASSES], [[0.0; CLASSES]; CLASSES]);
         for m in 0..DRAWS {

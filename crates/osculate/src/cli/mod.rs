@@ -8,6 +8,7 @@ mod info;
 mod interrupt;
 mod progress;
 mod text;
+mod tour;
 mod train;
 mod vectors;
 
@@ -59,6 +60,9 @@ pub enum Error {
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
+    /// The tour.
+    #[error(transparent)]
+    Tour(#[from] crate::tour::Error),
     /// Output could not be written.
     #[error("cannot write the result: {0}")]
     Output(std::io::Error),
@@ -76,7 +80,7 @@ impl Error {
     version,
     about = "Curvature, higher derivatives and the methods that use them",
     disable_help_subcommand = true,
-    after_help = "Examples:\n  osculate info model/\n  osculate info model/ --json | jq .parameters\n  \
+    after_help = "Examples:\n  osculate tour\n  osculate info model/\n  osculate info model/ --json | jq .parameters\n  \
         osculate train --config digits.toml"
 )]
 struct Cli {
@@ -116,6 +120,8 @@ enum Precision {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Train a small network on digits, look at its curvature, and write a report to read: start here
+    Tour(tour::Tour),
     /// Layers, parameters with offsets, shapes and cost of a model
     Info(info::Info),
     /// Train a model as a file describes it
@@ -234,6 +240,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let context = Context::new(&cli.global);
     let reply = context.on_threads(|| match &cli.verb {
+        Verb::Tour(verb) => verb.run(&context),
         Verb::Info(verb) => verb.run(&context),
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),

@@ -4,7 +4,6 @@ use super::axis::{Axis, Scale, number};
 use super::svg::{Anchor, GRID, INK, SOFT, Svg, fit, series_colour, text_width};
 use serde::Serialize;
 
-const WIDTH: f64 = 720.0;
 const ROW: f64 = 30.0;
 
 /// One bar.
@@ -22,7 +21,7 @@ pub struct Bar {
 ///
 /// ```
 /// use osculate::plot::{BarChart, Scale};
-/// let svg = BarChart::new("Cost", "gradients", Scale::Linear).bar("hvp", 3.9, Some(0.1)).bar("ggn", 2.1, None).svg();
+/// let svg = BarChart::new("Cost", "gradients", Scale::Linear).bar("hvp", 3.9, Some(0.1)).bar("ggn", 2.1, None).svg(720.0);
 /// assert_eq!(svg.matches("class=\"bar\"").count(), 2);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,25 +49,26 @@ impl BarChart {
         &self.title
     }
 
-    /// The chart as an SVG document.
-    pub fn svg(&self) -> String {
+    /// The chart as an SVG document of this width, from 240 pixels on.
+    pub fn svg(&self, width: f64) -> String {
+        let width = width.max(240.0);
         let longest = self.bars.iter().map(|b| text_width(&b.label, 13.0)).fold(0.0, f64::max);
-        let left = (longest + 30.0).clamp(60.0, 260.0);
-        let right = WIDTH - 96.0;
+        let left = (longest + 30.0).clamp(60.0, 0.42 * width);
+        let right = width - 96.0;
         let top = 44.0;
         let bottom = top + ROW * self.bars.len().max(1) as f64;
-        let mut svg = Svg::new(WIDTH, bottom + 56.0);
-        svg.title(16.0, 25.0, &self.title);
+        let mut svg = Svg::new(width, bottom + 56.0);
+        svg.title(16.0, 25.0, &fit(&self.title, 15.0, width - 30.0));
         let mut extent: Vec<f64> = self.bars.iter().map(|b| b.value).collect();
         for b in &self.bars {
             let e = b.error.filter(|e| e.is_finite()).unwrap_or(0.0);
             extent.extend([b.value - e, b.value + e].into_iter().filter(|&x| self.scale.shows(x)));
         }
         let Some(axis) = Axis::from_base(self.scale, &extent, left, right) else {
-            svg.text(WIDTH / 2.0, (top + bottom) / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
+            svg.text(width / 2.0, (top + bottom) / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
             return svg.finish(&self.title);
         };
-        for (value, label) in axis.ticks(6) {
+        for (value, label) in axis.ticks((width / 110.0) as usize) {
             let at = axis.at(value);
             svg.line((at, top), (at, bottom + 4.0), GRID, 1.0);
             svg.text(at, bottom + 20.0, Anchor::Middle, 12.0, SOFT, &label);
@@ -95,11 +95,16 @@ impl BarChart {
                     end = end.max(high);
                 }
             }
-            svg.text(end + 8.0, middle + 4.5, Anchor::Start, 12.0, SOFT, &number(b.value));
+            svg.text(end + 8.0, middle + 4.5, Anchor::Start, 12.0, SOFT, &three(b.value));
         }
         svg.line((base, top), (base, bottom), SOFT, 1.0);
         svg.finish(&self.title)
     }
+}
+
+/// Three significant digits.
+fn three(x: f64) -> String {
+    number(format!("{x:.2e}").parse().unwrap_or(x))
 }
 
 #[cfg(test)]
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn bars_are_proportional() {
-        let svg = BarChart::new("t", "v", Scale::Linear).bar("a", 1.0, None).bar("b", 4.0, None).svg();
+        let svg = BarChart::new("t", "v", Scale::Linear).bar("a", 1.0, None).bar("b", 4.0, None).svg(720.0);
         let widths: Vec<f64> = svg
             .lines()
             .filter(|l| l.contains("class=\"bar\""))
@@ -120,10 +125,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_written() {
-        let svg = BarChart::new("t", "v", Scale::Log).bar("a", f64::NAN, None).bar("b", 4.0, Some(9.0)).svg();
+        let svg = BarChart::new("t", "v", Scale::Log).bar("a", f64::NAN, None).bar("b", 4.0, Some(9.0)).svg(720.0);
         assert_eq!(svg.matches("class=\"bar\"").count(), 1);
         assert!(svg.contains(">NaN<"));
-        assert!(BarChart::new("t", "v", Scale::Log).svg().contains("no data"));
+        assert!(BarChart::new("t", "v", Scale::Log).svg(720.0).contains("no data"));
     }
 
     proptest! {
@@ -133,7 +138,7 @@ mod tests {
             for (x, e) in v {
                 chart = chart.bar("b", x, Some(e));
             }
-            let svg = chart.svg();
+            let svg = chart.svg(720.0);
             prop_assert!(!svg.contains("\"NaN") && !svg.contains("\"inf") && !svg.contains("\"-inf"), "{}", svg);
         }
     }

@@ -1,12 +1,10 @@
 //! Line and point charts.
 
 use super::axis::{Axis, Scale};
-use super::svg::{Anchor, GRID, INK, SOFT, Svg, px, series_colour, text_width};
+use super::svg::{Anchor, GRID, INK, SOFT, Svg, fit, px, series_colour, text_width};
 use serde::Serialize;
 use std::fmt::Write;
 
-const WIDTH: f64 = 720.0;
-const PLOT_HEIGHT: f64 = 300.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 24.0;
 const MAX_POINTS: usize = 2400;
@@ -18,12 +16,24 @@ pub enum Stroke {
     /// A line, with dots where points are few.
     #[default]
     Solid,
+    /// A line without dots.
+    Line,
+    /// A thin, pale line: noise behind another line.
+    Faint,
     /// A dashed line: references and bounds.
     Dashed,
     /// Dots alone.
     Points,
     /// The area down to the axis: densities.
     Area,
+    /// A staircase with its area: each value holds from its point to the next, histograms.
+    Steps,
+}
+
+impl Stroke {
+    fn is_filled(self) -> bool {
+        matches!(self, Stroke::Area | Stroke::Steps)
+    }
 }
 
 /// A named list of points; NaN and infinity are gaps.
@@ -45,7 +55,7 @@ pub struct Series {
 ///     .x("iteration", Scale::Linear)
 ///     .y("relative residual", Scale::Log)
 ///     .series("cg", [(0.0, 1.0), (1.0, 1e-3), (2.0, 1e-7)], Stroke::Solid)
-///     .svg();
+///     .svg(720.0);
 /// assert!(svg.starts_with("<svg") && svg.contains("relative residual"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,41 +115,39 @@ impl LineChart {
         self.x_scale.shows(p.0) && self.y_scale.shows(p.1)
     }
 
-    /// The chart as an SVG document.
-    pub fn svg(&self) -> String {
-        let (entries, legend_height) = self.legend();
+    /// The chart as an SVG document of this width, from 240 pixels on.
+    pub fn svg(&self, width: f64) -> String {
+        let width = width.max(240.0);
+        let right = width - RIGHT;
+        let (entries, legend_height) = self.legend(right);
         let top = 40.0 + legend_height;
-        let bottom = top + PLOT_HEIGHT;
-        let mut svg = Svg::new(WIDTH, bottom + 52.0);
-        svg.title(16.0, 25.0, &self.title);
+        let bottom = top + (0.42 * width).clamp(200.0, 300.0);
+        let mut svg = Svg::new(width, bottom + 52.0);
+        svg.title(16.0, 25.0, &fit(&self.title, 15.0, width - 30.0));
         for (x, y, i) in entries {
             self.legend_entry(&mut svg, x, y, i);
         }
         let shown = || self.series.iter().flat_map(|s| s.points.iter().copied()).filter(|&p| self.shows(p));
-        let area = self.series.iter().any(|s| s.stroke == Stroke::Area) && self.y_scale == Scale::Linear;
+        let area = self.series.iter().any(|s| s.stroke.is_filled()) && self.y_scale == Scale::Linear;
         let ys = shown().map(|p| p.1).chain(area.then_some(0.0));
-        let axes = Axis::around(self.x_scale, shown().map(|p| p.0), LEFT, WIDTH - RIGHT).zip(Axis::around(
-            self.y_scale,
-            ys,
-            bottom,
-            top,
-        ));
+        let across = Axis::around(self.x_scale, shown().map(|p| p.0), LEFT, right);
+        let axes = across.zip(Axis::around(self.y_scale, ys, bottom, top));
         let Some((x, y)) = axes else {
-            svg.text(WIDTH / 2.0, top + PLOT_HEIGHT / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
+            svg.text(width / 2.0, (top + bottom) / 2.0, Anchor::Middle, 14.0, SOFT, "no data");
             return svg.finish(&self.title);
         };
         for (value, label) in y.ticks(6) {
             let at = y.at(value);
-            svg.line((LEFT, at), (WIDTH - RIGHT, at), GRID, 1.0);
+            svg.line((LEFT, at), (right, at), GRID, 1.0);
             svg.text(LEFT - 8.0, at + 4.0, Anchor::End, 12.0, SOFT, &label);
         }
-        for (value, label) in x.ticks(8) {
+        for (value, label) in x.ticks((width / 75.0) as usize) {
             let at = x.at(value);
             svg.line((at, bottom), (at, bottom + 5.0), SOFT, 1.0);
             svg.text(at, bottom + 20.0, Anchor::Middle, 12.0, SOFT, &label);
         }
-        svg.line((LEFT, bottom), (WIDTH - RIGHT, bottom), SOFT, 1.0);
-        svg.text((LEFT + WIDTH - RIGHT) / 2.0, bottom + 41.0, Anchor::Middle, 13.0, INK, &self.x_label);
+        svg.line((LEFT, bottom), (right, bottom), SOFT, 1.0);
+        svg.text((LEFT + right) / 2.0, bottom + 41.0, Anchor::Middle, 13.0, INK, &self.x_label);
         svg.upward_text(17.0, (top + bottom) / 2.0, 13.0, INK, &self.y_label);
         for (i, s) in self.series.iter().enumerate() {
             self.draw(&mut svg, s, series_colour(i), &x, &y, bottom);
@@ -154,16 +162,23 @@ impl LineChart {
             for run in points.split(|&p| !self.shows(p)).filter(|r| !r.is_empty()) {
                 let mut d = String::new();
                 for (k, &(a, b)) in run.iter().enumerate() {
+                    let (a, b) = (px(x.at(a)), px(y.at(b)));
                     // Writing to a String cannot fail.
-                    let _ = write!(d, "{}{} {}", if k == 0 { 'M' } else { 'L' }, px(x.at(a)), px(y.at(b)));
+                    let _ = match (k, s.stroke) {
+                        (0, _) => write!(d, "M{a} {b}"),
+                        (_, Stroke::Steps) => write!(d, "H{a}V{b}"),
+                        _ => write!(d, "L{a} {b}"),
+                    };
                 }
-                if s.stroke == Stroke::Area {
+                if s.stroke.is_filled() {
                     let (from, to) = (px(x.at(run[0].0)), px(x.at(run[run.len() - 1].0)));
                     let closed = format!("{d}L{to} {b}L{from} {b}Z", b = px(base));
-                    svg.path(&closed, &format!("fill:{colour};fill-opacity:0.18;stroke:none"), "");
+                    let strength = if s.stroke == Stroke::Steps { 0.45 } else { 0.18 };
+                    svg.path(&closed, &format!("fill:{colour};fill-opacity:{strength};stroke:none"), "");
                 }
                 let dash = if s.stroke == Stroke::Dashed { ";stroke-dasharray:6 5" } else { "" };
-                let style = format!("fill:none;stroke:{colour};stroke-width:2;stroke-linejoin:round{dash}");
+                let pen = if s.stroke == Stroke::Faint { "1;stroke-opacity:0.4" } else { "2" };
+                let style = format!("fill:none;stroke:{colour};stroke-width:{pen};stroke-linejoin:round{dash}");
                 svg.path(&d, &style, "");
             }
         }
@@ -176,14 +191,14 @@ impl LineChart {
     }
 
     /// Positions of the legend's entries, wrapped, and the height they take; a lone series needs none.
-    fn legend(&self) -> (Vec<(f64, f64, usize)>, f64) {
+    fn legend(&self, right: f64) -> (Vec<(f64, f64, usize)>, f64) {
         if self.series.len() < 2 {
             return (Vec::new(), 0.0);
         }
         let (mut x, mut row, mut out) = (LEFT, 0.0, Vec::new());
         for (i, s) in self.series.iter().enumerate() {
             let w = 46.0 + text_width(&s.name, 13.0);
-            if x + w > WIDTH - RIGHT && x > LEFT {
+            if x + w > right + 18.0 && x > LEFT {
                 x = LEFT;
                 row += 1.0;
             }
@@ -197,8 +212,9 @@ impl LineChart {
         let (s, colour) = (&self.series[i], series_colour(i));
         match s.stroke {
             Stroke::Points => svg.circle(x + 11.0, y - 4.0, 3.5, colour),
-            Stroke::Area => svg.rect(x, y - 9.0, 22.0, 9.0, colour, r#"fill-opacity="0.4""#),
-            Stroke::Solid => svg.line((x, y - 4.0), (x + 22.0, y - 4.0), colour, 2.5),
+            Stroke::Area | Stroke::Steps => svg.rect(x, y - 9.0, 22.0, 9.0, colour, r#"fill-opacity="0.4""#),
+            Stroke::Faint => svg.line((x, y - 4.0), (x + 22.0, y - 4.0), colour, 1.0),
+            Stroke::Solid | Stroke::Line => svg.line((x, y - 4.0), (x + 22.0, y - 4.0), colour, 2.5),
             Stroke::Dashed => {
                 let d = format!("M{} {}h22", px(x), px(y - 4.0));
                 svg.path(&d, &format!("fill:none;stroke:{colour};stroke-width:2.5;stroke-dasharray:5 3.5"), "");
@@ -238,7 +254,7 @@ mod tests {
         let points = [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, 0.0)];
         let paths = |scale| {
             let chart = LineChart::new("t").y("y", scale).series("a", points, Stroke::Solid);
-            let svg = chart.svg();
+            let svg = chart.svg(720.0);
             (svg.matches("<path").count(), svg.matches("<circle").count())
         };
         assert_eq!(paths(Scale::Linear), (2, 4));
@@ -246,8 +262,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_level_between_points() {
+        let points = [(0.0, 1.0), (1.0, 3.0), (2.0, 0.0)];
+        let svg = LineChart::new("t").series("a", points, Stroke::Steps).svg(400.0);
+        let line = svg.lines().find(|l| l.contains("fill:none") && l.contains("<path")).unwrap();
+        assert_eq!((line.matches('H').count(), line.matches('V').count(), line.matches('L').count()), (2, 2, 0));
+    }
+
+    #[test]
+    fn a_legend_wraps_on_a_narrow_chart() {
+        let mut chart = LineChart::new("t");
+        for i in 0..4 {
+            chart = chart.series(format!("a rather long name {i}"), [(0.0, 1.0), (1.0, 2.0)], Stroke::Solid);
+        }
+        let rows = |width| (chart.legend(width - RIGHT).1 / 20.0) as usize;
+        assert_eq!((rows(720.0), rows(400.0)), (2, 4));
+    }
+
+    #[test]
     fn no_data_is_said() {
-        let svg = LineChart::new("t").y("y", Scale::Log).series("a", [(0.0, -1.0)], Stroke::Area).svg();
+        let svg = LineChart::new("t").y("y", Scale::Log).series("a", [(0.0, -1.0)], Stroke::Area).svg(720.0);
         assert!(svg.contains("no data"));
     }
 
@@ -267,7 +301,7 @@ mod tests {
         #[test]
         fn any_data_gives_finite_coordinates(points in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..9), log in any::<bool>()) {
             let scale = if log { Scale::Log } else { Scale::Linear };
-            let svg = LineChart::new("t").x("x", scale).y("y", scale).series("a", points, Stroke::Area).svg();
+            let svg = LineChart::new("t").x("x", scale).y("y", scale).series("a", points, Stroke::Area).svg(720.0);
             prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
         }
     }

@@ -6,7 +6,9 @@
 
 mod axis;
 mod bar;
+mod colour;
 mod heat;
+mod images;
 mod line;
 mod report;
 mod svg;
@@ -14,5 +16,8 @@ mod svg;
 pub use axis::Scale;
 pub use bar::{Bar, BarChart};
 pub use heat::{HeatMap, HeatScale};
+pub use images::{Images, Tile};
 pub use line::{LineChart, Series, Stroke};
-pub use report::{Report, Section, Table};
+pub use report::{Figure, Report, Section, Table};
+
+pub(crate) use axis::number;

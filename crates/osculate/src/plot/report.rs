@@ -1,7 +1,8 @@
 //! A report: sections of prose, figures and tables as one HTML file without outside resources, and the same numbers as JSON.
 
+use super::colour::dark_rules;
 use super::svg::escape;
-use super::{BarChart, HeatMap, LineChart};
+use super::{BarChart, HeatMap, Images, LineChart};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -57,7 +58,71 @@ enum Block {
     Code(String),
     Cards(Vec<(String, String)>),
     Table(Table),
-    Figure { svg: String, caption: String, data: Value },
+    Figures(Vec<Drawn>),
+}
+
+/// A figure as it will stand in the page: one drawing, or one for wide and one for narrow screens.
+#[derive(Clone, Debug, PartialEq)]
+struct Drawn {
+    wide: String,
+    narrow: Option<String>,
+    caption: String,
+    data: Value,
+}
+
+/// Any kind of chart, to be put into a section.
+#[derive(Clone, Copy, Debug)]
+pub enum Figure<'a> {
+    /// Lines and points.
+    Lines(&'a LineChart),
+    /// Bars.
+    Bars(&'a BarChart),
+    /// A matrix.
+    Heat(&'a HeatMap),
+    /// Small pictures.
+    Images(&'a Images),
+}
+
+/// Widths of drawings, in pixels: across the page, in half of it, on a phone.
+const WIDE: f64 = 740.0;
+const HALF: f64 = 430.0;
+const NARROW: f64 = 360.0;
+
+impl Figure<'_> {
+    fn title(&self) -> &str {
+        match self {
+            Figure::Lines(f) => f.title(),
+            Figure::Bars(f) => f.title(),
+            Figure::Heat(f) => f.title(),
+            Figure::Images(f) => f.title(),
+        }
+    }
+
+    fn svg(&self, width: f64) -> String {
+        match self {
+            Figure::Lines(f) => f.svg(width),
+            Figure::Bars(f) => f.svg(width),
+            Figure::Heat(f) => f.svg(width),
+            Figure::Images(f) => f.svg(width),
+        }
+    }
+
+    /// A matrix of many cells is drawn once, at a size that a phone can show; everything else in two sizes.
+    fn draw(&self, half: bool, caption: String) -> Drawn {
+        let mut data = match self {
+            Figure::Lines(f) => json!(f),
+            Figure::Bars(f) => json!(f),
+            Figure::Heat(f) => json!(f),
+            Figure::Images(f) => json!(f),
+        };
+        data["title"] = json!(self.title());
+        let (wide, twice) = match self {
+            Figure::Heat(f) if f.is_table() => (if half { HALF } else { 560.0 }, true),
+            Figure::Heat(_) => (HALF, false),
+            _ => (if half { HALF } else { WIDE }, true),
+        };
+        Drawn { wide: self.svg(wide), narrow: twice.then(|| self.svg(NARROW)), caption, data }
+    }
 }
 
 /// One section of a report.
@@ -96,28 +161,38 @@ impl Section {
 
     /// A line chart.
     pub fn lines(&mut self, chart: &LineChart, caption: impl Into<String>) -> &mut Self {
-        self.figure(chart.svg(), caption.into(), chart.title(), json!(chart))
+        self.figure(Figure::Lines(chart), caption)
     }
 
     /// A bar chart.
     pub fn bars(&mut self, chart: &BarChart, caption: impl Into<String>) -> &mut Self {
-        self.figure(chart.svg(), caption.into(), chart.title(), json!(chart))
+        self.figure(Figure::Bars(chart), caption)
     }
 
     /// A heat map.
     pub fn heat(&mut self, map: &HeatMap, caption: impl Into<String>) -> &mut Self {
-        self.figure(map.svg(), caption.into(), map.title(), json!(map))
+        self.figure(Figure::Heat(map), caption)
+    }
+
+    /// Small pictures.
+    pub fn images(&mut self, images: &Images, caption: impl Into<String>) -> &mut Self {
+        self.figure(Figure::Images(images), caption)
+    }
+
+    /// A figure across the page.
+    pub fn figure(&mut self, figure: Figure<'_>, caption: impl Into<String>) -> &mut Self {
+        self.push(Block::Figures(vec![figure.draw(false, caption.into())]))
+    }
+
+    /// Figures side by side, two in a row where there is room; a caption each.
+    pub fn beside<'a, S: Into<String>>(&mut self, figures: impl IntoIterator<Item = (Figure<'a>, S)>) -> &mut Self {
+        self.push(Block::Figures(figures.into_iter().map(|(f, caption)| f.draw(true, caption.into())).collect()))
     }
 
     /// A named result in full precision, for the JSON only.
     pub fn result(&mut self, name: impl Into<String>, value: impl Into<Value>) -> &mut Self {
         self.results.insert(name.into(), value.into());
         self
-    }
-
-    fn figure(&mut self, svg: String, caption: String, title: &str, mut data: Value) -> &mut Self {
-        data["title"] = json!(title);
-        self.push(Block::Figure { svg, caption, data })
     }
 
     fn push(&mut self, block: Block) -> &mut Self {
@@ -172,10 +247,11 @@ impl Report {
             out,
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-             <style>\n{css}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p class=\"lead\">{lead}</p>\n",
+             <style>\n{css}@media (prefers-color-scheme: dark) {{ {dark} }}\n</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p class=\"lead\">{lead}</p>\n",
             title = escape(&self.title),
             lead = markup(&self.lead),
             css = include_str!("style.css"),
+            dark = dark_rules(),
         );
         if self.sections.len() > 2 {
             out.push_str("<nav><ol>\n");
@@ -209,7 +285,9 @@ impl Report {
                 for b in &s.blocks {
                     match b {
                         Block::Table(t) => tables.push(json!({"columns": t.header, "rows": t.rows})),
-                        Block::Figure { caption, data, .. } => figures.push(json!({"caption": caption, "data": data})),
+                        Block::Figures(list) => {
+                            figures.extend(list.iter().map(|f| json!({"caption": f.caption, "data": f.data})));
+                        }
                         Block::Cards(c) => tables.push(json!({"columns": ["value", "meaning"], "rows": c})),
                         Block::Prose(_) | Block::Note(_) | Block::Code(_) => {}
                     }
@@ -243,13 +321,27 @@ fn block_html(out: &mut String, block: &Block, figures: &mut usize) {
             out.push_str("</div>\n");
         }
         Block::Table(t) => out.push_str(&t.html()),
-        Block::Figure { svg, caption, .. } => {
-            *figures += 1;
-            let _ = writeln!(
-                out,
-                "<figure>\n{svg}<figcaption><b>Figure {figures}.</b> {}</figcaption>\n</figure>",
-                markup(caption)
-            );
+        Block::Figures(list) => {
+            let several = list.len() > 1;
+            if several {
+                out.push_str("<div class=\"beside\">\n");
+            }
+            for f in list {
+                *figures += 1;
+                out.push_str("<figure>\n");
+                match &f.narrow {
+                    Some(narrow) => {
+                        let _ =
+                            write!(out, "<div class=\"wide\">{}</div>\n<div class=\"narrow\">{narrow}</div>\n", f.wide);
+                    }
+                    None => out.push_str(&f.wide),
+                }
+                let caption = markup(&f.caption);
+                let _ = writeln!(out, "<figcaption><b>Figure {figures}.</b> {caption}</figcaption>\n</figure>");
+            }
+            if several {
+                out.push_str("</div>\n");
+            }
         }
     }
 }
@@ -319,6 +411,19 @@ mod tests {
         let j = r.json();
         assert_eq!(j["sections"][2]["figures"][0]["data"]["series"][0]["points"][0][1], 0.1 + 0.2);
         assert_eq!(j["sections"][0]["results"]["x"], 0.1);
+    }
+
+    #[test]
+    fn figures_stand_beside_each_other() {
+        let lines = LineChart::new("a").series("s", [(0.0, 1.0)], Stroke::Solid);
+        let map = HeatMap::new("b", 1, 1, vec![2.0], crate::plot::HeatScale::Diverging).unwrap();
+        let mut r = Report::new("t", "l");
+        r.section("s").beside([(Figure::Lines(&lines), "one"), (Figure::Heat(&map), "two")]).lines(&lines, "three");
+        let html = r.html();
+        assert_eq!((html.matches("class=\"beside\"").count(), html.matches("<figure>").count()), (1, 3));
+        // Charts are drawn for wide and for narrow screens, matrices once.
+        assert_eq!((html.matches("<svg").count(), html.matches("class=\"narrow\"").count()), (5, 2));
+        assert_eq!(r.json()["sections"][0]["figures"][1]["data"]["shown"][2][0], 2.0);
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Svg {
         self.styled_text(x, y, Anchor::Middle, &format!("font-size:{size}px;fill:{colour}"), &turn, text);
     }
 
+    /// A text whose colour is given by attributes instead of a style, so that a class may replace it.
+    pub(crate) fn text_with(&mut self, x: f64, y: f64, anchor: Anchor, size: f64, more: &str, text: &str) {
+        self.styled_text(x, y, anchor, &format!("font-size:{size}px"), more, text);
+    }
+
     fn styled_text(&mut self, x: f64, y: f64, anchor: Anchor, style: &str, more: &str, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",

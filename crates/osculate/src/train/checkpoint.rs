@@ -9,6 +9,7 @@ use super::trainer::Trainer;
 use numerics::Scalar;
 use numerics::store::{State, Tensor};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const KIND: &str = "train";
@@ -80,7 +81,7 @@ impl<T: Scalar> Trainer<T> {
             "reduction": format!("{:?}", self.reduction),
             "training data": digest(&self.train),
             "method": self.settings.method.name(),
-            "seed": format!("{:x}", self.settings.seed),
+            "seed": format!("{:#x}", self.settings.seed),
             "batch size": self.settings.batch_size,
             "shuffle": self.settings.shuffle,
             "drop_last": self.settings.drop_last,
@@ -93,15 +94,23 @@ impl<T: Scalar> Trainer<T> {
             let then = &saved[key.as_str()];
             if then != now {
                 let what = match key.as_str() {
-                    "model" => "of another model".to_owned(),
-                    "training data" => format!("of other training data ({} instead of {})", then["data"], now["data"]),
-                    _ => format!("of a run whose {key} is {then}; this one's is {now}"),
+                    "model" => "is the checkpoint of another model".to_owned(),
+                    "training data" if then["data"] != now["data"] => {
+                        format!("was made with {} training data, there are {}", then["data"], now["data"])
+                    }
+                    "training data" => "was made with other training data".to_owned(),
+                    _ => format!("is of a run whose {key} is {}, this one's is {}", plain(then), plain(now)),
                 };
                 return Err(Error::setting("checkpoint", what));
             }
         }
         Ok(())
     }
+}
+
+/// A text without its quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn counter(state: &State, name: &str) -> Result<u64, Error> {
@@ -173,7 +182,7 @@ impl Folder {
         let failed = |e: &std::io::Error| Error::from(crate::io::Error::io(&self.dir, e));
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
             Err(e) => return Err(failed(&e)),
         };
         let mut found = Vec::new();

@@ -164,6 +164,8 @@ fn hits<T: Scalar>(loss: &Loss, shape: &[usize], outputs: &[T], targets: Input<'
                     Input::Int(labels) if labels[term] == ce.ignore_index => continue,
                     Input::Int(labels) => usize::try_from(labels[term]).unwrap_or(usize::MAX),
                     Input::Real(soft) => likeliest(soft, term),
+                    // Targets are batches of data, which lie row-major.
+                    Input::Columns(_) => continue,
                 };
                 all += 1;
                 right += u64::from(likeliest(outputs, term) == answer);

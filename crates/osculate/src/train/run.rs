@@ -68,7 +68,10 @@ impl<T: Scalar> Run<T> {
         if let Some((step, _)) = folder.latest()? {
             return Err(Error::Occupied { dir: dir.display().to_string(), step });
         }
-        std::fs::create_dir_all(dir).map_err(|e| crate::io::Error::io(dir, &e))?;
+        std::fs::create_dir_all(dir).map_err(|e| {
+            let what = format!("the folder of the run cannot be made: {e}");
+            crate::io::Error::Io { path: dir.display().to_string(), what }
+        })?;
         let history = History::create(&dir.join(HISTORY))?;
         let mut run = Run {
             trainer,

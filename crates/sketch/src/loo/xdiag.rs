@@ -8,7 +8,7 @@ use super::{Downdate, check_probes};
 use crate::products::Products;
 use crate::settings::Moments;
 use crate::{Error, la};
-use numerics::rng::{Law, Role};
+use numerics::rng::Law;
 
 /// The estimate and its standard errors.
 pub(crate) fn xdiag(products: &Products<'_>, k: usize, extra: usize) -> Result<(Vec<f64>, Option<Vec<f64>>), Error> {
@@ -44,7 +44,7 @@ pub(crate) fn xdiag(products: &Products<'_>, k: usize, extra: usize) -> Result<(
     let width = products.settings.block.max(1);
     for start in (0..extra).step_by(width) {
         let count = width.min(extra - start);
-        let g = products.draw(Law::Rademacher, Role::RightProbe, n, k + start..k + start + count);
+        let g = products.right(k + start..k + start + count);
         let ag = products.apply(g.as_ref())?;
         let c = la::mul_tn(z.as_ref(), g.as_ref(), par);
         let sc = la::mul_tn(basis.s.as_ref(), c.as_ref(), par);

@@ -3,6 +3,7 @@
 mod bits;
 mod diagonal;
 mod input;
+mod lord;
 mod recovery;
 mod spectrum;
 mod trace;

@@ -1,0 +1,181 @@
+//! The smallest tour, as a whole: files, page, numbers, determinism, interruption.
+
+use super::*;
+use numerics::progress::{Progress, Silent};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+
+fn tiny(par: Par, seed: u64) -> (Outcome, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = run(&Settings::tiny(seed), dir.path(), par, &Silent).unwrap();
+    let read = |p: &Path| std::fs::read_to_string(p).unwrap();
+    let (page, text) = (read(&outcome.html), read(&outcome.json));
+    let (_, params) = autodiff::nn::Sequential::load::<f64>(&outcome.net).unwrap();
+    assert_eq!(params.len(), 65 * 5 + 60);
+    assert_eq!(crate::io::Dataset::read(&outcome.data, None).unwrap().len(), 40);
+    (outcome, page, text)
+}
+
+fn shared() -> &'static (Outcome, String, String) {
+    static RUN: OnceLock<(Outcome, String, String)> = OnceLock::new();
+    RUN.get_or_init(|| tiny(Par::Seq, 0))
+}
+
+/// Everything but wall-clock times and the number of threads.
+fn without_times(v: &Value) -> Value {
+    match v {
+        Value::Object(map) => {
+            let keep = |k: &str| !["seconds", "timing", "threads"].contains(&k);
+            map.iter().filter(|(k, _)| keep(k)).map(|(k, v)| (k.clone(), without_times(v))).collect()
+        }
+        Value::Array(list) => list.iter().map(without_times).collect(),
+        other => other.clone(),
+    }
+}
+
+fn numbers(v: &Value, out: &mut Vec<f64>) {
+    match v {
+        Value::Number(n) => out.extend(n.as_f64()),
+        Value::Array(list) => list.iter().for_each(|v| numbers(v, out)),
+        Value::Object(map) => map.values().for_each(|v| numbers(v, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_page_is_a_function_of_the_file() {
+    let (outcome, page, text) = shared();
+    let read: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(&read, &outcome.findings);
+    assert_eq!(&html(&read).unwrap(), page);
+}
+
+#[test]
+fn every_chapter_is_there_and_nothing_is_loaded() {
+    let (outcome, page, _) = shared();
+    for entry in &CHAPTERS {
+        assert!(page.contains(&format!(">{}</h2>", entry.title)), "{}", entry.title);
+    }
+    let local = page.replace("http://www.w3.org/2000/svg", "");
+    for bad in ["http", "src=", "<script", "<link", "@import", "url(", "<iframe", "<object"] {
+        assert!(!local.contains(bad), "{bad}");
+    }
+    let figures = page.matches("<figure>").count();
+    assert!(figures >= 15, "{figures} figures");
+    assert!(!page.contains("NaN") && !page.contains("no data"));
+    assert!(!page.contains("was stopped"));
+    assert_eq!(summary(&outcome.findings).unwrap().len(), CHAPTERS.len());
+}
+
+/// Every point, bar, cell and pixel of every figure is a number of the findings, a rank, or a percentage of one.
+#[test]
+fn every_figure_is_in_the_findings() {
+    let (outcome, _, _) = shared();
+    let (mut known, mut list) = (HashSet::new(), Vec::new());
+    numbers(&outcome.findings, &mut list);
+    for x in list {
+        known.extend([x.to_bits(), (100.0 * x).to_bits()]);
+    }
+    known.extend((0..=2000).map(|i| f64::from(i).to_bits()));
+    let report = report(&outcome.findings).unwrap().json();
+    let mut seen = 0;
+    for figure in report["sections"].as_array().unwrap().iter().flat_map(|s| s["figures"].as_array().unwrap()) {
+        assert!(figure["caption"].as_str().is_some_and(|c| c.len() > 20), "{figure}");
+        let data = &figure["data"];
+        let drawn: Vec<f64> = ["series", "bars", "shown", "tiles"].iter().fold(Vec::new(), |mut all, k| {
+            numbers(&data[*k], &mut all);
+            all
+        });
+        assert!(!drawn.is_empty(), "{}", data["title"]);
+        for x in drawn {
+            assert!(known.contains(&x.to_bits()), "{x} of {} is not in the findings", data["title"]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 5000, "{seen}");
+}
+
+#[test]
+fn drawings_are_well_formed() {
+    let (_, page, _) = shared();
+    let mut drawings = 0;
+    for part in page.split("<svg").skip(1) {
+        let body = part.split("</svg>").next().unwrap();
+        well_formed(&format!("<svg{body}</svg>"));
+        drawings += 1;
+    }
+    assert!(drawings > 20, "{drawings}");
+    for tag in ["div", "figure", "section", "table", "p", "figcaption", "main"] {
+        let (open, close) = (
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count(),
+            page.matches(&format!("</{tag}>")).count(),
+        );
+        assert_eq!(open, close, "{tag}");
+    }
+}
+
+/// Tags nest, attributes are quoted and unique, text has no stray markup.
+fn well_formed(xml: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = xml;
+    while let Some(at) = rest.find('<') {
+        assert!(!rest[..at].contains('>'), "stray > in {:?}", &rest[..at]);
+        let end = at + rest[at..].find('>').expect("an end of the tag");
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+            continue;
+        }
+        let inner = tag.strip_suffix('/').unwrap_or(tag);
+        let pieces: Vec<&str> = inner.split('"').collect();
+        assert_eq!(pieces.len() % 2, 1, "quotes in {tag:?}");
+        let names: Vec<&str> = pieces.iter().step_by(2).map(|p| p.trim()).filter(|p| p.ends_with('=')).collect();
+        assert_eq!(names.len(), pieces.len() / 2, "{tag:?}");
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "repeated attribute in {tag:?}");
+        if inner.len() == tag.len() {
+            open.push(tag.split_whitespace().next().unwrap());
+        }
+    }
+    assert!(open.is_empty(), "{open:?} left open");
+}
+
+#[test]
+fn threads_do_not_change_a_number_and_the_seed_does() {
+    let (outcome, _, _) = shared();
+    let (again, _, _) = tiny(Par::rayon(2), 0);
+    assert_eq!(without_times(&again.findings), without_times(&outcome.findings));
+    let (other, _, _) = tiny(Par::Seq, 1);
+    assert_ne!(without_times(&other.findings)["chapters"], without_times(&outcome.findings)["chapters"]);
+}
+
+#[test]
+fn an_interrupted_tour_leaves_what_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = |p: &Progress<'_>| {
+        if p.task.contains("small Hessian") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let e = run(&Settings::tiny(0), dir.path(), Par::Seq, &stop).unwrap_err();
+    assert!(matches!(e, Error::Numerics(numerics::Error::Interrupted)), "{e}");
+    let page = std::fs::read_to_string(dir.path().join("tour.html")).unwrap();
+    assert!(page.contains("stopped after 3 of 6 chapters"));
+    let findings: Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.path().join("tour.json")).unwrap()).unwrap();
+    assert_eq!(findings["chapters"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn findings_that_make_no_sense_are_errors() {
+    for (bad, part) in [
+        (json!({}), "no list of chapters"),
+        (json!({"chapters": [{"name": "magic"}]}), "no such chapter"),
+        (json!({"chapters": [{"name": "contact", "findings": {"loss": "high"}}]}), "contact"),
+    ] {
+        let e = html(&bad).unwrap_err().to_string();
+        assert!(e.contains(part), "{e}");
+    }
+    let settings = Settings { train: 1790, ..Settings::tiny(0) };
+    let e = run(&settings, Path::new("nowhere"), Par::Seq, &Silent).unwrap_err();
+    assert!(e.to_string().contains("1797") && !Path::new("nowhere").exists(), "{e}");
+}
