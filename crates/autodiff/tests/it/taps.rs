@@ -374,6 +374,17 @@ fn stacked_streams_have_a_bias_on_one_of_them() {
     let (w, b) = (&taps.uses[0], &taps.uses[1]);
     assert_eq!((w.bias, b.bias_of, &w.positions[..]), (Some(1), Some(0), &[3, 5][..]));
     assert_eq!(b.windowed, [0..1, 0..5]);
+    // Every other stream, or output: not the bias of the whole.
+    let step = |x: &Tensor, axis: usize| {
+        let n = x.shape()[axis];
+        x.transpose(&if axis == 0 { [0, 1] } else { [1, 0] }).gather(&x.tracer().integers(&[2], &[0, n as i64 - 1]), 0)
+    };
+    for (axis, other) in [(0, 3), (1, 5)] {
+        let bias: &[usize] = &[other];
+        let s = setting("steps", &[&[3, 2], bias, &[5, 2]], 2, move |_, x| step(&x[2].matmul(&x[0].t()), axis) + &x[1]);
+        let strided = Setting { program: s.program.simplify().unwrap(), ..s };
+        assert!(check(&strided).uses.iter().all(|u| u.bias.is_none()));
+    }
     // Forward mode as streams: the weight is used in value and tangent, the bias in the value.
     let layers = vec![Layer::Linear { inputs: 3, outputs: 4, bias: true }, Layer::Tanh {}];
     let mut s = model("forward streams", &[3], layers, 5);

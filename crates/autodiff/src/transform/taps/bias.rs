@@ -103,6 +103,10 @@ fn matched(parts: &[Part], result: &[usize], view: &Piece, bias: &Piece) -> Opti
             while left > 1 {
                 let part = holder(stride)?;
                 let n = left.min(own[part]? * parts[part].size / stride);
+                if n <= 1 {
+                    // A slice with steps: it does not fill the part.
+                    return None;
+                }
                 fine.push(Run { size: n, stride });
                 (left, stride) = (if left % n == 0 { left / n } else { return None }, stride * n);
             }
