@@ -278,7 +278,13 @@ fn exhaustive_signs_with_the_correction_give_the_biharmonic() {
     let samples = 1 << d;
     let all = samples + d;
     let directions = Array::from_fn(&[all, d], |k| match k / d {
-        r if r < samples => if r >> (k % d) & 1 == 1 { -1.0 } else { 1.0 },
+        r if r < samples => {
+            if r >> (k % d) & 1 == 1 {
+                -1.0
+            } else {
+                1.0
+            }
+        }
         r => f64::from(u8::from(r - samples == k % d)),
     });
     let weights = Array::from_fn(&[all], |r| if r < samples { 1.0 / (3 * samples) as f64 } else { 2.0 / 3.0 });
@@ -291,7 +297,8 @@ fn exhaustive_signs_with_the_correction_give_the_biharmonic() {
 fn vectors_are_the_published_counts() {
     let d = 5;
     let f = network(2, d);
-    let count = |operator, strategy| Pde::new(&f, 0).strategy(strategy).operator("op", operator).costs().unwrap()[0].vectors;
+    let count =
+        |operator, strategy| Pde::new(&f, 0).strategy(strategy).operator("op", operator).costs().unwrap()[0].vectors;
     assert_eq!(count(Operator::Laplacian, Strategy::Collapsed), d + 2);
     assert_eq!(count(Operator::Laplacian, Strategy::Taylor), 1 + 2 * d);
     let biharmonic = |scheme, strategy| count(Operator::Biharmonic(scheme), strategy);
