@@ -95,8 +95,8 @@ impl Chapter for Digits {
             ))
             .table(
                 Table::new(header.chain(["all".to_owned()]))
-                    .row(row("to learn from", &self.train_counts))
-                    .row(row("to be tested on", &self.test_counts)),
+                    .row(row("to learn", &self.train_counts))
+                    .row(row("to test", &self.test_counts)),
             )
             .images(
                 &means,
