@@ -317,7 +317,8 @@ fn block_html(out: &mut String, block: &Block, figures: &mut usize) {
             let _ = writeln!(out, "<pre>{}</pre>", escape(text));
         }
         Block::Cards(cards) => {
-            out.push_str("<div class=\"cards\">\n");
+            let three = if cards.len() % 3 == 0 { " three" } else { "" };
+            let _ = writeln!(out, "<div class=\"cards{three}\">");
             for (value, meaning) in cards {
                 let _ = writeln!(out, "<div><b>{}</b><span>{}</span></div>", escape(value), escape(meaning));
             }

@@ -109,6 +109,10 @@ impl Chapter for Digits {
             );
     }
 
+    fn headline(&self) -> (String, String) {
+        (self.total.to_string(), "handwritten digits, one network".into())
+    }
+
     fn summary(&self) -> Vec<String> {
         vec![format!("{} pictures of 8 × 8: {} to learn from, {} to be tested on", self.total, self.train, self.test)]
     }

@@ -138,6 +138,11 @@ impl Chapter for Training {
         self.render_mistakes(section);
     }
 
+    fn headline(&self) -> (String, String) {
+        let right = self.epochs.last().map_or(f64::NAN, |e| e.test_accuracy);
+        (percent(right), "of unseen digits read right".into())
+    }
+
     fn summary(&self) -> Vec<String> {
         let losses: Vec<f64> = self.epochs.iter().map(|e| e.train_loss).collect();
         let Some(last) = self.epochs.last() else { return Vec::new() };

@@ -1,0 +1,66 @@
+//! What products cost, in time and in gradients.
+
+use super::{BLOCK, Timing};
+use crate::tour::Error;
+use crate::tour::fit::Objective;
+use crate::tour::study::{Study, product, times};
+use curvature::CurvatureOperator;
+use linop_core::LinearOperator;
+use numerics::Mat;
+use std::time::Instant;
+
+/// Times of a gradient and of products, interleaved; the shortest of each, which other work on the machine disturbs least.
+pub(super) fn measure(
+    study: &Study<'_>,
+    hessian: &CurvatureOperator<f64>,
+    ggn: &CurvatureOperator<f64>,
+    at: &[f64],
+) -> Result<Timing, Error> {
+    // The same mini-batches as those of the products.
+    let (n, size) = (study.settings.curvature_data, study.settings.curvature_batch);
+    let batches: Vec<_> = (0..n).step_by(size).map(|i| i..(i + size).min(n)).collect();
+    let mut whole = Objective::with_gradient(&study.net, size.min(n), study.par)?;
+    let mut rest = Objective::with_gradient(&study.net, batches.last().map_or(1, ExactSizeIterator::len), study.par)?;
+    let mut gradient_of_all = || -> Result<(), Error> {
+        for rows in &batches {
+            let objective = if rows.len() == size.min(n) { &mut whole } else { &mut rest };
+            objective.evaluate(at, study.train.pixels(rows.clone()), &study.train.labels[rows.clone()])?;
+        }
+        Ok(())
+    };
+    let v = study.unit(3);
+    let block = Mat::from_fn(hessian.nrows(), BLOCK, |i, j| v[(i + j) % v.len()]);
+    let mut seconds: [Vec<f64>; 4] = Default::default();
+    for repeat in 0..=study.settings.repeats {
+        study.tell("timing", repeat, study.settings.repeats)?;
+        let mut clock = Instant::now();
+        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+        gradient_of_all()?;
+        let gradient = lap();
+        times(hessian, &v, study.par)?;
+        let h = lap();
+        times(ggn, &v, study.par)?;
+        let g = lap();
+        product(hessian, block.as_ref(), study.par)?;
+        let b = lap();
+        // The first round warms up caches and compiles the block.
+        if repeat > 0 {
+            seconds.iter_mut().zip([gradient, h, g, b / BLOCK as f64]).for_each(|(list, s)| list.push(s));
+        }
+    }
+    let [gradient_seconds, hessian_seconds, ggn_seconds, hessian_block_seconds] = seconds.map(least);
+    Ok(Timing {
+        rounds: study.settings.repeats,
+        gradient_seconds,
+        hessian_seconds,
+        ggn_seconds,
+        hessian_block_seconds,
+        hessian_gradients: hessian_seconds / gradient_seconds,
+        ggn_gradients: ggn_seconds / gradient_seconds,
+        hessian_block_gradients: hessian_block_seconds / gradient_seconds,
+    })
+}
+
+fn least(list: Vec<f64>) -> f64 {
+    list.into_iter().fold(f64::INFINITY, f64::min)
+}
