@@ -79,6 +79,14 @@ impl<T> Value<T> {
         }
     }
 
+    /// Whether it is of this type.
+    pub(crate) fn is(&self, ty: &TensorType) -> bool {
+        match self {
+            Value::Real(a) => ty.kind == Kind::Real && a.shape == ty.shape,
+            Value::Int(a) => ty.kind == Kind::Int && a.shape == ty.shape,
+        }
+    }
+
     /// The array, if it is real.
     pub fn real(&self) -> Option<&Array<T>> {
         match self {

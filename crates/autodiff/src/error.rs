@@ -26,6 +26,20 @@ pub enum Error {
         /// Why, and the remedy.
         why: String,
     },
+    /// A parameter is used in a way that taps cannot describe.
+    #[error(
+        "parameter {parameter:?} is used in node {node} by {operation}, which is not linear in it or mixes its axes; {remedy}"
+    )]
+    UnsupportedUse {
+        /// The parameter.
+        parameter: String,
+        /// What reads it.
+        operation: String,
+        /// Position of the node that reads it.
+        node: usize,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// Two tensors of different traces were mixed.
     #[error("{op}: the operands belong to different traces{location}")]
     ForeignTensor {

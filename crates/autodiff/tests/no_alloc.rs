@@ -1,7 +1,7 @@
 //! A compiled program allocates nothing from its second run on.
 
-use autodiff::{Input, Output, Program, Tensor, TensorType, Workspace, trace};
-use numerics::Par;
+use autodiff::{Input, Output, Program, Tensor, TensorType, Value, Workspace, trace};
+use numerics::{Mat, Par};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -62,4 +62,33 @@ fn second_run_allocates_nothing() {
         drop(outputs);
         assert!(room.iter().flatten().all(|x| x.is_finite()));
     }
+}
+
+/// The way of a curvature product: residuals kept, directions and results as columns of matrices.
+#[test]
+fn columns_and_held_values_allocate_nothing() {
+    let split = network().grad(&[1]).unwrap().linearize(&[1]).unwrap();
+    let number = |i: usize| (i as f64 * 0.37).sin();
+    let point: Vec<Value<f64>> = (0..split.primal.inputs().len())
+        .map(|i| Value::Real(autodiff::Array::from_fn(&split.primal.input_type(i).shape, number)))
+        .collect();
+    let mut held = split.primal.compile::<f64>().unwrap().call(&point).unwrap();
+    held.drain(..split.outputs);
+    let mut axes = vec![None; split.residuals];
+    axes.push(Some(0));
+    let exe = split.linear.vmap(5, &axes).unwrap().compile::<f64>().unwrap();
+    let x = Mat::from_fn(90 * 40 + 1, 5, |i, j| number(i + 7 * j));
+    let mut y = Mat::<f64>::zeros(90 * 40 + 3, 5);
+    let mut w = Workspace::with_par(Par::Seq);
+    let mut run = || {
+        let input = Input::Columns(x.as_ref().subrows(1, 90 * 40));
+        let room = Output::Columns(y.as_mut().subrows_mut(0, 90 * 40));
+        exe.run_with(&mut w, &held, &[input], &mut [room]).unwrap();
+    };
+    run();
+    let before = COUNT.load(Ordering::Relaxed);
+    run();
+    run();
+    assert_eq!(COUNT.load(Ordering::Relaxed), before);
+    assert!(y.norm_max() > 0.0);
 }

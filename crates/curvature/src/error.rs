@@ -34,4 +34,20 @@ pub enum Error {
         /// What came.
         got: usize,
     },
+    /// A parameter group that is not one.
+    #[error("parameters {range:?} as a group: expected increasing places within 0..{total}, none empty")]
+    Group {
+        /// The first range that does not fit.
+        range: core::ops::Range<usize>,
+        /// Number of parameters.
+        total: usize,
+    },
+    /// A matrix that this risk does not determine.
+    #[error("{what}: {why}")]
+    Unsupported {
+        /// The matrix.
+        what: &'static str,
+        /// What is missing.
+        why: String,
+    },
 }

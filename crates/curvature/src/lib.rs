@@ -25,12 +25,24 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod block;
+mod chunk;
+mod diagonal;
+mod engine;
 mod error;
-mod product;
+mod fisher;
+mod gradient;
+pub mod loss;
+mod operator;
+mod programs;
 mod risk;
+mod split;
 mod supervised;
 
+pub use engine::{Mode, ProductReport};
 pub use error::Error;
-pub use product::CurvatureOperator;
+pub use fisher::{EfScale, Fisher, Granularity};
+pub use gradient::Gradient;
+pub use operator::{CurvatureOperator, JacobianOperator};
 pub use risk::{Batch, Risk};
 pub use supervised::{Example, Reduction, Supervised};

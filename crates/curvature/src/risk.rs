@@ -3,14 +3,21 @@
 //! `L(theta) = kappa sum_t w_t l(f_t, y_t)` over loss terms `t` (arXiv:2501.19183). The loss program returns the sum with
 //! its weights; `kappa` is applied once per product, so that mini-batches of any sizes add up to the same risk.
 
+use crate::block;
+use crate::chunk::{self, Chunk};
 use crate::error::Error;
-use autodiff::{Executable, Program, TensorType, Value, Workspace};
+use crate::loss::TermLoss;
+use autodiff::{Builder, Program, TensorType, Value};
+use core::ops::Range;
 use numerics::Scalar;
 use std::sync::Arc;
 
 type ModelFn = Arc<dyn Fn(usize) -> Result<Program, Error> + Send + Sync>;
 
 type LossFn = Arc<dyn Fn(&TensorType, &[TensorType]) -> Result<Program, Error> + Send + Sync>;
+
+/// Bytes that an operator may keep between products unless it is told otherwise.
+const MEMORY: usize = 2 << 30;
 
 /// One mini-batch: inputs `[N, ..]` and whatever the loss needs beside the model's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +44,43 @@ impl<T> Batch<T> {
     }
 }
 
+/// What is known of a risk's loss beyond its program.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) loss: TermLoss,
+    /// Whether the reduction is `mean`.
+    pub(crate) mean: bool,
+}
+
+/// Some of the parameters: where they are, and their values.
+#[derive(Clone)]
+struct Group<T> {
+    ranges: Arc<[Range<usize>]>,
+    point: Arc<[T]>,
+}
+
+impl<T: Copy> Group<T> {
+    fn new(ranges: Arc<[Range<usize>]>, params: &[T]) -> Self {
+        let point = block::pick(params, &ranges).into();
+        Group { ranges, point }
+    }
+}
+
 /// A model at a point, a loss and data.
 #[derive(Clone)]
 pub struct Risk<T> {
     model: ModelFn,
     loss: LossFn,
+    /// All parameters.
     params: Arc<[T]>,
+    /// The parameters that are differentiated, if not all are.
+    group: Option<Group<T>>,
     batches: Arc<[Batch<T>]>,
     loss_scale: T,
+    /// Whether a batch may be cut anywhere: its outputs and loss terms belong to one datum each.
+    separable: bool,
+    terms: Option<Terms>,
+    memory: usize,
 }
 
 impl<T> core::fmt::Debug for Risk<T> {
@@ -53,14 +89,62 @@ impl<T> core::fmt::Debug for Risk<T> {
     }
 }
 
-/// Programs of one batch shape.
+/// Programs for some number of data.
 pub(crate) struct Traced {
-    /// `(params, inputs) -> f`.
+    /// `(params, inputs[, fixed]) -> f`.
     pub(crate) model: Program,
     /// `(f, targets..) -> sum`.
     pub(crate) loss: Program,
-    /// `(params, inputs, targets..) -> sum`.
+    /// `(params, inputs[, fixed], targets..) -> sum`.
     pub(crate) whole: Program,
+}
+
+impl<T> Risk<T> {
+    /// All parameters of the point.
+    pub fn params(&self) -> &[T] {
+        &self.params
+    }
+
+    /// The parameters that are differentiated.
+    pub(crate) fn point(&self) -> &[T] {
+        self.group.as_ref().map_or(&self.params, |g| &g.point)
+    }
+
+    /// Number of parameters that are differentiated.
+    pub fn dim(&self) -> usize {
+        self.point().len()
+    }
+
+    /// The data.
+    pub fn batches(&self) -> &[Batch<T>] {
+        &self.batches
+    }
+
+    /// Number of data.
+    pub fn len(&self) -> usize {
+        self.batches.iter().map(Batch::len).sum()
+    }
+
+    /// Never: a risk has data.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that an operator may keep between products.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    pub(crate) fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// The same risk whose operators keep at most this many bytes between products (2 GiB otherwise); what does not fit is
+    /// computed again in every product. Results do not depend on it.
+    #[must_use]
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Risk { memory: bytes, ..self }
+    }
 }
 
 impl<T: Scalar> Risk<T> {
@@ -88,28 +172,20 @@ impl<T: Scalar> Risk<T> {
         }
         let model: ModelFn = Arc::new(move |n| model(n).map_err(Into::into));
         let loss: LossFn = Arc::new(move |f, y| loss(f, y).map_err(Into::into));
-        let risk = Risk { model, loss, params: params.into(), batches: batches.into(), loss_scale };
+        let (params, batches) = (params.into(), batches.into());
+        let (group, separable, terms, memory) = (None, false, None, MEMORY);
+        let risk = Risk { model, loss, params, group, batches, loss_scale, separable, terms, memory };
         for i in 0..risk.batches.len() {
-            if risk.same_shape_before(i).is_none() {
-                risk.traced(i)?;
+            if !(0..i).any(|j| risk.types(j) == risk.types(i)) {
+                risk.traced(i, risk.batches[i].len())?;
             }
         }
         Ok(risk)
     }
 
-    /// Number of parameters.
-    pub fn dim(&self) -> usize {
-        self.params.len()
-    }
-
-    /// The point.
-    pub fn params(&self) -> &[T] {
-        &self.params
-    }
-
-    /// The data.
-    pub fn batches(&self) -> &[Batch<T>] {
-        &self.batches
+    /// The same risk, whose batch may be cut anywhere and whose loss is this one.
+    pub(crate) fn with_terms(self, terms: Terms) -> Self {
+        Risk { separable: true, terms: Some(terms), ..self }
     }
 
     /// kappa.
@@ -117,28 +193,64 @@ impl<T: Scalar> Risk<T> {
         self.loss_scale
     }
 
-    /// The same risk at another point.
+    /// The same risk at another point, given by all parameters.
+    ///
+    /// # Errors
+    /// A vector of the wrong length.
     pub fn with_params(&self, params: Vec<T>) -> Result<Self, Error> {
-        if params.len() != self.dim() {
-            return Err(Error::Parameters { expected: self.dim(), got: params.len() });
+        if params.len() != self.params.len() {
+            return Err(Error::Parameters { expected: self.params.len(), got: params.len() });
         }
-        Ok(Risk { params: params.into(), ..self.clone() })
+        let group = self.group.as_ref().map(|g| Group::new(g.ranges.clone(), &params));
+        Ok(Risk { params: params.into(), group, ..self.clone() })
     }
 
-    /// The first batch with the shapes of batch `i`, if there is one before it.
-    pub(crate) fn same_shape_before(&self, i: usize) -> Option<usize> {
-        let types = |b: &Batch<T>| (b.inputs.ty(), b.target_types());
-        (0..i).find(|&j| types(&self.batches[j]) == types(&self.batches[i]))
+    /// The risk as a function of some parameters, the others held constant: its operators are the principal submatrices
+    /// of the whole ones, and cost less, because nothing is computed for the others.
+    ///
+    /// `ranges` are places in the vector of all parameters, in increasing order.
+    ///
+    /// # Errors
+    /// No range; ranges that are empty, out of order, overlap or end behind the parameters.
+    pub fn block(&self, ranges: &[Range<usize>]) -> Result<Self, Error> {
+        block::check(ranges, self.params.len())?;
+        let group = Some(Group::new(ranges.into(), &self.params));
+        Ok(Risk { group, ..self.clone() })
     }
 
-    /// Traces model and loss for the shapes of batch `i`.
-    pub(crate) fn traced(&self, i: usize) -> Result<Traced, Error> {
-        let batch = &self.batches[i];
-        let model = (self.model)(batch.len())?;
-        let expected = vec![TensorType::real(&[self.dim()]), batch.inputs.ty()];
-        check_interface("model", &model, &expected)?;
+    fn types(&self, batch: usize) -> (TensorType, Vec<TensorType>) {
+        (self.batches[batch].inputs.ty(), self.batches[batch].target_types())
+    }
+
+    /// Types of the inputs and targets of a chunk: chunks with the same share their programs.
+    pub(crate) fn chunk_types(&self, chunk: &Chunk) -> (TensorType, Vec<TensorType>) {
+        let n = chunk.rows.len();
+        let (inputs, targets) = self.types(chunk.batch);
+        if n == self.batches[chunk.batch].len() {
+            return (inputs, targets);
+        }
+        (chunk::rows_type(&inputs, n), targets.iter().map(|ty| chunk::rows_type(ty, n)).collect())
+    }
+
+    /// The data in chunks, for programs that leave `bytes(n)` behind for a chunk of `n` data.
+    pub(crate) fn chunks(&self, bytes: impl Fn(usize) -> Result<usize, Error>) -> Result<Vec<Chunk>, Error> {
+        let n = self.len();
+        let size = if self.separable {
+            let sample = n.min(16);
+            Some(chunk::chunk_size(bytes(sample)? / sample.max(1), n))
+        } else {
+            None
+        };
+        Ok(chunk::chunks(self.batches.iter().map(Batch::len), size))
+    }
+
+    /// Traces model and loss for `n` data of a batch.
+    pub(crate) fn traced(&self, batch: usize, n: usize) -> Result<Traced, Error> {
+        let chunk = Chunk { batch, rows: 0..n, first: 0 };
+        let (inputs, targets) = self.chunk_types(&chunk);
+        let model = (self.model)(n)?;
+        check_interface("model", &model, &[TensorType::real(&[self.params.len()]), inputs])?;
         let output = model.output_type(0).clone();
-        let targets = batch.target_types();
         let loss = (self.loss)(&output, &targets)?;
         let expected: Vec<_> = core::iter::once(output).chain(targets).collect();
         check_interface("loss", &loss, &expected)?;
@@ -146,40 +258,30 @@ impl<T: Scalar> Risk<T> {
             let got = loss.output_type(0).to_string();
             return Err(Error::Interface { role: "loss", expected: "a number without axes".into(), got });
         }
+        let model = self.with_named_inputs(&model)?;
         let whole = compose(&model, &loss)?;
         Ok(Traced { model, loss, whole })
     }
 
-    /// The values that the whole program takes for batch `i`.
-    pub(crate) fn inputs(&self, i: usize) -> Result<Vec<Value<T>>, Error> {
-        let batch = &self.batches[i];
-        let params = autodiff::Array::new(&[self.dim()], self.params.to_vec())
-            .ok_or(Error::Parameters { expected: self.dim(), got: self.params.len() })?;
-        let mut values = vec![Value::Real(params), batch.inputs.clone()];
-        values.extend(batch.targets.iter().cloned());
-        Ok(values)
-    }
-
-    /// Value and gradient of the risk.
-    pub fn value_and_gradient(&self) -> Result<(T, Vec<T>), Error> {
-        let mut programs: Vec<Option<Arc<Executable<T>>>> = vec![None; self.batches.len()];
-        let mut workspace = Workspace::new();
-        let (mut value, mut gradient) = (T::ZERO, vec![T::ZERO; self.dim()]);
-        for i in 0..self.batches.len() {
-            let program = match self.same_shape_before(i).and_then(|j| programs[j].clone()) {
-                Some(program) => program,
-                None => Arc::new(self.traced(i)?.whole.value_and_grad(&[0])?.compile()?),
-            };
-            let out = program.call_with(&mut workspace, &self.inputs(i)?)?;
-            programs[i] = Some(program);
-            value += out[0].real().map_or(T::NAN, |a| a.data()[0]);
-            if let Some(g) = out[1].real() {
-                gradient.iter_mut().zip(g.data()).for_each(|(sum, &g)| *sum += g);
+    /// The model as a program of the differentiated parameters, with inputs of our names.
+    fn with_named_inputs(&self, model: &Program) -> Result<Program, Error> {
+        let mut b = Builder::new();
+        let params = b.input("params", TensorType::real(&[self.dim()]));
+        let inputs = b.input("inputs", model.input_type(1).clone());
+        let output = match &self.group {
+            None => b.inline(model, &[params, inputs])?[model.outputs()[0].node.index()],
+            Some(group) => {
+                let fixed = b.input("fixed", model.input_type(0).clone());
+                block::restrict(&mut b, model, [params, inputs, fixed], &group.ranges)?
             }
-        }
-        gradient.iter_mut().for_each(|g| *g *= self.loss_scale);
-        Ok((value * self.loss_scale, gradient))
+        };
+        Ok(b.finish(vec![("f".into(), output)]))
     }
+}
+
+/// Bytes of a primal program's outputs that depend on the data.
+pub(crate) fn residual_bytes<T>(primal: &Program, fixed: &[bool]) -> usize {
+    (0..fixed.len()).filter(|&k| !fixed[k]).map(|k| chunk::bytes::<T>(primal.output_type(k))).sum()
 }
 
 fn check_interface(role: &'static str, program: &Program, expected: &[TensorType]) -> Result<(), Error> {
@@ -194,16 +296,33 @@ fn check_interface(role: &'static str, program: &Program, expected: &[TensorType
     }
 }
 
-/// `(params, inputs, targets..) -> loss(model(params, inputs), targets..)`.
+/// `(params, inputs[, fixed], targets..) -> loss(model(params, inputs), targets..)`.
 fn compose(model: &Program, loss: &Program) -> Result<Program, Error> {
-    let mut b = autodiff::Builder::new();
-    let params = b.input("params", model.input_type(0).clone());
-    let inputs = b.input("inputs", model.input_type(1).clone());
-    let map = b.inline(model, &[params, inputs])?;
-    let mut args = vec![map[model.outputs()[0].node.index()]];
+    let mut b = Builder::new();
+    let (_, f) = inline_model(&mut b, model)?;
+    let sum = inline_loss(&mut b, loss, f)?;
+    Ok(b.finish(vec![("loss".into(), sum)]))
+}
+
+/// Declares a model's inputs and inlines it: its inputs and its output.
+pub(crate) fn inline_model(
+    b: &mut Builder,
+    model: &Program,
+) -> Result<(Vec<autodiff::NodeId>, autodiff::NodeId), Error> {
+    let inputs: Vec<_> = (0..model.inputs().len())
+        .map(|i| b.input(model.inputs()[i].name.clone(), model.input_type(i).clone()))
+        .collect();
+    let map = b.inline(model, &inputs)?;
+    let f = map[model.outputs()[0].node.index()];
+    Ok((inputs, f))
+}
+
+/// Declares a loss's targets and inlines it on outputs `f`: its output.
+pub(crate) fn inline_loss(b: &mut Builder, loss: &Program, f: autodiff::NodeId) -> Result<autodiff::NodeId, Error> {
+    let mut args = vec![f];
     for i in 1..loss.inputs().len() {
-        args.push(b.input(format!("target.{i}"), loss.input_type(i).clone()));
+        args.push(b.input(format!("target.{}", i - 1), loss.input_type(i).clone()));
     }
     let map = b.inline(loss, &args)?;
-    Ok(b.finish(vec![("loss".into(), map[loss.outputs()[0].node.index()])]))
+    Ok(map[loss.outputs()[0].node.index()])
 }

@@ -124,8 +124,9 @@ impl<T: Scalar> Op<T> {
         Ok(Op::new(Submatrix::new(self.clone(), rows.to_vec(), cols.to_vec())?))
     }
 
-    /// The entrywise product, where structure gives it: Kronecker products with factors of equal shapes, diagonals,
-    /// low-rank operators, stored matrices.
+    /// The entrywise product, where structure gives it: Kronecker products with factors of equal shapes go factor by
+    /// factor, diagonals and stored matrices entry by entry, low rank with low rank by columns, low rank (plus
+    /// diagonal) with anything through products with the other ([`Hadamard`]); sums term by term.
     pub fn hadamard(&self, other: &Op<T>) -> Result<Self, Error> {
         let (m, n) = (self.nrows(), self.ncols());
         same_shape("hadamard", self, other)?;
@@ -138,17 +139,6 @@ impl<T: Scalar> Op<T> {
                 let pairs = a.factors().iter().zip(b.factors());
                 kron(&pairs.map(|(a, b)| a.hadamard(b)).collect::<Result<Vec<_>, _>>()?)?
             }
-            (Kind::LowRank(a), Kind::LowRank(b)) => {
-                let (r, s) = (a.rank(), b.rank());
-                let mix = |x: numerics::MatRef<'_, T>, y: numerics::MatRef<'_, T>| {
-                    Mat::from_fn(x.nrows(), r * s, |i, j| x[(i, j / s)] * y[(i, j % s)])
-                };
-                let (ca, cb) = (a.core(), b.core());
-                let core = Mat::from_fn(r * s, r * s, |i, j| ca[(i / s, j / s)] * cb[(i % s, j % s)]);
-                let symmetric = a.is_symmetric_form() && b.is_symmetric_form();
-                let v = if symmetric { None } else { Some(mix(a.v(), b.v())) };
-                Op::new(LowRank::new(mix(a.u(), b.u()), Some(core), v)?)
-            }
             (Kind::Dense(a), Kind::Dense(b)) => {
                 let (a, b) = (a.mat(), b.mat());
                 Op::dense(Mat::from_fn(m, n, |i, j| a[(i, j)] * b[(i, j)]))
@@ -157,13 +147,21 @@ impl<T: Scalar> Op<T> {
                 let (a, b) = (self.diagonal(Par::Seq)?, other.diagonal(Par::Seq)?);
                 Op::diag(a.iter().zip(&b).map(|(&a, &b)| a * b).collect())
             }
+            (Kind::LowRank(a), Kind::LowRank(b)) if a.rank() * b.rank() < m.min(n) => Op::new(low_rank_product(a, b)?),
+            (Kind::Scaled(s), _) => s.inner().hadamard(other)?.scaled(s.factor()),
+            (_, Kind::Scaled(s)) => self.hadamard(s.inner())?.scaled(s.factor()),
+            (Kind::Sum(s), _) => sum(&s.terms().iter().map(|t| t.hadamard(other)).collect::<Result<Vec<_>, _>>()?)?,
+            (_, Kind::Sum(s)) => sum(&s.terms().iter().map(|t| self.hadamard(t)).collect::<Result<Vec<_>, _>>()?)?,
+            (Kind::LowRank(l), _) => Op::new(Hadamard::new(l.clone(), other.clone())?),
+            (_, Kind::LowRank(l)) => Op::new(Hadamard::new(l.clone(), self.clone())?),
+            (Kind::LowRankPlusDiag(l), _) => apart(l, other)?,
+            (_, Kind::LowRankPlusDiag(l)) => apart(l, self)?,
             _ => {
                 return Err(Error::Unsupported {
                     op: "hadamard",
-                    what:
-                        "needs two Kronecker products with factors of equal shapes, two low-rank operators, two stored \
-                           matrices, or a diagonal"
-                            .into(),
+                    what: "needs two Kronecker products with factors of equal shapes, two stored matrices, a diagonal, or \
+                           an operator of low rank; `to_dense` makes a stored matrix"
+                        .into(),
                 });
             }
         };
@@ -174,6 +172,25 @@ impl<T: Scalar> Op<T> {
     pub fn congruence(&self, x: &Op<T>) -> Result<Self, Error> {
         Ok(Op::new(Congruence::new(x.clone(), self.clone())?))
     }
+}
+
+/// `(U C V^T) o (X D Y^T)`: the columns of both sides multiplied in all pairs, `C (x) D` in the middle.
+fn low_rank_product<T: Scalar>(a: &LowRank<T>, b: &LowRank<T>) -> Result<LowRank<T>, Error> {
+    let (r, s) = (a.rank(), b.rank());
+    let mix = |x: numerics::MatRef<'_, T>, y: numerics::MatRef<'_, T>| {
+        Mat::from_fn(x.nrows(), r * s, |i, j| x[(i, j / s)] * y[(i, j % s)])
+    };
+    let (ca, cb) = (a.core(), b.core());
+    let core = Mat::from_fn(r * s, r * s, |i, j| ca[(i / s, j / s)] * cb[(i % s, j % s)]);
+    let symmetric = a.is_symmetric_form() && b.is_symmetric_form();
+    let v = if symmetric { None } else { Some(mix(a.v(), b.v())) };
+    LowRank::new(mix(a.u(), b.u()), Some(core), v)
+}
+
+/// `(diag(d) + L) o A` as `diag(d o diag A) + L o A`.
+fn apart<T: Scalar>(l: &LowRankPlusDiag<T>, other: &Op<T>) -> Result<Op<T>, Error> {
+    let diagonal = Op::diag(l.diagonal_part().to_vec()).hadamard(other)?;
+    diagonal.plus(&Op::new(l.low_rank_part().clone()).hadamard(other)?)
 }
 
 fn same_shape<T: Scalar>(op: &'static str, a: &Op<T>, b: &Op<T>) -> Result<(), Error> {

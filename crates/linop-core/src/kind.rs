@@ -1,5 +1,6 @@
 //! `Kind`: a borrowed view of an operator's structure, which dispatch matches on.
 
+use crate::krylov::IterativeInverse;
 use crate::ops::*;
 use numerics::Scalar;
 
@@ -38,6 +39,8 @@ kinds! {
     TriangularInverse,
     /// The inverse of a factored matrix.
     Factored,
+    /// The inverse by iteration.
+    IterativeInverse,
     /// Declared orthogonal.
     Orthogonal,
     /// A sum.
@@ -74,4 +77,8 @@ kinds! {
     Congruence,
     /// `X^T X` or `X X^T`.
     Gram,
+    /// An entrywise product with a low-rank operator.
+    Hadamard,
+    /// `sum_i (x_i x_i^T) (x) S_i`.
+    TokenKronSum,
 }

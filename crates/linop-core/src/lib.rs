@@ -17,6 +17,7 @@ pub mod algebra;
 pub mod bridge;
 pub mod dispatch;
 mod error;
+pub mod inverse;
 mod kind;
 pub mod krylov;
 mod op;

@@ -96,10 +96,19 @@ forward! {
     [A: LinearOperator<T> + ?Sized] &A, self => (**self);
 }
 
-/// The matrix of any operator, see [`Op::to_dense`].
+/// The matrix of any operator, see [`Op::to_dense`]; more than 1 GiB is [`Error::MemoryCap`].
 pub fn to_dense<T: Scalar>(op: &dyn LinearOperator<T>, par: Par) -> Result<Mat<T>, Error> {
+    to_dense_within(op, crate::dispatch::Limits::MEMORY, par)
+}
+
+/// The matrix, if it takes no more than `cap` bytes.
+pub(crate) fn to_dense_within<T: Scalar>(op: &dyn LinearOperator<T>, cap: usize, par: Par) -> Result<Mat<T>, Error> {
     const WIDTH: usize = 64;
     let (m, n) = (op.nrows(), op.ncols());
+    let bytes = m.saturating_mul(n).saturating_mul(size_of::<T>());
+    if bytes > cap {
+        return Err(Error::MemoryCap { op: "to_dense", bytes, cap });
+    }
     let mut out = Mat::zeros(m, n);
     if m == 0 || n == 0 {
         return Ok(out);

@@ -1,5 +1,6 @@
 //! `Scalar`: the one numeric trait of the workspace, implemented for `f32` and `f64` and sealed.
 
+use crate::simd::{self, Unary};
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
 use core::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -44,6 +45,13 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// One number through an elementwise kernel.
+fn by_kernel<T: Scalar>(op: Unary, x: T) -> T {
+    let mut y = [x];
+    simd::unary_inplace(op, &mut y);
+    y[0]
+}
+
 macro_rules! scalar_trait {
     ($($(#[$doc:meta])* fn $name:ident(self $(, $arg:ident: $ty:ty)*) -> $ret:ty;)*) => {
         /// A real floating-point number: `f32` or `f64`.
@@ -84,6 +92,16 @@ macro_rules! scalar_trait {
             /// Rounds a count to this type.
             fn from_usize(n: usize) -> Self {
                 Self::from_f64(n as f64)
+            }
+            /// Inverse hyperbolic sine, by the kernel of [`simd`](crate::simd): the standard library's single-precision
+            /// version overflows for large arguments.
+            fn asinh(self) -> Self {
+                by_kernel(Unary::Asinh, self)
+            }
+            /// Inverse hyperbolic tangent, by the kernel of [`simd`](crate::simd): the standard library's
+            /// single-precision version loses many digits near one.
+            fn atanh(self) -> Self {
+                by_kernel(Unary::Atanh, self)
             }
             $($(#[$doc])* fn $name(self $(, $arg: $ty)*) -> $ret;)*
         }
@@ -146,10 +164,6 @@ scalar_trait! {
     fn atan(self) -> Self;
     /// Inverse sine.
     fn asin(self) -> Self;
-    /// Inverse hyperbolic sine.
-    fn asinh(self) -> Self;
-    /// Inverse hyperbolic tangent.
-    fn atanh(self) -> Self;
     /// Real power.
     fn powf(self, p: Self) -> Self;
     /// Integer power.
@@ -168,4 +182,42 @@ scalar_trait! {
     fn is_finite(self) -> bool;
     /// NaN.
     fn is_nan(self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Largest error in units of the last place of the exact value's `f32` neighbourhood, against `f64`.
+    fn worst(f: fn(f32) -> f32, exact: fn(f64) -> f64, points: impl Iterator<Item = f32>) -> f64 {
+        let ulp = |y: f64| f64::from((y as f32).abs().max(f32::MIN_POSITIVE)) * f64::from(f32::EPSILON);
+        points.map(|x| (f64::from(f(x)) - exact(x.into())).abs() / ulp(exact(x.into()))).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn inverse_hyperbolic_functions_keep_their_digits_in_f32() {
+        // Down to the last number below one.
+        let near_one = (1..24).flat_map(|e| [1.0 - 0.5f32.powi(e), 0.5f32.powi(e) - 1.0]);
+        let small = (1..60).flat_map(|e| [0.5f32.powi(e), -0.7f32.powi(e)]);
+        let e = worst(Scalar::atanh, f64::atanh, near_one.chain(small));
+        assert!(e <= 2.5, "atanh: {e} units");
+        let wide = (-120..120).flat_map(|e| [1.3 * 2f32.powi(e), -1.1 * 2f32.powi(e)]);
+        let e = worst(Scalar::asinh, f64::asinh, wide);
+        assert!(e <= 2.5, "asinh: {e} units");
+    }
+
+    #[test]
+    fn inverse_hyperbolic_functions_undo_their_originals_in_f64() {
+        for i in -40..=40 {
+            let x = f64::from(i) * 0.1;
+            let y = Scalar::asinh(f64::sinh(x));
+            assert!((y - x).abs() <= 4.0 * f64::EPSILON * x.abs(), "asinh sinh {x} = {y}");
+            // tanh squeezes numbers together: its error grows by cosh^2.
+            let y = Scalar::atanh(f64::tanh(x));
+            assert!((y - x).abs() <= 2.0 * f64::EPSILON * x.cosh().powi(2), "atanh tanh {x} = {y}");
+        }
+        assert_eq!(Scalar::atanh(1.0f64), f64::INFINITY);
+        assert!(Scalar::atanh(1.5f64).is_nan() && Scalar::asinh(f32::NAN).is_nan());
+        assert_eq!(Scalar::asinh(f32::NEG_INFINITY), f32::NEG_INFINITY);
+    }
 }

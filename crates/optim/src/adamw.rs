@@ -40,7 +40,20 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
-    fn check(&self) -> Result<(), Error> {
+    /// These settings with what the group overrides.
+    pub(crate) fn for_group(&self, g: &crate::ParamGroup) -> Result<Self, Error> {
+        let config = AdamWConfig {
+            lr: g.lr.unwrap_or(self.lr),
+            beta1: g.beta1.unwrap_or(self.beta1),
+            beta2: g.beta2.unwrap_or(self.beta2),
+            eps: g.eps.unwrap_or(self.eps),
+            weight_decay: g.weight_decay.unwrap_or(self.weight_decay),
+            non_finite: self.non_finite,
+        };
+        config.check().map(|()| config)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let at_least_0 = |field, x: f64| check(x.is_finite() && x >= 0.0, field, x, "finite and at least 0");
         let decay = |field, x: f64| check((0.0..1.0).contains(&x), field, x, "in [0, 1)");
         at_least_0("lr", self.lr)?;
@@ -100,18 +113,7 @@ impl<T: Scalar> Optimizer<T> for AdamW<T> {
     }
 
     fn init(&mut self, list: &ParamList) -> Result<(), Error> {
-        let resolve = |g: &crate::ParamGroup| {
-            let config = AdamWConfig {
-                lr: g.lr.unwrap_or(self.config.lr),
-                beta1: g.beta1.unwrap_or(self.config.beta1),
-                beta2: g.beta2.unwrap_or(self.config.beta2),
-                eps: g.eps.unwrap_or(self.config.eps),
-                weight_decay: g.weight_decay.unwrap_or(self.config.weight_decay),
-                non_finite: self.config.non_finite,
-            };
-            config.check().map(|()| config)
-        };
-        self.groups = list.groups().iter().map(resolve).collect::<Result<_, _>>()?;
+        self.groups = list.groups().iter().map(|g| self.config.for_group(g)).collect::<Result<_, _>>()?;
         self.slots = Some(Slots::new(list, ["m", "v"]));
         Ok(())
     }
@@ -163,7 +165,7 @@ impl<T: Scalar> Optimizer<T> for AdamW<T> {
 
 /// What the kernel needs of the settings, for one tensor and one step.
 #[derive(Clone, Copy)]
-struct Coefficients<T> {
+pub(crate) struct Coefficients<T> {
     b1: T,
     c1: T,
     b2: T,
@@ -175,7 +177,7 @@ struct Coefficients<T> {
 }
 
 impl<T: Scalar> Coefficients<T> {
-    fn new(s: &AdamWConfig, lr_multiplier: f64, t: u64) -> Self {
+    pub(crate) fn new(s: &AdamWConfig, lr_multiplier: f64, t: u64) -> Self {
         let lr = s.lr * lr_multiplier;
         Coefficients {
             b1: T::from_f64(s.beta1),
@@ -191,7 +193,7 @@ impl<T: Scalar> Coefficients<T> {
 }
 
 /// The single pass; slices are zipped so that nothing is checked per element and the loop becomes vector code.
-fn update<T: Scalar>(w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: Coefficients<T>) {
+pub(crate) fn update<T: Scalar>(w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: Coefficients<T>) {
     let moments = m.iter_mut().zip(v.iter_mut());
     for ((w, &g), (m, v)) in w.iter_mut().zip(g).zip(moments) {
         let m1 = c.b1 * *m + c.c1 * g;

@@ -57,6 +57,22 @@ pub enum Error {
         /// The first parameter with such a gradient.
         parameter: String,
     },
+    /// The decompositions of one factor failed more than three times in a row; the step was done with the old basis.
+    #[error("{parameter:?}: the decompositions of mode {mode} have failed more than three times in a row")]
+    Decomposition {
+        /// The tensor.
+        parameter: String,
+        /// The mode whose factor it is.
+        mode: usize,
+    },
+    /// A fixed-point iteration swings between two states.
+    #[error("{op}: the scale swings for ever by a factor of {ratio}; relax or alternate the updates")]
+    Oscillates {
+        /// The iteration.
+        op: &'static str,
+        /// One scale over the other.
+        ratio: f64,
+    },
     /// The optimiser has not been given a parameter list.
     #[error("{kind}: init has not been called")]
     NotInitialised {

@@ -26,19 +26,37 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accumulate;
 mod adamw;
+mod blockwise;
+pub mod bregman;
 mod clip;
+mod decay;
 mod error;
+pub mod kron_engine;
+mod muon;
 mod optimizer;
 mod params;
+mod presets;
+pub mod roots;
 mod schedule;
 mod sgd;
+mod shampoo;
 mod slots;
 
+pub use accumulate::Accumulator;
 pub use adamw::{AdamW, AdamWConfig};
+pub use blockwise::{LargeMode, Layout, Preconditioned, Settings};
 pub use clip::{Clip, clip_global_norm, global_norm};
+pub use decay::Decay;
 pub use error::Error;
+pub use kron_engine::{
+    Bias, Clamp, Eigenvalues, KronConfig, Order, Phase, Refresh, Scale, Start, Statistics, Storage, Transport,
+};
+pub use muon::MuonConfig;
 pub use optimizer::{NonFinite, Optimizer, SecondMoment, StepInfo};
 pub use params::{Grads, Param, ParamGroup, ParamList};
+pub use presets::{recommended, reference};
 pub use schedule::{DecayShape, Schedule};
-pub use sgd::{Decay, Sgd, SgdConfig};
+pub use sgd::{Sgd, SgdConfig};
+pub use shampoo::{Graft, RootEngine, ShampooConfig};

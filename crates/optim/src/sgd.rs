@@ -1,27 +1,15 @@
 //! Stochastic gradient descent with momentum, Nesterov's or the plain one.
 //!
 //! `M <- mu M + (1 - damping) G`, where a tensor's first gradient enters undamped; the direction is `M`, or
-//! `G + mu M` after Nesterov; `W <- W (1 - lr wd) - lr * direction`, or with [`Decay::L2`] `wd W` is added to
-//! `G` first. One pass and one array of state per tensor.
+//! `G + mu M` after Nesterov; `W <- W (1 - lr wd) - lr * direction`, or another convention of [`Decay`]. One pass and one array of state per tensor.
 
 use crate::error::check;
 use crate::slots::Slots;
-use crate::{Error, Grads, NonFinite, Optimizer, ParamList, StepInfo};
+use crate::{Decay, Error, Grads, NonFinite, Optimizer, ParamList, StepInfo};
 use numerics::{Scalar, store::State};
 
 const KIND: &str = "sgd";
 const VERSION: u32 = 1;
-
-/// How weight decay acts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// The weights shrink by `1 - lr wd` before the step.
-    #[default]
-    Decoupled,
-    /// `wd W` is added to the gradient, and so passes through the momentum.
-    L2,
-}
 
 /// Settings of [`Sgd`]; a [`crate::ParamGroup`] may override `lr`, `momentum` (as its `beta1`) and `weight_decay`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -180,16 +168,14 @@ struct Coefficients<T> {
     here: T,
     l2: T,
     decay: T,
+    after: T,
 }
 
 impl<T: Scalar> Coefficients<T> {
     fn new(s: &SgdConfig, lr_multiplier: f64, first: bool) -> Self {
         let lr = s.lr * lr_multiplier;
         let (ahead, here) = if s.nesterov { (s.momentum, 1.0) } else { (1.0, 0.0) };
-        let (l2, decay) = match s.decay {
-            Decay::Decoupled => (0.0, lr * s.weight_decay),
-            Decay::L2 => (s.weight_decay, 0.0),
-        };
+        let shrink = s.decay.shrink(s.lr, lr_multiplier, s.weight_decay);
         let f = T::from_f64;
         Coefficients {
             lr: f(lr),
@@ -197,8 +183,9 @@ impl<T: Scalar> Coefficients<T> {
             share: f(if first { 1.0 } else { 1.0 - s.damping }),
             ahead: f(ahead),
             here: f(here),
-            l2: f(l2),
-            decay: f(decay),
+            l2: f(shrink.l2),
+            decay: f(shrink.before),
+            after: f(shrink.after),
         }
     }
 }
@@ -208,7 +195,8 @@ fn update<T: Scalar>(w: &mut [T], g: &[T], m: &mut [T], c: Coefficients<T>) {
         let g = g + c.l2 * *w;
         let m1 = c.mu * *m + c.share * g;
         let direction = c.ahead * m1 + c.here * g;
-        *w = *w - (c.decay * *w + c.lr * direction);
+        let moved = *w - (c.decay * *w + c.lr * direction);
+        *w = moved - c.after * moved;
         *m = m1;
     }
 }

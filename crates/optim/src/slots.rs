@@ -32,7 +32,7 @@ impl<T: Scalar, const N: usize> Slots<T, N> {
         }
     }
 
-    /// Checks the arguments of a step. `Some(i)`: leave the step out, the gradient of tensor `i` is not finite.
+    /// See [`admit`].
     pub(crate) fn admit(
         &self,
         params: &[T],
@@ -40,23 +40,7 @@ impl<T: Scalar, const N: usize> Slots<T, N> {
         lr_multiplier: f64,
         policy: NonFinite,
     ) -> Result<Option<usize>, Error> {
-        check_len("parameters", self.list.len(), params.len())?;
-        grads.check(&self.list)?;
-        check(
-            lr_multiplier.is_finite() && lr_multiplier >= 0.0,
-            "lr multiplier",
-            lr_multiplier,
-            "finite and at least 0",
-        )?;
-        for (i, p) in self.list.params().iter().enumerate() {
-            if grads.has(i) && !all_finite(&grads.values()[p.range()]) {
-                return match policy {
-                    NonFinite::Error => Err(Error::NonFiniteGradient { parameter: p.name().into() }),
-                    NonFinite::Skip => Ok(Some(i)),
-                };
-            }
-        }
-        Ok(None)
+        admit(&self.list, params, grads, lr_multiplier, policy)
     }
 
     pub(crate) fn save(&self, kind: &'static str, version: u32, config: serde_json::Value) -> Result<State, Error> {
@@ -104,7 +88,30 @@ impl<T: Scalar, const N: usize> Slots<T, N> {
     }
 }
 
-fn counter(state: &State, name: &str) -> Result<u64, Error> {
+/// Checks the arguments of a step. `Some(i)`: leave the step out, the gradient of tensor `i` is not finite.
+pub(crate) fn admit<T: Scalar>(
+    list: &ParamList,
+    params: &[T],
+    grads: &Grads<'_, T>,
+    lr_multiplier: f64,
+    policy: NonFinite,
+) -> Result<Option<usize>, Error> {
+    check_len("parameters", list.len(), params.len())?;
+    grads.check(list)?;
+    check(lr_multiplier.is_finite() && lr_multiplier >= 0.0, "lr multiplier", lr_multiplier, "finite and at least 0")?;
+    for (i, p) in list.params().iter().enumerate() {
+        if grads.has(i) && !all_finite(&grads.values()[p.range()]) {
+            return match policy {
+                NonFinite::Error => Err(Error::NonFiniteGradient { parameter: p.name().into() }),
+                NonFinite::Skip => Ok(Some(i)),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// A count among the scalars of a state.
+pub(crate) fn counter(state: &State, name: &str) -> Result<u64, Error> {
     let x = state.scalar(name)?;
     if (0.0..=MAX_COUNT).contains(&x) && x.fract() == 0.0 {
         Ok(x as u64)
@@ -114,7 +121,7 @@ fn counter(state: &State, name: &str) -> Result<u64, Error> {
 }
 
 /// `0 x` is zero for a number and NaN for the rest, which eight independent sums remember.
-fn all_finite<T: Scalar>(x: &[T]) -> bool {
+pub(crate) fn all_finite<T: Scalar>(x: &[T]) -> bool {
     let mut lanes = [T::ZERO; 8];
     let (chunks, rest) = x.as_chunks::<8>();
     for chunk in chunks {

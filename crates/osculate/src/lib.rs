@@ -4,6 +4,6 @@
 pub mod cli;
 pub mod data;
 pub mod io;
-pub mod model;
 pub mod plot;
 pub mod tour;
+pub mod train;

@@ -52,10 +52,28 @@ fn info_as_json() {
     assert_eq!(v["dtype"], "f64");
     assert!(v["seconds"].as_f64().is_some_and(|s| s >= 0.0));
     assert_eq!(v["parameters"], 25450);
-    assert_eq!(v["flops_per_datum"], 784 * 32 * 2 + 32 + 32 * 10 * 2);
+    assert_eq!(v["flops_per_datum"], 784 * 32 * 2 + 32 + 32 + 32 * 10 * 2 + 10);
+    assert_eq!(v["layers"][0]["flops_per_datum"], 784 * 32 * 2 + 32);
+    assert_eq!((&v["layers"][1]["input"][0], &v["layers"][1]["output"][0]), (&32.into(), &32.into()));
     assert_eq!(v["tensors"][3]["name"], "2.bias");
     assert_eq!(v["tensors"][3]["offset"], 25440);
     assert_eq!(v["layers"][2]["description"], "linear 32 -> 10");
+}
+
+#[test]
+fn info_shows_the_program() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let m = model(dir.path(), CONFIG);
+    let text = out(&osculate(&["info", &m, "--program"]));
+    for part in ["input \"params\"", "[1, 784]", "tanh(", "return outputs: %"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let dot = out(&osculate(&["info", &m, "--dot"]));
+    assert!(dot.starts_with("digraph program {") && dot.ends_with("}\n"), "{dot}");
+    let o = osculate(&["info", &format!("{m}/config.json"), "--program", "--json"]);
+    let v: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
+    assert_eq!(v["program"], text);
+    assert_eq!(v["parameters"], 25450);
 }
 
 #[test]
@@ -68,7 +86,11 @@ fn failures_are_one_line_and_status_one() {
     let o = osculate(&["--json", "info", &m]);
     assert_eq!(o.status.code(), Some(1));
     let e = one_line_of_error(&o);
-    assert!(e.ends_with("layer 2 (linear 31 -> 10): needs inputs [..., 31], got [32] from layer 1 (tanh)"), "{e}");
+    assert!(
+        e.ends_with("layer 2 (linear 31 -> 10): expects a last axis of 31, got inputs [32] from layer 1 (tanh)"),
+        "{e}"
+    );
+    assert!(e.contains("config.json: layer 2"), "{e}");
 }
 
 #[test]

@@ -109,8 +109,8 @@ impl Axes {
             self.inner = left;
             pack = [true; 2];
         }
-        pack[0] |= narrow(&self.rows, 0);
-        pack[1] |= narrow(&self.cols, 1);
+        pack[0] |= narrow(&self.rows, 0) || scattered(&self.rows, &self.inner, 0);
+        pack[1] |= narrow(&self.cols, 1) || scattered(&self.cols, &self.inner, 1);
         (0..2).filter(|&side| pack[side]).map(|side| self.pack(side)).collect()
     }
 
@@ -150,6 +150,12 @@ fn narrow(free: &[Axis], side: usize) -> bool {
     let ideal: Vec<Axis> = free.iter().map(|x| Axis { n: x.n, a: x.c, b: x.c, c: x.c }).collect();
     let repeats = free.iter().any(|x| x.stride(side) == 0);
     !repeats && now.len() > merged(&ideal).len() && now.iter().all(|x| x.n < NARROW)
+}
+
+/// Whether no two neighbours of an operand are neighbours in memory, as faer's fast kernels want them.
+fn scattered(free: &[Axis], inner: &[Axis], side: usize) -> bool {
+    let mut strides = free.iter().chain(inner).map(|x| x.stride(side)).filter(|&s| s > 0).peekable();
+    strides.peek().is_some() && strides.all(|s| s > 1)
 }
 
 /// The operands' and the value's pointers on their way to another thread.

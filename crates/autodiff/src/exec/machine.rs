@@ -3,11 +3,14 @@
 use super::contract::Product;
 use super::fuse::Kernel;
 use super::loops::{self, Pick, Reduction};
-use super::{Input, Workspace};
+use super::named::Named;
+use super::profile::Cost;
+use super::workspace::{Argument, Workspace};
 use crate::error::Error;
 use crate::types::Dims;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering;
 use numerics::{Par, Scalar};
+use std::sync::Arc;
 
 /// Home of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +21,7 @@ pub(super) enum Loc {
     Const(usize),
     /// An input.
     Input(usize),
-    /// Memory of a real output.
+    /// Memory of an output.
     Output(usize),
 }
 
@@ -105,18 +108,54 @@ pub(super) enum Step<T> {
         out: usize,
         len: usize,
     },
+    /// A kernel of the registry over rows of `n` elements.
+    Named {
+        kernel: Named,
+        x: Place,
+        n: usize,
+        out: usize,
+        len: usize,
+    },
+}
+
+/// What is done, and the memory it takes.
+#[derive(Debug)]
+pub(super) struct Plan<T> {
+    pub(super) steps: Vec<Step<T>>,
+    pub(super) costs: Vec<Cost>,
+    pub(super) locs: Vec<Loc>,
+    pub(super) consts: Arc<Vec<T>>,
+    pub(super) int_consts: Arc<Vec<i64>>,
+    pub(super) arena: usize,
+    pub(super) ints: usize,
+    pub(super) registers: usize,
+}
+
+impl<T: Scalar> Plan<T> {
+    /// Bytes that a workspace takes.
+    pub(super) fn bytes(&self) -> usize {
+        (self.arena + self.registers) * size_of::<T>() + self.ints * size_of::<i64>()
+    }
+
+    /// Drops its own constants where another plan of the same program has the same ones.
+    pub(super) fn share_constants(&mut self, other: &Plan<T>) {
+        if self.consts == other.consts && self.int_consts == other.int_consts {
+            self.consts.clone_from(&other.consts);
+            self.int_consts.clone_from(&other.int_consts);
+        }
+    }
 }
 
 /// The pointers of one run.
 pub(super) struct Machine<'a, T> {
-    pub(super) locs: &'a [Loc],
-    pub(super) arena: *mut T,
-    pub(super) ints: *mut i64,
-    pub(super) consts: *const T,
-    pub(super) int_consts: *const i64,
-    pub(super) inputs: &'a [Input<'a, T>],
+    locs: &'a [Loc],
+    arena: *mut T,
+    ints: *mut i64,
+    consts: *const T,
+    int_consts: *const i64,
+    inputs: &'a [Argument<T>],
+    outputs: &'a [Argument<T>],
     pub(super) registers: *mut T,
-    pub(super) outputs: &'a [AtomicPtr<T>],
     pub(super) par: Par,
 }
 
@@ -124,22 +163,16 @@ pub(super) struct Machine<'a, T> {
 unsafe impl<T: Scalar> Sync for Machine<'_, T> {}
 
 impl<'a, T: Scalar> Machine<'a, T> {
-    pub(super) fn new(
-        locs: &'a [Loc],
-        consts: &'a [T],
-        int_consts: &'a [i64],
-        inputs: &'a [Input<'a, T>],
-        w: &'a mut Workspace<T>,
-    ) -> Self {
+    pub(super) fn new(plan: &'a Plan<T>, w: &'a mut Workspace<T>) -> Self {
         Machine {
-            locs,
+            locs: &plan.locs,
             arena: w.arena.as_mut_ptr(),
             ints: w.ints.as_mut_ptr(),
-            consts: consts.as_ptr(),
-            int_consts: int_consts.as_ptr(),
-            inputs,
-            registers: w.registers.as_mut_ptr(),
+            consts: plan.consts.as_ptr(),
+            int_consts: plan.int_consts.as_ptr(),
+            inputs: &w.inputs,
             outputs: &w.outputs,
+            registers: w.registers.as_mut_ptr(),
             par: w.par,
         }
     }
@@ -147,13 +180,9 @@ impl<'a, T: Scalar> Machine<'a, T> {
     /// First element of a real buffer.
     pub(super) fn read(&self, buf: usize) -> *const T {
         match self.locs[buf] {
-            Loc::Arena(at) => self.arena.wrapping_add(at),
             Loc::Const(at) => self.consts.wrapping_add(at),
-            Loc::Output(i) => self.outputs[i].load(Ordering::Relaxed),
-            Loc::Input(i) => match self.inputs[i] {
-                Input::Real(x) => x.as_ptr(),
-                Input::Int(_) => core::ptr::null(),
-            },
+            Loc::Input(i) => self.inputs[i].real.load(Ordering::Relaxed),
+            Loc::Arena(_) | Loc::Output(_) => self.write(buf),
         }
     }
 
@@ -161,27 +190,24 @@ impl<'a, T: Scalar> Machine<'a, T> {
     pub(super) fn write(&self, buf: usize) -> *mut T {
         match self.locs[buf] {
             Loc::Arena(at) => self.arena.wrapping_add(at),
-            Loc::Output(i) => self.outputs[i].load(Ordering::Relaxed),
+            Loc::Output(i) => self.outputs[i].real.load(Ordering::Relaxed),
             Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
         }
     }
 
-    pub(super) fn read_int(&self, buf: usize) -> *const i64 {
+    fn read_int(&self, buf: usize) -> *const i64 {
         match self.locs[buf] {
-            Loc::Arena(at) => self.ints.wrapping_add(at),
             Loc::Const(at) => self.int_consts.wrapping_add(at),
-            Loc::Input(i) => match self.inputs[i] {
-                Input::Int(x) => x.as_ptr(),
-                Input::Real(_) => core::ptr::null(),
-            },
-            Loc::Output(_) => core::ptr::null(),
+            Loc::Input(i) => self.inputs[i].int.load(Ordering::Relaxed),
+            Loc::Arena(_) | Loc::Output(_) => self.write_int(buf),
         }
     }
 
     fn write_int(&self, buf: usize) -> *mut i64 {
         match self.locs[buf] {
             Loc::Arena(at) => self.ints.wrapping_add(at),
-            Loc::Const(_) | Loc::Input(_) | Loc::Output(_) => core::ptr::null_mut(),
+            Loc::Output(i) => self.outputs[i].int.load(Ordering::Relaxed),
+            Loc::Const(_) | Loc::Input(_) => core::ptr::null_mut(),
         }
     }
 
@@ -246,6 +272,9 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 }
                 Step::OneHot { index, index_len, depth, out, len } => {
                     loops::one_hot(*depth, self.ints(*index, *index_len), self.out(*out, *len));
+                }
+                Step::Named { kernel, x, n, out, len } => {
+                    kernel.run(*n, self.slice(*x, *len), self.out(*out, *len), self.par);
                 }
                 Step::ToReal { index, out, len } => {
                     let out = self.out(*out, *len).iter_mut();

@@ -8,83 +8,32 @@
 //! Cost: the program's flops, plus one read and one write per fused operand and value.
 
 mod arena;
+mod bind;
 mod contract;
 mod fuse;
 mod loops;
 mod machine;
+mod named;
 mod plan;
 mod profile;
 mod view;
+mod workspace;
 
 use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::Program;
 use crate::types::{Kind, TensorType};
-use core::sync::atomic::{AtomicPtr, Ordering};
-use machine::{Loc, Machine, Move, Step};
-use numerics::{Par, Scalar};
-use profile::Cost;
+pub use bind::{Input, Output};
+use bind::{Layout, Mismatch};
+use machine::{Machine, Plan};
+use numerics::Scalar;
 pub use profile::StepProfile;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
+pub use workspace::Workspace;
 
-/// Data of an input, row-major.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a, T> {
-    /// Floating-point numbers.
-    Real(&'a [T]),
-    /// Integers.
-    Int(&'a [i64]),
-}
-
-/// Room for an output, row-major.
-#[derive(Debug)]
-pub enum Output<'a, T> {
-    /// Floating-point numbers.
-    Real(&'a mut [T]),
-    /// Integers.
-    Int(&'a mut [i64]),
-}
-
-/// The memory that a run needs; keep it between runs. It serves any executable, and grows to the largest.
-#[derive(Debug)]
-pub struct Workspace<T> {
-    arena: Vec<T>,
-    ints: Vec<i64>,
-    registers: Vec<T>,
-    /// Where the real outputs of the current run are.
-    outputs: Vec<AtomicPtr<T>>,
-    par: Par,
-}
-
-impl<T: Scalar> Default for Workspace<T> {
-    fn default() -> Self {
-        let (arena, ints, registers, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Workspace { arena, ints, registers, outputs, par: Par::rayon(0) }
-    }
-}
-
-impl<T: Scalar> Workspace<T> {
-    /// An empty workspace; large steps may use all threads.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// An empty workspace for runs on this many threads. The results do not depend on it.
-    pub fn with_par(par: Par) -> Self {
-        Workspace { par, ..Self::default() }
-    }
-
-    fn fit(&mut self, arena: usize, ints: usize, registers: usize) {
-        fn grow<E: Clone>(v: &mut Vec<E>, n: usize, zero: E) {
-            if v.len() < n {
-                v.resize(n, zero);
-            }
-        }
-        grow(&mut self.arena, arena, T::ZERO);
-        grow(&mut self.ints, ints, 0);
-        grow(&mut self.registers, registers * self.par.degree(), T::ZERO);
-    }
-}
+/// Plans kept for arguments that do not lie row-major.
+const KEPT_PLANS: usize = 16;
 
 /// A program compiled for one floating-point type.
 ///
@@ -99,18 +48,12 @@ impl<T: Scalar> Workspace<T> {
 /// ```
 #[derive(Debug)]
 pub struct Executable<T> {
+    program: Program,
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
-    steps: Vec<Step<T>>,
-    costs: Vec<Cost>,
-    /// Copies from buffers to outputs, in order, where a step has not written there itself; `dst` is not used.
-    results: Vec<Option<Move>>,
-    locs: Vec<Loc>,
-    consts: Vec<T>,
-    int_consts: Vec<i64>,
-    arena: usize,
-    ints: usize,
-    registers: usize,
+    plan: Arc<Plan<T>>,
+    /// Plans for other strides of the arguments, the latest last.
+    others: RwLock<Vec<(Layout, Arc<Plan<T>>)>>,
 }
 
 impl Program {
@@ -119,13 +62,23 @@ impl Program {
     /// # Errors
     /// [`Error::Malformed`] if the program's invariants do not hold.
     pub fn compile<T: Scalar>(&self) -> Result<Executable<T>, Error> {
-        plan::compile(self)
+        self.verify()?;
+        let chosen = named::Named::chosen(self);
+        let program = self.inline_unless(&|i, _| chosen[i])?;
+        let plan = Arc::new(plan::compile(&program, &Layout::default())?);
+        let named = |port: &crate::program::Port| (port.name.clone(), self.node(port.node).ty.clone());
+        Ok(Executable {
+            inputs: self.inputs().iter().map(named).collect(),
+            outputs: self.outputs().iter().map(named).collect(),
+            program,
+            plan,
+            others: RwLock::new(Vec::new()),
+        })
     }
 }
 
-fn mismatch(name: &str, expected: &TensorType, kind: Kind, len: usize) -> Error {
-    let got = if kind == Kind::Int { "integers" } else { "reals" };
-    Error::Input { name: name.into(), expected: expected.to_string(), got: format!("{len} {got}") }
+fn mismatch(name: &str, expected: &TensorType, Mismatch(got): Mismatch) -> Error {
+    Error::Input { name: name.into(), expected: expected.to_string(), got }
 }
 
 fn check_count(name: &str, expected: usize, got: usize) -> Result<(), Error> {
@@ -148,16 +101,20 @@ impl<T: Scalar> Executable<T> {
 
     /// Bytes that a workspace takes.
     pub fn workspace_bytes(&self) -> usize {
-        (self.arena + self.registers) * size_of::<T>() + self.ints * size_of::<i64>()
+        self.plan.bytes()
     }
 
     /// Number of steps: fused kernels, products, reductions, copies.
     pub fn steps(&self) -> usize {
-        self.steps.len()
+        self.plan.steps.len()
     }
 
     /// Runs the program. From the second run with a workspace on, nothing is allocated (on several threads, the thread
     /// pool's queue may grow now and then).
+    ///
+    /// Arguments are borrowed and read (written) where they are. The first run with a new arrangement of strides
+    /// ([`Input::Columns`]) plans for it, in about the time of a compilation; the last sixteen are kept. The bits of the results are those
+    /// of row-major arguments, except where the program sums over the leading axis of such an input.
     ///
     /// # Errors
     /// Inputs or outputs of the wrong number, kind or length; an index outside its axis.
@@ -167,69 +124,101 @@ impl<T: Scalar> Executable<T> {
         inputs: &[Input<'_, T>],
         outputs: &mut [Output<'_, T>],
     ) -> Result<(), Error> {
-        self.drive(workspace, inputs, outputs, None)
+        self.drive(workspace, &[], inputs, outputs, None)
+    }
+
+    /// Runs the program on `held` values (residuals kept from another program, say) followed by `inputs`; neither is copied.
+    ///
+    /// ```
+    /// use autodiff::{Array, Input, Output, TensorType, Workspace, trace};
+    /// let f = trace(&[("x", TensorType::real(&[2]))], |_, x| vec![("y", x[0].sin())])?;
+    /// let split = f.linearize(&[0])?;
+    /// let mut held = split.primal.compile::<f64>()?.call(&[Array::new(&[2], vec![0.0, 1.0]).unwrap().into()])?;
+    /// held.drain(..split.outputs);
+    /// let (linear, v, mut out) = (split.linear.compile()?, [1.0, 2.0], [0.0; 2]);
+    /// linear.run_with(&mut Workspace::new(), &held, &[Input::Real(&v)], &mut [Output::Real(&mut out)])?;
+    /// assert_eq!(out[0], 1.0);
+    /// # Ok::<(), autodiff::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Executable::run`]; the held values' shapes are checked too.
+    pub fn run_with(
+        &self,
+        workspace: &mut Workspace<T>,
+        held: &[Value<T>],
+        inputs: &[Input<'_, T>],
+        outputs: &mut [Output<'_, T>],
+    ) -> Result<(), Error> {
+        self.drive(workspace, held, inputs, outputs, None)
     }
 
     /// Runs the program, and adds the time of each step to `times` if there are any.
     fn drive(
         &self,
         workspace: &mut Workspace<T>,
+        held: &[Value<T>],
         inputs: &[Input<'_, T>],
         outputs: &mut [Output<'_, T>],
-        mut times: Option<&mut [f64]>,
+        times: Option<&mut Vec<f64>>,
     ) -> Result<(), Error> {
-        check_count("list", self.inputs.len(), inputs.len())?;
+        self.bind(workspace, held, inputs, outputs)?;
+        let plan = self.plan_for(&workspace.layout)?;
+        workspace.fit(&plan);
+        let machine = Machine::new(&plan, workspace);
+        // SAFETY: the arguments were checked against the plan's sizes and strides, and the workspace was fitted.
+        unsafe { plan.run(&machine, times) }
+    }
+
+    /// Checks the arguments, and notes where they are and how they lie.
+    fn bind(
+        &self,
+        w: &mut Workspace<T>,
+        held: &[Value<T>],
+        inputs: &[Input<'_, T>],
+        outputs: &mut [Output<'_, T>],
+    ) -> Result<(), Error> {
+        check_count("list", self.inputs.len(), held.len() + inputs.len())?;
         check_count("list of outputs", self.outputs.len(), outputs.len())?;
-        for ((name, ty), x) in self.inputs.iter().zip(inputs) {
-            let (kind, len) = match x {
-                Input::Real(x) => (Kind::Real, x.len()),
-                Input::Int(x) => (Kind::Int, x.len()),
-            };
-            if kind != ty.kind || len != ty.numel() {
-                return Err(mismatch(name, ty, kind, len));
+        w.clear();
+        let (first, rest) = self.inputs.split_at(held.len());
+        for ((name, ty), x) in first.iter().zip(held) {
+            if !x.is(ty) {
+                return Err(mismatch(name, ty, Mismatch(x.ty().to_string())));
             }
+            w.push_input(None, Input::from(x).pointers());
         }
-        for ((name, ty), y) in self.outputs.iter().zip(outputs.iter()) {
-            let (kind, len) = match y {
-                Output::Real(y) => (Kind::Real, y.len()),
-                Output::Int(y) => (Kind::Int, y.len()),
-            };
-            if kind != ty.kind || len != ty.numel() {
-                return Err(mismatch(name, ty, kind, len));
-            }
+        for ((name, ty), x) in rest.iter().zip(inputs) {
+            let stride = x.stride(ty).map_err(|m| mismatch(name, ty, m))?;
+            w.push_input(stride, x.pointers());
         }
-        workspace.fit(self.arena, self.ints, self.registers);
-        workspace.outputs.clear();
-        workspace.outputs.extend(outputs.iter_mut().map(|y| match y {
-            Output::Real(y) => AtomicPtr::new(y.as_mut_ptr()),
-            Output::Int(_) => AtomicPtr::default(),
-        }));
-        let machine = Machine::new(&self.locs, &self.consts, &self.int_consts, inputs, workspace);
-        for (i, step) in self.steps.iter().enumerate() {
-            let start = times.is_some().then(Instant::now);
-            // SAFETY: inputs were checked, the workspace was fitted, and the steps are this plan's.
-            unsafe { machine.step(step)? };
-            if let (Some(start), Some(times)) = (start, times.as_deref_mut()) {
-                times[i] += start.elapsed().as_secs_f64();
-            }
-        }
-        for (i, (m, y)) in self.results.iter().zip(outputs).enumerate() {
-            let Some(m) = m else { continue };
-            match y {
-                Output::Real(_) => {
-                    let dst = machine.outputs[i].load(Ordering::Relaxed);
-                    let src = machine.read(m.src.buf).wrapping_add(m.src.offset);
-                    // SAFETY: the view lies inside its buffer, the output has its size, and they are apart.
-                    unsafe { loops::copy(&m.shape, src, &m.from, dst, &m.to) };
-                }
-                Output::Int(y) => {
-                    let src = machine.read_int(m.src.buf).wrapping_add(m.src.offset);
-                    // SAFETY: as above.
-                    unsafe { loops::copy(&m.shape, src, &m.from, y.as_mut_ptr(), &m.to) };
-                }
-            }
+        for ((name, ty), y) in self.outputs.iter().zip(outputs.iter_mut()) {
+            let stride = y.stride(ty).map_err(|m| mismatch(name, ty, m))?;
+            w.push_output(stride, y.pointers());
         }
         Ok(())
+    }
+
+    /// The plan for arguments that lie like this.
+    fn plan_for(&self, layout: &Layout) -> Result<Arc<Plan<T>>, Error> {
+        if layout.is_plain() {
+            return Ok(self.plan.clone());
+        }
+        let find = |list: &[(Layout, Arc<Plan<T>>)]| list.iter().find(|(l, _)| l == layout).map(|(_, p)| p.clone());
+        // A panic elsewhere leaves the list usable.
+        let known = find(&self.others.read().unwrap_or_else(|e| e.into_inner()));
+        if let Some(plan) = known {
+            return Ok(plan);
+        }
+        let mut plan = plan::compile(&self.program, layout)?;
+        plan.share_constants(&self.plan);
+        let plan = Arc::new(plan);
+        let mut others = self.others.write().unwrap_or_else(|e| e.into_inner());
+        if others.len() == KEPT_PLANS {
+            others.remove(0);
+        }
+        others.push((layout.clone(), plan.clone()));
+        Ok(plan)
     }
 
     /// Runs the program once, in fresh memory.
@@ -245,33 +234,35 @@ impl<T: Scalar> Executable<T> {
     /// # Errors
     /// As for [`Executable::call`].
     pub fn call_with(&self, workspace: &mut Workspace<T>, inputs: &[Value<T>]) -> Result<Vec<Value<T>>, Error> {
-        for ((name, ty), x) in self.inputs.iter().zip(inputs) {
-            if ty != &x.ty() {
-                let (expected, got) = (ty.to_string(), x.ty().to_string());
-                return Err(Error::Input { name: name.clone(), expected, got });
-            }
-        }
-        let inputs: Vec<Input<'_, T>> = inputs
-            .iter()
-            .map(|x| match x {
-                Value::Real(a) => Input::Real(a.data()),
-                Value::Int(a) => Input::Int(a.data()),
-            })
-            .collect();
         let room = |ty: &TensorType| match ty.kind {
             Kind::Real => Value::Real(Array::from_fn(&ty.shape, |_| T::ZERO)),
             Kind::Int => Value::Int(Array::from_fn(&ty.shape, |_| 0)),
         };
         let mut values: Vec<Value<T>> = self.output_types().map(room).collect();
-        let mut outputs: Vec<Output<'_, T>> = values
-            .iter_mut()
-            .map(|y| match y {
-                Value::Real(a) => Output::Real(a.data_mut()),
-                Value::Int(a) => Output::Int(a.data_mut()),
-            })
-            .collect();
-        self.run(workspace, &inputs, &mut outputs)?;
+        let mut outputs: Vec<Output<'_, T>> = values.iter_mut().map(Output::from).collect();
+        self.drive(workspace, inputs, &[], &mut outputs, None)?;
         drop(outputs);
         Ok(values)
+    }
+}
+
+impl<T: Scalar> Plan<T> {
+    /// Takes the steps one by one, and adds the time of each to `times` if there are any.
+    ///
+    /// # Safety
+    /// The machine was made for this plan and arguments of its sizes and strides.
+    unsafe fn run(&self, machine: &Machine<'_, T>, times: Option<&mut Vec<f64>>) -> Result<(), Error> {
+        let Some(times) = times else {
+            // SAFETY: handed on.
+            return self.steps.iter().try_for_each(|step| unsafe { machine.step(step) });
+        };
+        times.resize(self.steps.len(), 0.0);
+        for (step, time) in self.steps.iter().zip(times) {
+            let start = Instant::now();
+            // SAFETY: handed on.
+            unsafe { machine.step(step)? };
+            *time += start.elapsed().as_secs_f64();
+        }
+        Ok(())
     }
 }

@@ -4,12 +4,13 @@
 //! of a value of that run; a run is closed (and becomes a step) when somebody outside needs one of its values. So
 //! whatever an open run reads from outside is computed before the run is.
 
-use super::Executable;
 use super::arena::{self, Span};
+use super::bind::Layout;
 use super::contract::{Axes, Axis};
 use super::fuse::{Kernel, Member, Operand};
 use super::loops::{Pick, Reduction};
-use super::machine::{Loc, Move, Place, Step};
+use super::machine::{Loc, Move, Place, Plan, Step};
+use super::named::Named;
 use super::profile::Cost;
 use super::view::{View, coalesce};
 use crate::array::Value;
@@ -18,6 +19,7 @@ use crate::ops::{Dot, Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
 use crate::program::{Node, NodeId, Program};
 use crate::types::{Dims, Kind, flat, strides};
 use numerics::Scalar;
+use std::sync::Arc;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
 const LONGEST_RUN: usize = 256;
@@ -46,6 +48,7 @@ struct Run {
 
 struct Planner<'p, T> {
     program: &'p Program,
+    layout: &'p Layout,
     users: Vec<Vec<usize>>,
     is_output: Vec<bool>,
     views: Vec<View>,
@@ -65,8 +68,8 @@ fn elementwise(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select(_))
 }
 
-/// Compiles a program.
-pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Error> {
+/// Compiles a program for arguments that lie like this.
+pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<Plan<T>, Error> {
     program.verify()?;
     let n = program.nodes().len();
     let mut users = vec![Vec::new(); n];
@@ -79,6 +82,7 @@ pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Err
     program.outputs().iter().for_each(|p| is_output[p.node.index()] = true);
     let mut p = Planner {
         program,
+        layout,
         users,
         is_output,
         views: Vec::with_capacity(n),
@@ -99,7 +103,7 @@ pub(super) fn compile<T: Scalar>(program: &Program) -> Result<Executable<T>, Err
         }
         p.views.push(view);
     }
-    p.finish()
+    Ok(p.finish())
 }
 
 impl<T: Scalar> Planner<'_, T> {
@@ -209,8 +213,15 @@ impl<T: Scalar> Planner<'_, T> {
                 if !known {
                     return Err(Error::Malformed(format!("node {i} is no declared input")));
                 }
-                let buf = self.buffer(node.ty.kind, len, Home::Input(input.index));
-                View::dense(buf, shape)
+                let home = Home::Input(input.index);
+                match self.layout.input(input.index) {
+                    Some(stride) => {
+                        let mut view = View { buf: 0, offset: 0, shape: shape.clone(), strides: stride.expand(shape) };
+                        view.buf = self.buffer(node.ty.kind, view.end(), home);
+                        view
+                    }
+                    None => View::dense(self.buffer(node.ty.kind, len, home), shape),
+                }
             }
             Op::Const(c) => match c.splat() {
                 Some(x) => {
@@ -351,6 +362,16 @@ impl<T: Scalar> Planner<'_, T> {
                 }
                 out
             }
+            Op::Call(call) => {
+                let Some(kernel) = Named::of(call) else {
+                    return Err(Error::Malformed(format!("node {i}, {}, was not replaced by its body", call.label())));
+                };
+                let x = self.dense(node.args[0]);
+                let out = self.real(len);
+                let n = shape.last().copied().unwrap_or(1);
+                self.emit(Step::Named { kernel, x: place(&x), n, out, len }, &[x.buf, out]);
+                View::dense(out, shape)
+            }
             // `elementwise` took these.
             Op::Unary(_) | Op::Binary(_) | Op::Select(_) => {
                 return Err(Error::Malformed(format!("node {i} was planned twice")));
@@ -454,25 +475,25 @@ impl<T: Scalar> Planner<'_, T> {
         View { buf, offset: 0, shape: shape.clone(), strides: laid }
     }
 
-    fn finish(mut self) -> Result<Executable<T>, Error> {
+    /// Lets a value be output `i`: the step that computes it may as well write it where it belongs; else it is copied.
+    fn deliver(&mut self, i: usize, v: &View) {
+        let (kind, stride) = (self.bufs[v.buf].kind, self.layout.output(i));
+        let whole = v.is_dense() && v.offset == 0 && v.numel() == self.bufs[v.buf].len;
+        if whole && stride.is_none() && kind == Kind::Real && matches!(self.bufs[v.buf].home, Home::Arena) {
+            self.bufs[v.buf].home = Home::Output(i);
+            return;
+        }
+        let to = stride.map_or_else(|| strides(&v.shape), |s| s.expand(&v.shape));
+        let end = View { buf: 0, offset: 0, shape: v.shape.clone(), strides: to.clone() }.end();
+        let dst = self.buffer(kind, end, Home::Output(i));
+        self.copy(v, dst, 0, &to);
+    }
+
+    fn finish(mut self) -> Plan<T> {
         let outputs: Vec<View> = self.program.outputs().iter().map(|p| self.ready(p.node)).collect();
-        let end = self.steps.len();
-        let results = outputs.iter().enumerate().map(|(i, v)| {
-            let buf = &mut self.bufs[v.buf];
-            buf.last = end;
-            let whole = v.is_dense() && v.offset == 0 && v.numel() == buf.len;
-            if whole && buf.kind == Kind::Real && matches!(buf.home, Home::Arena) {
-                // The step that computes it may as well write it where it belongs.
-                buf.home = Home::Output(i);
-                return None;
-            }
-            let (mut shape, [mut from, mut to]) = coalesce(&v.shape, [&v.strides, &strides(&v.shape)]);
-            if v.numel() == 0 {
-                (shape, from, to) = (smallvec::smallvec![0], smallvec::smallvec![0], smallvec::smallvec![0]);
-            }
-            Some(Move { src: place(v), dst: place(v), shape, from, to })
-        });
-        let results: Vec<Option<Move>> = results.collect();
+        for (i, v) in outputs.iter().enumerate() {
+            self.deliver(i, v);
+        }
         let mut sizes = [0; 2];
         let mut offsets = vec![0; self.bufs.len()];
         for (kind, size) in [Kind::Real, Kind::Int].into_iter().zip(&mut sizes) {
@@ -493,19 +514,15 @@ impl<T: Scalar> Planner<'_, T> {
             Home::Output(i) => Loc::Output(i),
         });
         let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
-        let (p, named) = (self.program, |name: &String, id: NodeId| (name.clone(), self.program.node(id).ty.clone()));
-        Ok(Executable {
-            inputs: p.inputs().iter().map(|q| named(&q.name, q.node)).collect(),
-            outputs: p.outputs().iter().map(|q| named(&q.name, q.node)).collect(),
+        Plan {
             registers: registers.max().unwrap_or(0),
             locs: locs.collect(),
-            results,
             arena: sizes[0],
             ints: sizes[1],
-            consts: self.consts,
-            int_consts: self.int_consts,
+            consts: Arc::new(self.consts),
+            int_consts: Arc::new(self.int_consts),
             steps: self.steps,
             costs: self.costs,
-        })
+        }
     }
 }

@@ -43,6 +43,7 @@ impl<T: Scalar> Step<T> {
             Step::Scatter { u_len, .. } => ("scatter", *u_len),
             Step::OneHot { .. } => ("one_hot", 0),
             Step::ToReal { .. } => ("to_real", 0),
+            Step::Named { kernel, len, .. } => (kernel.label(), len * kernel.flops_per_element()),
         };
         Cost { kind, flops: flops as u64, bytes: (elements * size_of::<T>()) as u64 }
     }
@@ -60,17 +61,18 @@ impl<T: Scalar> Executable<T> {
         outputs: &mut [Output<'_, T>],
         runs: usize,
     ) -> Result<Vec<StepProfile>, Error> {
-        self.drive(workspace, inputs, outputs, None)?;
-        let mut times = vec![0.0; self.steps()];
+        self.drive(workspace, &[], inputs, outputs, None)?;
+        let mut times = Vec::new();
         for _ in 0..runs.max(1) {
-            self.drive(workspace, inputs, outputs, Some(&mut times))?;
+            self.drive(workspace, &[], inputs, outputs, Some(&mut times))?;
         }
+        let plan = self.plan_for(&workspace.layout)?;
         let step = |(c, t): (&Cost, f64)| StepProfile {
             kind: c.kind,
             flops: c.flops,
             bytes: c.bytes,
             seconds: t / runs.max(1) as f64,
         };
-        Ok(self.costs.iter().zip(times).map(step).collect())
+        Ok(plan.costs.iter().zip(times).map(step).collect())
     }
 }

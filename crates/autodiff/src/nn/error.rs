@@ -7,6 +7,14 @@ pub enum ModelError {
     /// The description as a whole is wrong.
     #[error("model config: {0}")]
     Config(String),
+    /// The description in a file is wrong.
+    #[error("{path}: {}", without_prefix(.error))]
+    InFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: Box<ModelError>,
+    },
     /// One layer's description is wrong, or it does not accept what the layer before it yields.
     #[error("layer {index} ({layer}): {what}")]
     Layer {
@@ -32,10 +40,22 @@ pub enum ModelError {
         layer: String,
     },
     /// A stored tensor is not of floating-point numbers.
-    #[error("tensor {name:?} does not hold floating-point numbers")]
+    #[error("tensor {name:?} holds {got}, expected floating-point numbers")]
     TensorKind {
         /// The tensor.
         name: String,
+        /// Its element type.
+        got: &'static str,
+    },
+    /// A stored tensor holds a NaN or an infinity.
+    #[error("tensor {name:?} holds {value} at element {at}, expected finite numbers")]
+    TensorValue {
+        /// The tensor.
+        name: String,
+        /// Index of the element, row-major.
+        at: usize,
+        /// What stands there.
+        value: f64,
     },
     /// A tensor is absent.
     #[error("tensor {name:?} is missing, expected shape {expected:?} from layer {index} ({layer})")]
@@ -110,5 +130,13 @@ impl ModelError {
     pub(super) fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
         let names: Vec<&str> = names.collect();
         if names.is_empty() { "none".into() } else { names.join(", ") }
+    }
+}
+
+/// In a message that begins with the file, the words "model config" would say it twice.
+fn without_prefix(error: &ModelError) -> String {
+    match error {
+        ModelError::Config(what) => what.clone(),
+        other => other.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use super::error::ModelError;
 use super::sequential::Sequential;
 use numerics::store::{self, TensorData};
 use numerics::{Error, Scalar};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const TENSORS: &str = "model.safetensors";
@@ -35,18 +35,21 @@ impl Sequential {
         Ok((model, params))
     }
 
-    /// Reads a model without its parameters.
+    /// Reads a model without its parameters, from a directory or from the configuration file itself.
     ///
     /// # Errors
     /// A `config.json` that is absent, malformed or makes no sense.
-    pub fn load_config(dir: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let path = dir.as_ref().join(CONFIG);
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::Io { path: name.clone(), what: e.to_string() })?;
-        Self::from_json(&text).map_err(|e| match e {
-            ModelError::Config(what) => ModelError::Config(format!("{name}: {what}")),
-            other => other,
-        })
+    pub fn load_config(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        let file = if path.is_file() { path.to_owned() } else { path.join(CONFIG) };
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::Io { path: name.clone(), what: e.to_string() })?;
+        Self::from_json(&text).map_err(|error| ModelError::InFile { path: name, error: Box::new(error) })
+    }
+
+    /// The file of parameters beside a model's configuration, if there is one.
+    pub fn weights_file(dir: impl AsRef<Path>) -> Option<PathBuf> {
+        Some(dir.as_ref().join(TENSORS)).filter(|f| f.is_file())
     }
 
     /// Writes the model with these parameters; each file appears whole or not at all, the directory is made if absent.
@@ -69,7 +72,7 @@ impl Sequential {
     /// The flat vector of a file with one tensor per parameter.
     ///
     /// # Errors
-    /// A tensor that is missing, unexpected, of another shape, or of integers.
+    /// A tensor that is missing, unexpected, of another shape, of integers, or that holds NaN or infinity.
     pub fn params_from_file<T: Scalar>(&self, file: &store::File) -> Result<Vec<T>, ModelError> {
         let mut flat = Vec::with_capacity(self.params().total());
         for (ordinal, param) in self.params().iter().enumerate() {
@@ -84,9 +87,13 @@ impl Sequential {
                 return Err(ModelError::TensorShape { name, got: tensor.shape.clone(), expected, index, layer });
             }
             if !matches!(tensor.data, TensorData::F32(_) | TensorData::F64(_)) {
-                return Err(ModelError::TensorKind { name });
+                return Err(ModelError::TensorKind { name, got: tensor.data.type_name() });
             }
-            flat.extend(tensor.data.to_vec::<T>()?);
+            let values = tensor.data.to_vec::<T>()?;
+            if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+                return Err(ModelError::TensorValue { name, at, value: values[at].to_f64() });
+            }
+            flat.extend(values);
         }
         match file.tensors.iter().find(|t| self.params().get(&t.name).is_err()) {
             None => Ok(flat),

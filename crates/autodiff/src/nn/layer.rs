@@ -213,7 +213,7 @@ impl Layer {
             }
             Layer::Embedding { dim, .. } => {
                 if input.kind != Kind::Int {
-                    return Err(format!("expects token ids, got real inputs {input}: it must be the first layer"));
+                    return Err(format!("expects token ids and so must be the first layer, got real inputs {input}"));
                 }
                 return Ok(TensorType::real(&[shape, &[*dim]].concat()));
             }
@@ -323,29 +323,64 @@ fn windows(
     }
 }
 
+impl Layer {
+    /// The name under `"type"`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Layer::Linear { .. } => "linear",
+            Layer::Conv2d { .. } => "conv2d",
+            Layer::LayerNorm { .. } => "layernorm",
+            Layer::Embedding { .. } => "embedding",
+            Layer::Flatten {} => "flatten",
+            Layer::AvgPool2d { .. } => "avgpool2d",
+            Layer::MaxPool2d { .. } => "maxpool2d",
+            Layer::Tanh {} => "tanh",
+            Layer::Relu {} => "relu",
+            Layer::Sigmoid {} => "sigmoid",
+            Layer::Gelu {} => "gelu",
+            Layer::GeluTanh {} => "gelu_tanh",
+            Layer::Silu {} => "silu",
+            Layer::Softplus { .. } => "softplus",
+            Layer::Sin {} => "sin",
+            Layer::Elu { .. } => "elu",
+            Layer::LeakyRelu { .. } => "leaky_relu",
+            Layer::Identity {} => "identity",
+        }
+    }
+}
+
+/// The layer in short; options that have their default are left out.
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        let mut bias_here = true;
         match self {
-            Layer::Linear { inputs, outputs, .. } => write!(f, "linear {inputs} -> {outputs}"),
-            Layer::Conv2d { inputs, outputs, kernel, .. } => {
-                write!(f, "conv2d {inputs} -> {outputs}, kernel {kernel}")
+            Layer::Linear { inputs, outputs, bias } => {
+                write!(f, " {inputs} -> {outputs}")?;
+                bias_here = *bias;
             }
-            Layer::LayerNorm { shape, .. } => write!(f, "layernorm {shape:?}"),
-            Layer::Embedding { num, dim } => write!(f, "embedding {num} -> {dim}"),
-            Layer::AvgPool2d { kernel, .. } => write!(f, "avgpool2d {kernel}"),
-            Layer::MaxPool2d { kernel, .. } => write!(f, "maxpool2d {kernel}"),
-            Layer::Softplus { beta } => write!(f, "softplus {beta}"),
-            Layer::Elu { alpha } => write!(f, "elu {alpha}"),
-            Layer::LeakyRelu { slope } => write!(f, "leaky_relu {slope}"),
-            Layer::Flatten {} => f.write_str("flatten"),
-            Layer::Tanh {} => f.write_str("tanh"),
-            Layer::Relu {} => f.write_str("relu"),
-            Layer::Sigmoid {} => f.write_str("sigmoid"),
-            Layer::Gelu {} => f.write_str("gelu"),
-            Layer::GeluTanh {} => f.write_str("gelu_tanh"),
-            Layer::Silu {} => f.write_str("silu"),
-            Layer::Sin {} => f.write_str("sin"),
-            Layer::Identity {} => f.write_str("identity"),
+            Layer::Conv2d { inputs, outputs, kernel, stride, padding, bias } => {
+                write!(f, " {inputs} -> {outputs}, kernel {kernel}")?;
+                if *stride != 1 {
+                    write!(f, ", stride {stride}")?;
+                }
+                if *padding != 0 {
+                    write!(f, ", padding {padding}")?;
+                }
+                bias_here = *bias;
+            }
+            Layer::LayerNorm { shape, .. } => write!(f, " {shape:?}")?,
+            Layer::Embedding { num, dim } => write!(f, " {num} -> {dim}")?,
+            Layer::AvgPool2d { kernel, stride } | Layer::MaxPool2d { kernel, stride } => {
+                write!(f, " {kernel}")?;
+                if let Some(stride) = stride.filter(|s| s != kernel) {
+                    write!(f, ", stride {stride}")?;
+                }
+            }
+            Layer::Softplus { beta: x } | Layer::Elu { alpha: x } if *x != 1.0 => write!(f, " {x}")?,
+            Layer::LeakyRelu { slope } => write!(f, " {slope}")?,
+            _ => {}
         }
+        f.write_str(if bias_here { "" } else { ", no bias" })
     }
 }

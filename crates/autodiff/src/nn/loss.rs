@@ -233,6 +233,16 @@ impl Loss {
     #[track_caller]
     #[must_use]
     pub fn weighted_terms(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
+        let name = match self {
+            Loss::Mse => "squared_error",
+            Loss::CrossEntropy(_) => "cross_entropy",
+            Loss::Bce { .. } => "binary_cross_entropy",
+        };
+        outputs.composed_with(name, &[targets], |x| self.terms(&x[0], &x[1]))
+    }
+
+    #[track_caller]
+    fn terms(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
         let f = self.classes_last(outputs);
         let last = f.rank() - 1;
         match self {

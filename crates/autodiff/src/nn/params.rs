@@ -6,6 +6,7 @@
 use super::error::ModelError;
 use crate::array::Array;
 use crate::trace::Tensor;
+use crate::transform::Leaf;
 use crate::types::{Dims, checked_numel};
 use core::ops::Range;
 
@@ -188,6 +189,12 @@ impl ParamSpace {
         let mut flat = Vec::with_capacity(self.total);
         parts.iter().for_each(|a| flat.extend_from_slice(a.data()));
         Ok(flat)
+    }
+
+    /// The tensors as leaves for [`Program::taps`](crate::Program::taps), where `input` of the program is the flat vector.
+    pub fn leaves(&self, input: usize) -> Vec<Leaf> {
+        let leaf = |p: &Param| Leaf { name: p.name.clone(), input, offset: Some(p.offset), shape: p.shape.clone() };
+        self.iter().map(leaf).collect()
     }
 
     /// A traced flat vector as one traced tensor per parameter: slices and reshapes only.

@@ -45,7 +45,12 @@ impl Sequential {
         for (index, layer) in layers.iter().enumerate() {
             let named = |what| ModelError::Layer { index, layer: layer.to_string(), what };
             layer.check().map_err(named)?;
-            at = layer.infer(&at).map_err(named)?;
+            at = layer.infer(&at).map_err(|what| {
+                named(match index {
+                    0 => format!("{what} (the model's input)"),
+                    _ => format!("{what} from layer {} ({})", index - 1, layers[index - 1]),
+                })
+            })?;
             types.push(at.clone());
             tensors.extend(layer.params().into_iter().map(|(name, shape)| (format!("{index}.{name}"), shape)));
         }
@@ -188,6 +193,18 @@ impl Sequential {
         }
         let params = TensorType { kind: Kind::Real, shape: [self.params.total()].as_slice().into() };
         Ok(vec![("params", params), ("inputs", self.batched(&self.input, batch))])
+    }
+
+    /// Floating-point operations of layer `index` for one datum; `None` if there is no such layer.
+    ///
+    /// # Errors
+    /// Sizes beyond what memory can hold.
+    pub fn layer_flops(&self, index: usize) -> Result<Option<u64>, ModelError> {
+        let Some(layer) = self.layers.get(index) else { return Ok(None) };
+        let mut ports = vec![("inputs", self.batched(&self.types[index], 1))];
+        ports.extend(layer.params().into_iter().map(|(name, shape)| (name, TensorType::real(&shape))));
+        let program = trace(&ports, |_, t| vec![("outputs", layer.apply(&t[1..], &t[0]))])?;
+        Ok(Some(program.flops()))
     }
 
     /// Floating-point operations of the outputs of one datum.

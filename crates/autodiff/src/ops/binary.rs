@@ -1,6 +1,6 @@
 //! Elementwise functions of two tensors, comparison and choice.
 
-use super::rule::{Primitive, expect_args, expect_real, real, value, with_batch};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value, with_batch};
 use super::unary::Unary;
 use crate::array::Value;
 use crate::error::Error;
@@ -82,6 +82,14 @@ impl Primitive for Binary {
     fn eval<T: Scalar>(&self, args: &[&Value<T>], out: &TensorType) -> Result<Value<T>, Error> {
         let (x, y) = (real(args[0])?, real(args[1])?);
         value(&out.shape, x.data().iter().zip(y.data()).map(|(&x, &y)| self.0.value(x, y)).collect())
+    }
+
+    fn taylor(&self) -> Taylor {
+        match self.0 {
+            BinaryFn::Mul => Taylor::Product,
+            BinaryFn::Div => Taylor::Quotient,
+            _ => Taylor::Linear,
+        }
     }
 
     fn jvp(
@@ -179,6 +187,10 @@ impl Primitive for Select {
         let (p, x, y) = (real(args[0])?, real(args[1])?, real(args[2])?);
         let pick = |i: usize| if p.data()[i] != T::ZERO { x.data()[i] } else { y.data()[i] };
         value(&out.shape, (0..out.numel()).map(pick).collect())
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(

@@ -1,6 +1,6 @@
 //! `Dot`: contraction over pairs of axes, with batch axes; every product of matrices is one.
 
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use crate::array::Value;
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -114,6 +114,10 @@ impl Primitive for Dot {
             data.push(sum);
         });
         value(&out.shape, data)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Product
     }
 
     fn jvp(

@@ -1,6 +1,6 @@
 //! Picking and adding by integer indices: embeddings, label losses, max pooling.
 
-use super::rule::{Primitive, expect_args, expect_real, int, real, value, with_batch};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, int, real, value, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -59,6 +59,10 @@ impl Primitive for Gather {
             data.extend_from_slice(&x.data()[row * rest..(row + 1) * rest]);
         }
         value(&out.shape, data)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(
@@ -136,6 +140,10 @@ impl Primitive for ScatterAdd {
         value(&out.shape, data)
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(
         &self,
         b: &mut Builder,
@@ -197,6 +205,10 @@ impl Primitive for ArgMax {
         Array::new(&out.shape, data).map(Value::Int).ok_or_else(|| Error::Malformed("argmax".into()))
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(&self, _: &mut Builder, _: &[NodeId], _: NodeId, _: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
         Ok(None)
     }
@@ -236,6 +248,10 @@ impl Primitive for OneHot {
         value(&out.shape, data)
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(&self, _: &mut Builder, _: &[NodeId], _: NodeId, _: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
         Ok(None)
     }
@@ -262,6 +278,10 @@ impl Primitive for ToReal {
 
     fn eval<T: Scalar>(&self, args: &[&Value<T>], out: &TensorType) -> Result<Value<T>, Error> {
         value(&out.shape, int(args[0])?.data().iter().map(|&i| T::from_f64(i as f64)).collect())
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, _: &mut Builder, _: &[NodeId], _: NodeId, _: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {

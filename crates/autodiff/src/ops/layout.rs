@@ -1,6 +1,6 @@
 //! Views and rearrangements: nothing is computed, elements move. All are linear.
 
-use super::rule::{Primitive, expect_args, expect_real, real, value, with_batch};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -65,6 +65,10 @@ impl Primitive for Broadcast {
         strided(args[0], out, 0, &steps)
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
         same_tangent(self, b, t)
     }
@@ -110,6 +114,10 @@ impl Primitive for Reshape {
     fn eval<T: Scalar>(&self, args: &[&Value<T>], out: &TensorType) -> Result<Value<T>, Error> {
         let steps = strides(&out.shape);
         strided(args[0], out, 0, &steps)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
@@ -159,6 +167,10 @@ impl Primitive for Transpose {
         let s = strides(&args[0].ty().shape);
         let steps: Dims = self.perm.iter().map(|&p| s[p]).collect();
         strided(args[0], out, 0, &steps)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
@@ -234,6 +246,10 @@ impl Primitive for Slice {
         let s = strides(&args[0].ty().shape);
         let steps: Dims = s.iter().zip(&self.step).map(|(a, b)| a * b).collect();
         strided(args[0], out, flat(&self.start, &s), &steps)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
@@ -321,6 +337,10 @@ impl Primitive for Pad {
         value(&out.shape, data)
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
         same_tangent(self, b, t)
     }
@@ -384,6 +404,10 @@ impl Primitive for Concat {
             }
         }
         value(&out.shape, data)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(

@@ -1,6 +1,6 @@
 //! Leaves of a program: inputs and constants.
 
-use super::rule::{Primitive, with_batch};
+use super::rule::{Primitive, Taylor, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -28,6 +28,10 @@ impl Primitive for Input {
 
     fn eval<T: Scalar>(&self, _args: &[&Value<T>], _out: &TensorType) -> Result<Value<T>, Error> {
         Err(Error::Malformed("an input was evaluated".into()))
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, _: &mut Builder, _: &[NodeId], _: NodeId, _: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
@@ -105,6 +109,10 @@ impl Primitive for Const {
             }
             Literal::Int(d) => Array::new(&self.shape, d.to_vec()).map(Value::Int).ok_or_else(wrong),
         }
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, _: &mut Builder, _: &[NodeId], _: NodeId, _: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {

@@ -4,6 +4,7 @@
 //! `primitives!` list below.
 
 mod binary;
+mod call;
 mod dot;
 mod index;
 mod layout;
@@ -16,12 +17,13 @@ mod unary;
 mod window;
 
 pub use binary::{Binary, BinaryFn, Select};
+pub use call::Call;
 pub use dot::Dot;
 pub use index::{ArgMax, Gather, OneHot, ScatterAdd, ToReal};
 pub use layout::{Broadcast, Concat, Pad, Reshape, Slice, Transpose};
 pub use leaf::{Const, Input};
 pub use reduce::{ReduceMax, ReduceSum};
-pub use rule::Primitive;
+pub use rule::{Primitive, Taylor};
 pub use unary::{Bits, Unary};
 pub use window::{Fold, Window};
 
@@ -71,6 +73,10 @@ macro_rules! primitives {
                 &self, b: &mut Builder, args: &[NodeId], out: NodeId, tangents: &[Option<NodeId>],
             ) -> Result<Option<NodeId>, Error> {
                 match self { $(Op::$name(op) => op.jvp(b, args, out, tangents),)* }
+            }
+            /// How orders mix in Taylor mode.
+            pub fn taylor(&self) -> Taylor {
+                match self { $(Op::$name(op) => op.taylor(),)* }
             }
             /// Cotangents of the operands marked `linear`, given the value's cotangent.
             pub fn transpose(
@@ -131,4 +137,6 @@ primitives! {
     Window;
     /// Overlap-add of windows.
     Fold;
+    /// A named sub-program.
+    Call;
 }

@@ -1,7 +1,7 @@
 //! Reductions over axes.
 
 use super::index::ArgMax;
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use super::{Gather, Op};
 use crate::array::Value;
 use crate::error::Error;
@@ -69,6 +69,10 @@ impl Primitive for ReduceSum {
         fold(&self.axes, args[0], out, |acc, x| acc.map_or(x, |a| a + x))
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(
         &self,
         b: &mut Builder,
@@ -125,6 +129,10 @@ impl Primitive for ReduceMax {
             Some(a) if a.is_nan() || a >= x => a,
             _ => x,
         })
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(

@@ -6,6 +6,19 @@ use crate::program::{Builder, NodeId};
 use crate::types::TensorType;
 use numerics::Scalar;
 
+/// How a primitive's Taylor coefficients depend on those of its operands, beyond the linear part that `jvp` states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taylor {
+    /// Orders do not mix: its derivative does not change along the curve (linear, piecewise linear, or flat).
+    Linear,
+    /// An elementwise function with derivatives of every order.
+    Elementwise(super::Unary),
+    /// Linear in each of its two operands.
+    Product,
+    /// The first operand divided by the second.
+    Quotient,
+}
+
 /// The whole truth about one primitive.
 pub trait Primitive {
     /// Name with attributes, as listings show it.
@@ -35,6 +48,9 @@ pub trait Primitive {
         out: NodeId,
         tangents: &[Option<NodeId>],
     ) -> Result<Option<NodeId>, Error>;
+
+    /// How orders mix in Taylor mode.
+    fn taylor(&self) -> Taylor;
 
     /// Cotangents of the operands marked `linear`; the value is linear in them jointly.
     fn transpose(

@@ -1,6 +1,6 @@
 //! Elementwise functions of one tensor, with their derivatives of every order.
 
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use super::tower::{autonomous, hermite_signed, horner, over_quadratic};
 use crate::array::Value;
 use crate::error::Error;
@@ -264,6 +264,14 @@ impl Primitive for Unary {
 
     fn eval<T: Scalar>(&self, args: &[&Value<T>], out: &TensorType) -> Result<Value<T>, Error> {
         value(&out.shape, real(args[0])?.data().iter().map(|&x| Unary::value(*self, x)).collect())
+    }
+
+    fn taylor(&self) -> Taylor {
+        if self.is_flat() || matches!(self, Unary::Neg | Unary::Abs) {
+            Taylor::Linear
+        } else {
+            Taylor::Elementwise(*self)
+        }
     }
 
     fn jvp(

@@ -1,6 +1,6 @@
 //! Sliding windows along one axis and their overlap-add: a convolution is two windows and a contraction.
 
-use super::rule::{Primitive, expect_args, expect_real, real, value};
+use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use crate::array::Value;
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -76,6 +76,10 @@ impl Primitive for Window {
         value(&out.shape, data)
     }
 
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
+    }
+
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {
         t[0].map(|t| b.push(*self, &[t])).transpose()
     }
@@ -132,6 +136,10 @@ impl Primitive for Fold {
             }
         });
         value(&out.shape, data)
+    }
+
+    fn taylor(&self) -> Taylor {
+        Taylor::Linear
     }
 
     fn jvp(&self, b: &mut Builder, _: &[NodeId], _: NodeId, t: &[Option<NodeId>]) -> Result<Option<NodeId>, Error> {

@@ -1,6 +1,6 @@
 //! `Builder`: appends nodes, never twice the same; what transformations write programs with.
 
-use super::{Args, Node, NodeId, Port, Program};
+use super::{Args, Node, NodeId, Origin, Port, Program};
 use crate::error::Error;
 use crate::ops::{Const, Input, Op};
 use crate::types::{Dims, Kind, TensorType};
@@ -13,6 +13,7 @@ pub struct Builder {
     nodes: Vec<Node>,
     known: HashMap<(Op, Args), NodeId>,
     inputs: Vec<Port>,
+    origin: Origin,
 }
 
 impl Builder {
@@ -57,9 +58,14 @@ impl Builder {
         self.append(Op::Input(Input { index: usize::MAX, ty: ty.clone() }), Args::new(), ty)
     }
 
+    /// Nodes added from now on come from there.
+    pub(crate) fn trace_to(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
     fn append(&mut self, op: Op, args: Args, ty: TensorType) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
-        self.nodes.push(Node { op, args, ty });
+        self.nodes.push(Node { op, args, ty, origin: self.origin });
         id
     }
 
@@ -113,11 +119,30 @@ impl Builder {
 
     /// Copies a program into this graph with the given nodes as its inputs; returns the nodes of all its nodes.
     pub fn inline(&mut self, program: &Program, inputs: &[NodeId]) -> Result<Vec<NodeId>, Error> {
+        self.copy(program, inputs, Self::push_op)
+    }
+
+    /// The same through [`Builder::emit`], so that the identities of the builder apply again.
+    pub fn emit_all(&mut self, program: &Program, inputs: &[NodeId]) -> Result<Vec<NodeId>, Error> {
+        self.copy(program, inputs, Self::emit)
+    }
+
+    fn push_op(&mut self, op: &Op, args: &[NodeId]) -> Result<NodeId, Error> {
+        self.push(op.clone(), args)
+    }
+
+    fn copy(
+        &mut self,
+        program: &Program,
+        inputs: &[NodeId],
+        put: impl Fn(&mut Self, &Op, &[NodeId]) -> Result<NodeId, Error>,
+    ) -> Result<Vec<NodeId>, Error> {
         if inputs.len() != program.inputs.len() {
             return Err(Error::Malformed(format!("{} inputs given, {} taken", inputs.len(), program.inputs.len())));
         }
         let mut map = Vec::with_capacity(program.nodes.len());
         for node in program.nodes.iter() {
+            self.trace_to(node.origin);
             let id = match &node.op {
                 Op::Input(input) => {
                     let id = inputs[input.index];
@@ -132,7 +157,7 @@ impl Builder {
                 }
                 op => {
                     let args: Args = node.args.iter().map(|a| map[a.index()]).collect();
-                    self.push(op.clone(), &args)?
+                    put(self, op, &args)?
                 }
             };
             map.push(id);

@@ -4,14 +4,32 @@
 use super::{Builder, NodeId};
 use crate::error::Error;
 use crate::ops::{
-    Binary, BinaryFn, Broadcast, Concat, Const, Dot, Pad, ReduceSum, Reshape, Select, Slice, Transpose, Unary,
+    Binary, BinaryFn, Broadcast, Concat, Const, Dot, Op, Pad, ReduceSum, Reshape, Select, Slice, Transpose, Unary,
 };
 use crate::types::Dims;
 
 impl Builder {
+    /// Adds a node through the vocabulary below, so that its identities apply.
+    pub fn emit(&mut self, op: &Op, args: &[NodeId]) -> Result<NodeId, Error> {
+        match (op, args) {
+            (Op::Unary(f), &[x]) => self.unary(*f, x),
+            (Op::Binary(Binary(f)), &[x, y]) => self.binary(*f, x, y),
+            (Op::Select(_), &[p, x, y]) => self.select(p, x, y),
+            (Op::Broadcast(b), &[x]) => self.broadcast(x, &b.shape, &b.axes),
+            (Op::Reshape(r), &[x]) => self.reshape(x, &r.shape),
+            (Op::Transpose(t), &[x]) => self.transpose(x, &t.perm),
+            (Op::ReduceSum(r), &[x]) => self.sum(x, &r.axes),
+            (Op::Dot(d), &[x, y]) => self.dot(x, y, &d.batch, &d.contract),
+            (Op::Slice(s), &[x]) => self.slice(x, s.clone()),
+            (Op::Pad(p), &[x]) => self.pad(x, p.clone()),
+            (Op::Concat(c), xs) => self.concat(xs, c.axis),
+            _ => self.push(op.clone(), args),
+        }
+    }
+
     /// Applies an elementwise function.
     pub fn unary(&mut self, f: Unary, x: NodeId) -> Result<NodeId, Error> {
-        if let (Unary::Neg, crate::ops::Op::Unary(Unary::Neg)) = (f, &self.node(x).op) {
+        if let (Unary::Neg, Op::Unary(Unary::Neg)) = (f, &self.node(x).op) {
             return Ok(self.node(x).args[0]);
         }
         if let (Some(c), false) = (self.splat(x), f == Unary::StopGradient) {
@@ -115,7 +133,7 @@ impl Builder {
         if self.ty(x).shape.as_slice() == shape {
             return Ok(x);
         }
-        if let crate::ops::Op::Reshape(_) = self.node(x).op {
+        if let Op::Reshape(_) = self.node(x).op {
             let inner = self.node(x).args[0];
             return self.reshape(inner, shape);
         }
@@ -127,7 +145,7 @@ impl Builder {
         if perm.iter().copied().eq(0..self.ty(x).rank()) {
             return Ok(x);
         }
-        if let crate::ops::Op::Transpose(t) = &self.node(x).op
+        if let Op::Transpose(t) = &self.node(x).op
             && perm.len() == t.perm.len()
             && perm.iter().all(|&p| p < perm.len())
         {

@@ -3,8 +3,10 @@
 mod builder;
 mod display;
 mod extend;
+mod origin;
 
 pub use builder::Builder;
+pub use origin::Origin;
 
 use crate::error::Error;
 use crate::ops::Op;
@@ -27,7 +29,7 @@ impl NodeId {
 pub type Args = SmallVec<[NodeId; 3]>;
 
 /// One operation with its operands and the type of its value.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Node {
     /// The primitive.
     pub op: Op,
@@ -35,10 +37,13 @@ pub struct Node {
     pub args: Args,
     /// Kind and shape of the value.
     pub ty: TensorType,
+    /// Where it was traced.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// A named input or output.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Port {
     /// Its name.
     pub name: String,
@@ -49,7 +54,7 @@ pub struct Port {
 /// A pure tensor program: nodes in topological order, named inputs and outputs.
 ///
 /// Make one with [`trace`](crate::trace); every transformation yields another.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Program {
     pub(crate) nodes: Arc<[Node]>,
     pub(crate) inputs: Vec<Port>,
@@ -97,9 +102,14 @@ impl Program {
         position(&self.outputs, name, "output")
     }
 
-    /// Floating-point operations of one run, by the primitives' own counts.
+    /// Floating-point operations of one run, by the primitives' own counts; of named sub-programs, those of their bodies,
+    /// where what they share counts once.
     pub fn flops(&self) -> u64 {
-        self.nodes.iter().map(|n| self.node_flops(n)).sum()
+        let count = |p: &Program| p.nodes.iter().map(|n| p.node_flops(n)).sum();
+        match self.has_calls() {
+            true => self.inline().map_or_else(|_| count(self), |p| count(&p)),
+            false => count(self),
+        }
     }
 
     pub(crate) fn node_flops(&self, node: &Node) -> u64 {
@@ -117,6 +127,9 @@ impl Program {
                 && self.inputs.get(input.index).is_none_or(|p| p.node.index() != i)
             {
                 return Err(Error::Malformed(format!("node {i} is an input that no port names")));
+            }
+            if let Op::Call(call) = &node.op {
+                call.body().verify()?;
             }
             let args: SmallVec<[&TensorType; 3]> = node.args.iter().map(|&a| &self.node(a).ty).collect();
             match node.op.infer(&args) {

@@ -1,8 +1,25 @@
 //! Compositions of primitives that models are written with: activations, softmax, normalisation.
+//!
+//! Those with a name of their own in the literature are named sub-programs; see [`Tracer::named`](super::Tracer::named).
 
 use super::Tensor;
+use std::panic::Location;
 
 impl Tensor {
+    /// A function of this tensor as a named sub-program that comes from the caller's line.
+    #[track_caller]
+    fn composed(&self, name: &str, f: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+        self.composed_with(name, &[], |x| f(&x[0]))
+    }
+
+    /// The same of this tensor and others.
+    #[track_caller]
+    pub(crate) fn composed_with(&self, name: &str, others: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Tensor) -> Tensor {
+        let at = Location::caller();
+        let inputs: Vec<&Tensor> = std::iter::once(self).chain(others.iter().copied()).collect();
+        self.tracer.sub_program(name, &inputs, Some(at), at, |_, x| vec![("out", f(x))]).swap_remove(0)
+    }
+
     /// Mean over axes.
     #[track_caller]
     #[must_use]
@@ -16,15 +33,14 @@ impl Tensor {
     #[track_caller]
     #[must_use]
     pub fn silu(&self) -> Tensor {
-        self * self.sigmoid()
+        self.composed("silu", |x| x * x.sigmoid())
     }
 
     /// `x Phi(x)` with the normal distribution function, accurate in the negative tail.
     #[track_caller]
     #[must_use]
     pub fn gelu(&self) -> Tensor {
-        let phi = (self * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5;
-        self * phi
+        self.composed("gelu", |x| x * ((x * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5))
     }
 
     /// The tanh form of GELU, as `x sigmoid(2 c (x + 0.044715 x^3))`, which does not cancel.
@@ -32,8 +48,10 @@ impl Tensor {
     #[must_use]
     pub fn gelu_tanh(&self) -> Tensor {
         let c = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
-        let inner = self * c + self.powf(3.0) * (0.044_715 * c);
-        self * inner.sigmoid()
+        self.composed("gelu_tanh", |x| {
+            let inner = x * c + x.powf(3.0) * (0.044_715 * c);
+            x * inner.sigmoid()
+        })
     }
 
     /// `x` where positive, else `slope x`; slope at 0 is `slope`.
@@ -61,24 +79,42 @@ impl Tensor {
         (self * beta).softplus() * (1.0 / beta)
     }
 
-    /// `ln sum e^x` over the last axis, which vanishes; the maximum is taken out first.
+    /// The maximum over the last axis, the differences from it, and `ln sum e^difference`.
+    ///
+    /// The winner's difference is exactly 0 in every derivative, and the others enter through `ln(1 + ..)`: so neither
+    /// `p - e_y` nor `p v - p (p . v)` is ever formed as a difference of numbers near 1, however sure the softmax is.
+    #[track_caller]
+    fn centred(&self, last: usize) -> (Tensor, Tensor, Tensor) {
+        let shape = self.shape();
+        let top = self.max(&[last]);
+        let winner = self.argmax().one_hot(shape.get(last).copied().unwrap_or(1));
+        let zero = self.tracer().full(&shape, 0.0);
+        let shifted = winner.select(&zero, &(self - top.unsqueeze(last)));
+        let rest = winner.select(&zero, &shifted.exp()).sum(&[last]).ln_1p();
+        (top, shifted, rest)
+    }
+
+    /// `ln sum e^x` over the last axis, which vanishes; the maximum is taken out first. Its derivatives keep their digits
+    /// when one term outweighs all others.
     #[track_caller]
     #[must_use]
     pub fn logsumexp(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self.clone() };
-        let top = self.max(&[last]).stop_gradient();
-        let shifted = self - top.unsqueeze(last);
-        shifted.exp().sum(&[last]).ln() + top
+        self.composed("logsumexp", |x| {
+            let (top, _, rest) = x.centred(last);
+            top + rest
+        })
     }
 
-    /// `x - logsumexp(x)` over the last axis.
+    /// `x - logsumexp(x)` over the last axis. Its derivatives keep their digits when one term outweighs all others.
     #[track_caller]
     #[must_use]
     pub fn log_softmax(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self * 0.0 };
-        let shifted = self - self.max(&[last]).stop_gradient().unsqueeze(last);
-        let norm = shifted.exp().sum(&[last]).ln();
-        shifted - norm.unsqueeze(last)
+        self.composed("log_softmax", |x| {
+            let (_, shifted, rest) = x.centred(last);
+            shifted - rest.unsqueeze(last)
+        })
     }
 
     /// Softmax over the last axis.
@@ -86,9 +122,11 @@ impl Tensor {
     #[must_use]
     pub fn softmax(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self.tracer().scalar(1.0) };
-        let e = (self - self.max(&[last]).stop_gradient().unsqueeze(last)).exp();
-        let norm = e.sum(&[last]).unsqueeze(last);
-        e / norm
+        self.composed("softmax", |x| {
+            let e = (x - x.max(&[last]).stop_gradient().unsqueeze(last)).exp();
+            let norm = e.sum(&[last]).unsqueeze(last);
+            e / norm
+        })
     }
 
     /// `(x - mean) / sqrt(variance + eps)` over the last `axes` axes; the variance is the population's.
@@ -100,9 +138,11 @@ impl Tensor {
         let over: Vec<usize> = (first..shape.len()).collect();
         let mut kept = shape.clone();
         over.iter().for_each(|&a| kept[a] = 1);
-        let centred = self - self.mean(&over).reshape(&kept);
-        let variance = (&centred * &centred).mean(&over).reshape(&kept);
-        centred * (variance + eps).powf(-0.5)
+        self.composed("normalize", |x| {
+            let centred = x - x.mean(&over).reshape(&kept);
+            let variance = (&centred * &centred).mean(&over).reshape(&kept);
+            centred * (variance + eps).powf(-0.5)
+        })
     }
 
     /// A new axis of size one.

@@ -7,17 +7,20 @@ mod compose;
 mod operators;
 
 use crate::error::Error;
-use crate::ops::{ArgMax, BinaryFn, Bits, Gather, OneHot, ReduceMax, ToReal, Unary, Window};
-use crate::program::{Builder, NodeId, Program};
+use crate::ops::{ArgMax, BinaryFn, Bits, Call, Gather, OneHot, ReduceMax, ToReal, Unary, Window};
+use crate::program::{Builder, NodeId, Origin, Program};
 use crate::types::{Dims, TensorType};
 use std::cell::RefCell;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 struct State {
     builder: Builder,
     error: Option<Error>,
+    /// Where all nodes come from, if not from where they are made: the caller of a composition.
+    caller: Option<&'static Location<'static>>,
 }
 
 /// The graph under construction; makes constants.
@@ -48,7 +51,15 @@ pub fn trace<N: Into<String>>(
     inputs: &[(&str, TensorType)],
     f: impl FnOnce(&Tracer, &[Tensor]) -> Vec<(N, Tensor)>,
 ) -> Result<Program, Error> {
-    let tracer = Tracer(Rc::new(RefCell::new(State::default())));
+    trace_for(None, inputs, f)
+}
+
+fn trace_for<N: Into<String>>(
+    caller: Option<&'static Location<'static>>,
+    inputs: &[(&str, TensorType)],
+    f: impl FnOnce(&Tracer, &[Tensor]) -> Vec<(N, Tensor)>,
+) -> Result<Program, Error> {
+    let tracer = Tracer(Rc::new(RefCell::new(State { caller, ..State::default() })));
     let tensors: Vec<Tensor> = inputs
         .iter()
         .map(|(name, ty)| {
@@ -70,8 +81,14 @@ pub fn trace<N: Into<String>>(
 
 impl Tracer {
     /// Runs one step of construction; on failure the error is kept and a stand-in is returned.
-    fn step(&self, location: &Location<'_>, f: impl FnOnce(&mut Builder) -> Result<NodeId, Error>) -> Tensor {
+    fn step(
+        &self,
+        location: &'static Location<'static>,
+        f: impl FnOnce(&mut Builder) -> Result<NodeId, Error>,
+    ) -> Tensor {
         let mut state = self.0.borrow_mut();
+        let location = state.caller.unwrap_or(location);
+        state.builder.trace_to(Origin(Some(location)));
         let id = match f(&mut state.builder) {
             Ok(id) => id,
             Err(error) => {
@@ -119,7 +136,7 @@ impl Tracer {
         self.step(location, |b| b.concat(&ids, axis))
     }
 
-    /// Uses a program as a function; returns its outputs.
+    /// Uses a program as a function; returns its outputs. Its nodes become nodes of this graph.
     #[track_caller]
     pub fn call(&self, program: &Program, inputs: &[&Tensor]) -> Vec<Tensor> {
         let location = Location::caller();
@@ -133,7 +150,65 @@ impl Tracer {
         program.outputs().iter().map(|p| pick(p.node)).collect()
     }
 
-    fn foreign(&self, op: &str, location: &Location<'_>) -> Tensor {
+    /// A named sub-program: the closure is traced on its own and becomes one node per result.
+    ///
+    /// Differentiation and batching act on the body and rename (`name.jvp`, `name.vjp`, `name.vmap`); the executor runs a
+    /// registered kernel for a name where it has one. Names have no dots. The closure gets its own tracer; tensors from
+    /// outside enter through `inputs` only.
+    ///
+    /// ```
+    /// use autodiff::{TensorType, trace};
+    /// let ty = TensorType::real(&[4]);
+    /// let f = trace(&[("x", ty.clone()), ("y", ty)], |t, x| {
+    ///     let parts = t.named("polar", &[&x[0], &x[1]], |_, x| {
+    ///         vec![("radius", (&x[0] * &x[0] + &x[1] * &x[1]).sqrt()), ("slope", &x[1] / &x[0])]
+    ///     });
+    ///     vec![("z", &parts[0] * parts[1].atan())]
+    /// })?;
+    /// assert!(f.to_string().contains("call polar:slope(%0, %1)"));
+    /// assert!(f.vjp(&[0])?.to_string().contains("call polar.vjp"));
+    /// # Ok::<(), autodiff::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn named<N: Into<String>>(
+        &self,
+        name: &str,
+        inputs: &[&Tensor],
+        f: impl FnOnce(&Tracer, &[Tensor]) -> Vec<(N, Tensor)>,
+    ) -> Vec<Tensor> {
+        self.sub_program(name, inputs, None, Location::caller(), f)
+    }
+
+    /// A named sub-program whose nodes come from `caller`, or from where the closure makes them.
+    fn sub_program<N: Into<String>>(
+        &self,
+        name: &str,
+        inputs: &[&Tensor],
+        caller: Option<&'static Location<'static>>,
+        location: &'static Location<'static>,
+        f: impl FnOnce(&Tracer, &[Tensor]) -> Vec<(N, Tensor)>,
+    ) -> Vec<Tensor> {
+        if inputs.iter().any(|t| !Rc::ptr_eq(&t.tracer.0, &self.0)) {
+            return vec![self.foreign(name, location)];
+        }
+        let types = |t: &&Tensor| self.0.borrow().builder.ty(t.id).clone();
+        let names: Vec<String> = (0..inputs.len()).map(|i| format!("x{i}")).collect();
+        let ports: Vec<_> = names.iter().map(String::as_str).zip(inputs.iter().map(types)).collect();
+        let ids: Vec<NodeId> = inputs.iter().map(|t| t.id).collect();
+        let body = match trace_for(caller, &ports, f) {
+            Ok(body) if !name.contains('.') && !name.is_empty() => Arc::new(body),
+            Ok(_) => {
+                let why = Error::Malformed(format!("{name:?} is no name of a sub-program: it is empty or has a dot"));
+                return vec![self.step(location, |_| Err(why))];
+            }
+            Err(error) => return vec![self.step(location, |_| Err(error))],
+        };
+        (0..body.outputs().len())
+            .map(|k| self.step(location, |b| b.push(Call::new(name, body.clone(), k), &ids)))
+            .collect()
+    }
+
+    fn foreign(&self, op: &str, location: &'static Location<'static>) -> Tensor {
         self.step(location, |_| Err(Error::ForeignTensor { op: op.into(), location: format!(" at {location}") }))
     }
 }
@@ -222,7 +297,11 @@ impl Tensor {
         &self.tracer
     }
 
-    fn map(&self, location: &Location<'_>, f: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, Error>) -> Tensor {
+    fn map(
+        &self,
+        location: &'static Location<'static>,
+        f: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, Error>,
+    ) -> Tensor {
         self.tracer.step(location, |b| f(b, self.id))
     }
 
@@ -230,7 +309,7 @@ impl Tensor {
         &self,
         other: &Tensor,
         op: &str,
-        location: &Location<'_>,
+        location: &'static Location<'static>,
         f: impl FnOnce(&mut Builder, NodeId, NodeId) -> Result<NodeId, Error>,
     ) -> Tensor {
         if !Rc::ptr_eq(&self.tracer.0, &other.tracer.0) {

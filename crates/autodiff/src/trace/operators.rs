@@ -35,7 +35,7 @@ fn common(x: &[usize], y: &[usize]) -> Option<Dims> {
 }
 
 impl Tensor {
-    pub(super) fn elementwise(&self, f: BinaryFn, other: &Tensor, location: &Location<'_>) -> Tensor {
+    pub(super) fn elementwise(&self, f: BinaryFn, other: &Tensor, location: &'static Location<'static>) -> Tensor {
         self.zip(other, "elementwise", location, |b, x, y| {
             let (x, y) = match common(&b.shape(x), &b.shape(y)) {
                 Some(shape) => (expand(b, x, &shape)?, expand(b, y, &shape)?),
@@ -45,7 +45,7 @@ impl Tensor {
         })
     }
 
-    fn with_number(&self, f: BinaryFn, c: f64, number_first: bool, location: &Location<'_>) -> Tensor {
+    fn with_number(&self, f: BinaryFn, c: f64, number_first: bool, location: &'static Location<'static>) -> Tensor {
         self.map(location, |b, x| {
             let shape = b.shape(x);
             let c = b.full(&shape, c)?;

@@ -16,6 +16,7 @@ pub(super) fn push_forward(
     let primal = b.inline(program, inputs)?;
     let mut tangent: Vec<Option<NodeId>> = Vec::with_capacity(primal.len());
     for (node, &out) in program.nodes().iter().zip(&primal) {
+        b.trace_to(node.origin);
         let t = match &node.op {
             Op::Input(input) => tangents[input.index],
             op => {
@@ -30,6 +31,26 @@ pub(super) fn push_forward(
 }
 
 impl Program {
+    /// The tangents alone, as the body of a named sub-program: takes the inputs and a tangent per input of `wrt`, returns
+    /// those tangents that do not vanish; also says which output of it belongs to which output of the program.
+    pub(crate) fn tangents(&self, wrt: &[usize]) -> Result<(Program, Vec<Option<usize>>), Error> {
+        check_wrt(self, wrt)?;
+        let mut b = Builder::new();
+        let inputs = declare_inputs(&mut b, self);
+        let mut tangents = vec![None; inputs.len()];
+        for &i in wrt {
+            tangents[i] = Some(b.input(format!("d.{}", self.inputs()[i].name), self.input_type(i).clone()));
+        }
+        let (_, tangent) = push_forward(&mut b, self, &inputs, &tangents)?;
+        let (mut places, mut outputs) = (Vec::new(), Vec::new());
+        for p in self.outputs() {
+            let t = tangent[p.node.index()];
+            places.push(t.map(|_| outputs.len()));
+            outputs.extend(t.map(|t| (format!("d.{}", p.name), t)));
+        }
+        Ok((b.finish(outputs), places))
+    }
+
     /// Forward mode in the inputs `wrt`: the new program takes the inputs and a tangent `d.name` for each of `wrt`, and
     /// returns the outputs and their tangents `d.name`. Costs about twice the program.
     ///

@@ -24,6 +24,15 @@ pub struct Linearized {
 impl Program {
     /// Splits forward mode in the inputs `wrt` into the part that is done once per point and the linear part.
     pub fn linearize(&self, wrt: &[usize]) -> Result<Linearized, Error> {
+        self.linearize_of(wrt, self.outputs().len())
+    }
+
+    /// The same for the first `count` outputs; the others are values only.
+    pub(super) fn linearize_of(&self, wrt: &[usize], count: usize) -> Result<Linearized, Error> {
+        if self.has_calls() {
+            // What is done once per point may be anywhere inside a sub-program.
+            return self.inline()?.linearize_of(wrt, count);
+        }
         check_wrt(self, wrt)?;
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, self);
@@ -36,7 +45,7 @@ impl Program {
         }
         let (primal, tangent) = push_forward(&mut b, self, &inputs, &tangents)?;
         let mut ends = Vec::new();
-        for p in self.outputs().iter().filter(|p| self.node(p.node).ty.is_real()) {
+        for p in self.outputs()[..count].iter().filter(|p| self.node(p.node).ty.is_real()) {
             let t = match tangent[p.node.index()] {
                 Some(t) => t,
                 None => b.zeros_like(primal[p.node.index()])?,

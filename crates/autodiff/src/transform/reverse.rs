@@ -3,7 +3,7 @@
 use super::forward::push_forward;
 use super::{check_wrt, declare_inputs};
 use crate::error::Error;
-use crate::ops::{Op, Primitive, Slice};
+use crate::ops::{Call, Op, Primitive, Slice};
 use crate::program::{Args, Builder, NodeId, Program};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -32,15 +32,25 @@ pub(super) fn pull_back(b: &mut Builder, roots: &[NodeId], outputs: &[(NodeId, N
             let ct = assemble(b, id, parts)?;
             accumulate(b, &mut cotangent, id, ct)?;
         }
-        let Some(ct) = cotangent[i].filter(|_| active[i] && !roots.contains(&id)) else { continue };
-        let node = b.node(id);
-        let (op, args): (_, Args) = (node.op.clone(), node.args.clone());
-        if let Op::Slice(slice) = op {
-            pieces.entry(args[0]).or_default().push((slice, ct));
+        if !active[i] || roots.contains(&id) {
             continue;
         }
+        let node = b.node(id);
+        let (op, args, origin): (_, Args, _) = (node.op.clone(), node.args.clone(), node.origin);
+        b.trace_to(origin);
         let linear: SmallVec<[bool; 3]> = args.iter().map(|a| active[a.index()]).collect();
-        let cts = op.transpose(b, &args, &linear, ct)?;
+        let cts = match (&op, cotangent[i]) {
+            (Op::Call(call), _) => match siblings(b, call, &args, i, &cotangent) {
+                outputs if outputs.is_empty() => continue,
+                outputs => call.transpose_outputs(b, &args, &linear, &outputs)?,
+            },
+            (_, None) => continue,
+            (Op::Slice(slice), Some(ct)) => {
+                pieces.entry(args[0]).or_default().push((slice.clone(), ct));
+                continue;
+            }
+            (_, Some(ct)) => op.transpose(b, &args, &linear, ct)?,
+        };
         for ((&arg, ct), _) in args.iter().zip(cts).zip(&linear).filter(|(_, linear)| **linear) {
             if let Some(ct) = ct {
                 accumulate(b, &mut cotangent, arg, ct)?;
@@ -55,6 +65,32 @@ pub(super) fn pull_back(b: &mut Builder, roots: &[NodeId], outputs: &[(NodeId, N
         });
     }
     Ok(result)
+}
+
+/// The outputs of one named sub-program that have cotangents. They are transposed together when the first of its nodes
+/// is reached, because all are known then: at any other node there is nothing to do.
+fn siblings(
+    b: &Builder,
+    call: &Call,
+    args: &[NodeId],
+    at: usize,
+    cotangent: &[Option<NodeId>],
+) -> Vec<(usize, NodeId)> {
+    let mut found = Vec::new();
+    for (i, ct) in cotangent.iter().enumerate() {
+        let node = b.node(NodeId(i as u32));
+        if let Op::Call(other) = &node.op
+            && node.args.as_slice() == args
+            && call.same_body(other)
+        {
+            if i < at {
+                return Vec::new();
+            }
+            found.extend(ct.map(|ct| (other.output(), ct)));
+        }
+    }
+    found.sort_unstable_by_key(|f| f.0);
+    found
 }
 
 /// The cotangent of a slice of some node.
@@ -114,12 +150,40 @@ fn accumulate(b: &mut Builder, cotangent: &mut [Option<NodeId>], node: NodeId, c
 }
 
 impl Program {
+    /// The transpose of a program that is linear in the inputs marked so, as the body of a named sub-program: takes the
+    /// other inputs and a cotangent `ct.name` for each of `outputs`, returns one `ct.name` per linear input.
+    pub(crate) fn transposed(&self, linear: &[bool], outputs: &[usize]) -> Result<Program, Error> {
+        let mut b = Builder::new();
+        let (mut inputs, mut roots) = (Vec::new(), Vec::new());
+        for (port, &linear) in self.inputs().iter().zip(linear) {
+            let ty = self.node(port.node).ty.clone();
+            let id = if linear { b.placeholder(ty) } else { b.input(port.name.clone(), ty) };
+            roots.extend(linear.then_some(id));
+            inputs.push(id);
+        }
+        let bare = |name: &str| name.strip_prefix("d.").unwrap_or(name).to_owned();
+        let mut seeds = Vec::new();
+        for &k in outputs {
+            let ct = b.input(format!("ct.{}", bare(&self.outputs()[k].name)), self.output_type(k).clone());
+            seeds.push((self.outputs()[k].node, ct));
+        }
+        let map = b.inline(self, &inputs)?;
+        let active = dependents(&b, &roots);
+        let ends: Vec<_> = seeds.into_iter().map(|(n, ct)| (map[n.index()], ct)).collect();
+        let ends: Vec<_> = ends.into_iter().filter(|(n, _)| active[n.index()]).collect();
+        let cotangents = pull_back(&mut b, &roots, &ends)?;
+        let names = self.inputs().iter().zip(linear).filter(|(_, l)| **l).map(|(p, _)| format!("ct.{}", bare(&p.name)));
+        Ok(b.finish(names.zip(cotangents).collect()))
+    }
+
     /// Reverse mode in the inputs `wrt`: the new program takes the inputs and a cotangent `ct.name` for each real output,
     /// and returns the outputs and a cotangent `ct.name` for each of `wrt`.
     ///
     /// Costs about three times the program for a deep network.
     pub fn vjp(&self, wrt: &[usize]) -> Result<Program, Error> {
-        self.reverse(wrt, |b, output, i| Ok(b.input(format!("ct.{}", output), self.output_type(i).clone())))
+        let seed =
+            |b: &mut Builder, output: &str, i: usize| Ok(b.input(format!("ct.{output}"), self.output_type(i).clone()));
+        self.reverse_of(wrt, self.outputs().len(), seed)
     }
 
     /// Value and gradient of output 0, which has no axes: outputs are all outputs, then `grad.name` for each of `wrt`.
@@ -138,7 +202,7 @@ impl Program {
         if self.outputs().is_empty() || self.output_type(0).rank() != 0 || !self.output_type(0).is_real() {
             return Err(Error::unsupported("gradient", "scalar output", "output 0 must be a real number without axes"));
         }
-        let mut program = self.reverse(wrt, |b, _, i| {
+        let mut program = self.reverse_of(wrt, self.outputs().len(), |b, _, i| {
             let shape = self.output_type(i).shape.clone();
             b.full(&shape, if i == 0 { 1.0 } else { 0.0 })
         })?;
@@ -173,16 +237,23 @@ impl Program {
         Ok(b.finish(outputs))
     }
 
-    fn reverse(
+    /// Reverse mode with seeds for the first `count` outputs; the others are values only.
+    pub(super) fn reverse_of(
         &self,
         wrt: &[usize],
+        count: usize,
         mut seed: impl FnMut(&mut Builder, &str, usize) -> Result<NodeId, Error>,
     ) -> Result<Program, Error> {
         check_wrt(self, wrt)?;
+        let related = self.related_calls();
+        if related.contains(&true) {
+            // A call and its derivative are passed once, not one after the other: their cotangents meet inside the body.
+            return self.inline_unless(&|i, _| !related.get(i).copied().unwrap_or(true))?.reverse_of(wrt, count, seed);
+        }
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, self);
         let mut seeds = Vec::new();
-        for (i, port) in self.outputs().iter().enumerate() {
+        for (i, port) in self.outputs()[..count].iter().enumerate() {
             if self.output_type(i).is_real() {
                 seeds.push((port.node, seed(&mut b, &port.name, i)?));
             }

@@ -42,6 +42,7 @@ impl Program {
         }
         let mut map: Vec<(NodeId, bool)> = Vec::with_capacity(self.nodes().len());
         for node in self.nodes() {
+            b.trace_to(node.origin);
             let value = match &node.op {
                 Op::Input(input) => inputs[input.index],
                 op => {

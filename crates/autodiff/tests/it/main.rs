@@ -1,8 +1,13 @@
 //! The contract of the crate, through its public interface.
 
+mod calls;
 mod cases;
 mod derivatives;
 mod exec;
+mod jets;
 mod nn;
+mod pde;
 mod properties;
+mod strides;
+mod taps;
 mod tracing;

@@ -253,6 +253,23 @@ fn configurations_come_back_as_written() {
     assert_eq!(model.layer_of(2).map(|(i, _)| i), Some(5));
     assert_eq!(model.output_type().shape.as_slice(), [2]);
     assert_eq!(model.layer_output(4).unwrap().shape.as_slice(), [48]);
+    let words: Vec<String> = model.layers().iter().map(|l| l.to_string()).collect();
+    assert_eq!(words[0], "conv2d 2 -> 3, kernel 3, padding 1, no bias");
+    assert_eq!(words[1..4], ["leaky_relu 0.2", "maxpool2d 2", "gelu_tanh"]);
+    assert_eq!(words[5..], ["layernorm [48]", "linear 48 -> 2", "elu 1.5"]);
+}
+
+#[test]
+fn flops_are_those_of_the_layers() {
+    let text = r#"{"model_type": "sequential", "input": [1, 4, 4], "layers": [
+        {"type": "conv2d", "in": 1, "out": 2, "kernel": 3}, {"type": "tanh"}, {"type": "flatten"},
+        {"type": "linear", "in": 8, "out": 3}]}"#;
+    let model = Sequential::from_json(text).unwrap();
+    let layers: Vec<u64> = (0..4).map(|i| model.layer_flops(i).unwrap().unwrap()).collect();
+    // Outputs times products and sums, then one addition of the bias each.
+    assert_eq!(layers, [2 * 4 * 18 + 8, 8, 0, 3 * 16 + 3]);
+    assert_eq!(model.flops_per_datum().unwrap(), layers.iter().sum::<u64>());
+    assert_eq!(model.layer_flops(4).unwrap(), None);
 }
 
 #[test]
@@ -265,7 +282,7 @@ fn wrong_configurations_name_the_layer() {
         (
             "[31]",
             r#"{"type": "tanh"}, {"type": "linear", "in": 32, "out": 10}"#,
-            "layer 1 (linear 32 -> 10): expects a last axis of 32, got inputs [31]",
+            "layer 1 (linear 32 -> 10): expects a last axis of 32, got inputs [31] from layer 0 (tanh)",
         ),
         ("[3]", r#"{"type": "tanh", "slope": 1}"#, "layer 0 (tanh): unknown field `slope`"),
         ("[3]", r#"{"type": "linear", "in": 3, "out": 1, "bais": true}"#, "layer 0 (linear): unknown field `bais`"),
@@ -290,7 +307,7 @@ fn wrong_configurations_name_the_layer() {
             r#"{"type": "conv2d", "in": 2, "out": 1, "kernel": 3}"#,
             "expects inputs [2, H, W], got [3, 4, 4]",
         ),
-        ("[4]", r#"{"type": "avgpool2d", "kernel": 2}"#, "expects inputs [C, H, W], got [4]"),
+        ("[4]", r#"{"type": "avgpool2d", "kernel": 2}"#, "expects inputs [C, H, W], got [4] (the model's input)"),
         ("[4]", r#"{"type": "layernorm", "shape": [3]}"#, "expects trailing axes [3], got inputs [4]"),
         ("[4, 0]", r#"{"type": "tanh"}"#, "expected sizes of at least 1"),
     ];
@@ -393,6 +410,10 @@ fn saved_models_come_back() {
     std::fs::write(dir.join("config.json"), "[]").unwrap();
     let error = Sequential::load::<f64>(&dir).unwrap_err().to_string();
     assert!(error.contains("config.json: no \"model_type\""), "{error}");
+    let other = small().to_config().to_string().replace("\"in\":3", "\"in\":4");
+    std::fs::write(dir.join("config.json"), other).unwrap();
+    let error = Sequential::load_config(dir.join("config.json")).unwrap_err().to_string();
+    assert!(error.contains("config.json: layer 1 (linear 4 -> 2): expects a last axis of 4, got inputs"), "{error}");
     std::fs::write(folder.path().join("file"), "").unwrap();
     assert!(matches!(small().save(folder.path().join("file"), &theta), Err(ModelError::File(_))));
     assert!(matches!(Sequential::load::<f64>(folder.path()), Err(ModelError::File(_))));
@@ -415,7 +436,9 @@ fn tensors_that_do_not_fit_are_named() {
     let extra = message(&|f| f.tensors.push(store::Tensor::new("2.weight", &[1], &[0.0f64]).unwrap()));
     assert_eq!(extra, "tensor \"2.weight\" of shape [1] belongs to no layer; the model has 1.weight, 1.bias");
     let kind = message(&|f| f.tensors[1].data = TensorData::I64(vec![1, 2]));
-    assert_eq!(kind, "tensor \"1.bias\" does not hold floating-point numbers");
+    assert_eq!(kind, "tensor \"1.bias\" holds I64, expected floating-point numbers");
+    let value = message(&|f| f.tensors[0].data = TensorData::F64(vec![0.0, 1.0, f64::NAN, 0.0, 0.0, 0.0]));
+    assert_eq!(value, "tensor \"1.weight\" holds NaN at element 2, expected finite numbers");
 }
 
 #[test]

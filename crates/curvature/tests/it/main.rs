@@ -1,3 +1,5 @@
 //! The contract of the crate, through its public interface.
 
 mod identities;
+
+mod operators;

@@ -1,6 +1,7 @@
 //! Squared Frobenius norms from the parts; rectangular operators included.
 
-use super::trace::{diagonal_in, low_diagonal, trace_in};
+use super::inner::inner_in;
+use super::trace::{low_diagonal, trace_in};
 use super::{Cx, Limits};
 use crate::ops::LowRank;
 use crate::{Error, Kind, LinearOperator, Op};
@@ -8,7 +9,7 @@ use numerics::{Mat, MatRef, Par, Scalar, dense as kernels};
 
 /// `|A|_F^2`.
 pub fn frobenius_sq<T: Scalar>(a: &Op<T>, limits: Limits, par: Par) -> Result<T, Error> {
-    frobenius_in(a, &Cx { limits, par })
+    frobenius_in(a, &Cx::new(limits, par))
 }
 
 fn of_mat<T: Scalar>(a: MatRef<'_, T>) -> T {
@@ -28,6 +29,11 @@ fn low<T: Scalar>(l: &LowRank<T>, par: Par) -> T {
     let left = times(uu.as_ref(), c.as_ref());
     let right = times(c.as_ref(), vv.as_ref());
     (0..r).map(|j| (0..r).map(|i| left[(i, j)] * right[(i, j)]).sum::<T>()).sum()
+}
+
+/// Rounding of terms that cancel may leave a sum of squares below zero.
+fn not_negative<T: Scalar>(x: T) -> T {
+    if x < T::ZERO { T::ZERO } else { x }
 }
 
 pub(crate) fn frobenius_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
@@ -70,15 +76,22 @@ pub(crate) fn frobenius_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<T, Error> {
             squares(d) + low(l.low_rank_part(), cx.par) + two * cross
         }
         Kind::Eigh(e) => squares(e.values()),
-        Kind::Sum(s) => match s.terms() {
-            // One diagonal summand: the cross term is a dot product of diagonals.
-            [x, y] if matches!(y.kind(), Kind::Diagonal(_)) => {
-                let (dx, dy) = (diagonal_in(x, cx)?, diagonal_in(y, cx)?);
-                let cross: T = dx.iter().zip(&dy).map(|(&x, &y)| x * y).sum();
-                frobenius_in(x, cx)? + squares(&dy) + two * cross
+        Kind::TokenKronSum(t) => not_negative(t.frobenius_sq(cx.par)),
+        Kind::LowRankUpdate(l) => {
+            let low_part = Op::new(l.low_rank_part().clone());
+            let cross = inner_in(&low_part, l.base(), cx)?;
+            not_negative(frobenius_in(l.base(), cx)? + low(l.low_rank_part(), cx.par) + two * cross)
+        }
+        Kind::Sum(s) => {
+            let mut total = T::ZERO;
+            for (i, x) in s.terms().iter().enumerate() {
+                total += frobenius_in(x, cx)?;
+                for y in &s.terms()[..i] {
+                    total += two * inner_in(x, y, cx)?;
+                }
             }
-            _ => of_mat(cx.dense("frobenius_sq", a)?.as_ref()),
-        },
+            not_negative(total)
+        }
         _ => of_mat(cx.dense("frobenius_sq", a)?.as_ref()),
     })
 }

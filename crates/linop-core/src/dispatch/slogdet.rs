@@ -1,8 +1,8 @@
 //! Determinants as (sign, log of the absolute value). Singular: (0, -inf); empty: (1, 0).
 
-use super::inverse::{Schur, TwoTerm, Woodbury, spectral, through_base};
 use super::spectrum::eigh_in;
 use super::{Cx, Limits, square};
+use crate::inverse::{Schur, TwoTerm, Woodbury, spectral, through_base};
 use crate::ops::LowRankSolve;
 use crate::{Error, Kind, LinearOperator, Op, Props};
 use numerics::dense::{Lblt, Llt, Lu};
@@ -10,7 +10,7 @@ use numerics::{MatRef, Par, Scalar};
 
 /// Sign and log absolute determinant of a square operator.
 pub fn slogdet<T: Scalar>(a: &Op<T>, limits: Limits, par: Par) -> Result<(T, T), Error> {
-    slogdet_in(a, &Cx { limits, par })
+    slogdet_in(a, &Cx::new(limits, par))
 }
 
 fn singular<T: Scalar>() -> (T, T) {
@@ -77,6 +77,10 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
             let (s, l) = f.operand_slogdet();
             Ok((s, -l))
         }
+        Kind::IterativeInverse(i) if i.is_true_inverse() => {
+            let (s, l) = slogdet_in(i.operand(), cx)?;
+            Ok((s, -l))
+        }
         Kind::Orthogonal(o) => Ok((slogdet_in(o.inner(), cx)?.0, T::ZERO)),
         Kind::Eigh(e) => Ok(of_values(e.values().iter().copied())),
         Kind::Transposed(t) => slogdet_in(t.inner(), cx),
@@ -90,7 +94,7 @@ pub(crate) fn slogdet_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<(T, T), Error>
         }),
         Kind::BlockDiag(b) if !b.all_square() => Ok(singular()),
         Kind::BlockDiag(b) => all(b.blocks(), cx),
-        Kind::KroneckerSum(_) | Kind::Shifted(_) if spectral(a) => {
+        Kind::KroneckerSum(_) | Kind::Shifted(_) if spectral(a, cx) => {
             Ok(of_values(eigh_in(a, cx)?.values().iter().copied()))
         }
         Kind::LowRank(l) if l.rank() < n => Ok(singular()),

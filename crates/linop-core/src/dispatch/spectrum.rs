@@ -1,27 +1,29 @@
 //! Eigendecompositions by structure: those of Kronecker products and sums are Kronecker products of the factors'.
 
-use super::{Cx, Limits, square};
+use super::{Cx, Limits, each_once, square};
 use crate::ops::{BlockDiag, Dense, Eigh, Kronecker};
 use crate::{Error, Kind, LinearOperator, Op, Props};
 use numerics::{Par, Scalar, dense as kernels};
 
 /// `A = Q diag(l) Q^T` of an operator known to be self-adjoint.
 pub fn eigh<T: Scalar>(a: &Op<T>, limits: Limits, par: Par) -> Result<Eigh<T>, Error> {
-    eigh_in(a, &Cx { limits, par })
+    eigh_in(a, &Cx::new(limits, par))
 }
 
-/// Whether an eigendecomposition costs no more than those of the factors.
-pub(crate) fn has_rule<T: Scalar>(a: &Op<T>) -> bool {
+/// Whether an eigendecomposition costs no more than those of factors and blocks, none of them above `limit`.
+pub(crate) fn has_rule<T: Scalar>(a: &Op<T>, limit: usize) -> bool {
     if !a.props().contains(Props::SELF_ADJOINT) {
         return false;
     }
+    // A part without structure is made dense, which is cheap beside the whole.
+    let part = |p: &Op<T>| has_rule(p, limit) || (p.props().contains(Props::SELF_ADJOINT) && p.nrows() <= limit);
     match a.kind() {
         Kind::ScalarIdentity(_) | Kind::Zero(_) | Kind::Diagonal(_) | Kind::Eigh(_) | Kind::Dense(_) => true,
-        Kind::Kronecker(k) => k.factors().iter().all(has_rule),
-        Kind::BlockDiag(b) => b.blocks().iter().all(has_rule),
-        Kind::KroneckerSum(k) => has_rule(k.parts().0) && has_rule(k.parts().1),
-        Kind::Scaled(s) => has_rule(s.inner()),
-        Kind::Shifted(s) => has_rule(s.inner()),
+        Kind::Kronecker(k) => k.factors().iter().all(part),
+        Kind::BlockDiag(b) => b.blocks().iter().all(part),
+        Kind::KroneckerSum(k) => part(k.parts().0) && part(k.parts().1),
+        Kind::Scaled(s) => has_rule(s.inner(), limit),
+        Kind::Shifted(s) => has_rule(s.inner(), limit),
         _ => false,
     }
 }
@@ -46,7 +48,7 @@ pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
             e.map("eigh", |x| x + s.sigma())
         }
         Kind::Kronecker(k) if k.factors().iter().all(known) => {
-            let parts = k.factors().iter().map(|f| eigh_in(f, cx)).collect::<Result<Vec<_>, _>>()?;
+            let parts = each_once(k.factors(), |f| eigh_in(f, cx))?;
             let l = parts.iter().fold(vec![T::ONE], |l, e| outer(&l, e.values(), |x, y| x * y));
             Eigh::new(Op::new(Kronecker::new(parts.iter().map(|e| e.vectors().clone()).collect())?), l)
         }
@@ -56,7 +58,7 @@ pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
             Eigh::new(Op::new(Kronecker::new(vec![x.vectors().clone(), y.vectors().clone()])?), l)
         }
         Kind::BlockDiag(b) if b.blocks().iter().all(known) => {
-            let parts = b.blocks().iter().map(|b| eigh_in(b, cx)).collect::<Result<Vec<_>, _>>()?;
+            let parts = each_once(b.blocks(), |b| eigh_in(b, cx))?;
             let l = parts.iter().flat_map(|e| e.values().iter().copied()).collect();
             Eigh::new(Op::new(BlockDiag::new(parts.iter().map(|e| e.vectors().clone()).collect())?), l)
         }

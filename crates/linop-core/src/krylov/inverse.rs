@@ -7,7 +7,7 @@ use super::block::{Product, check_precond, check_rhs, check_self_adjoint, check_
 use super::neumann::{Alpha, resolve_alpha, series};
 use super::report::{Options, Solution, SolveReport, default_rtol};
 use super::{cg, gmres, lsmr, minres};
-use crate::{Cost, Error, LinearOperator, Op, Props};
+use crate::{Cost, Error, Kind, LinearOperator, Op, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use std::sync::{Mutex, PoisonError};
 
@@ -124,6 +124,11 @@ impl<T: Scalar> IterativeInverse<T> {
     /// The method.
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// Whether this is the inverse to within the tolerance, not a series cut short or a pseudo-inverse.
+    pub fn is_true_inverse(&self) -> bool {
+        matches!(self.method, Method::Cg | Method::Minres | Method::Gmres)
     }
 
     /// The report of the latest solve of any thread.
@@ -247,6 +252,10 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         _stack: &mut MemStack,
     ) -> Result<(), Error> {
         self.add_to(out, alpha, x, beta, true, par)
+    }
+
+    fn kind(&self) -> Kind<'_, T> {
+        Kind::IterativeInverse(self)
     }
 
     fn cost(&self, k: usize) -> Cost {

@@ -1,4 +1,7 @@
 //! Block-diagonal operators; blocks may repeat. Scratch is the largest block's.
+//!
+//! A block that stands several times in a row is multiplied once per column with all its pieces side by side, where that
+//! makes the product wider than one block and all columns would.
 
 use super::prelude::*;
 
@@ -6,6 +9,8 @@ use super::prelude::*;
 #[derive(Clone, Debug)]
 pub struct BlockDiag<T: Scalar> {
     blocks: Vec<Op<T>>,
+    /// How often each block stands there, over runs of one handle.
+    runs: Vec<usize>,
     shape: (usize, usize),
     props: Props,
 }
@@ -25,7 +30,8 @@ impl<T: Scalar> BlockDiag<T> {
             square &= b.nrows() == b.ncols();
             props = props.block_diag(b.props(), square, m, n);
         }
-        Ok(BlockDiag { blocks, shape: (m, n), props })
+        let runs = blocks.chunk_by(|a, b| a.same(b)).map(<[Op<T>]>::len).collect();
+        Ok(BlockDiag { blocks, runs, shape: (m, n), props })
     }
 
     /// `count` copies of every block, in order: (block, count).
@@ -47,7 +53,12 @@ impl<T: Scalar> BlockDiag<T> {
         self.shape
     }
     fn req(&self, side: Side, k: usize, par: Par) -> StackReq {
-        self.blocks.iter().fold(StackReq::EMPTY, |r, t| r.or(side.req(t, k, par)))
+        let widest = self.runs.iter().copied().max().unwrap_or(1).max(k);
+        // A wider product may ask for less than a narrower one.
+        self.blocks.iter().fold(StackReq::EMPTY, |r, t| {
+            let r = r.or(side.req(t, k, par));
+            if widest > k { self.runs.iter().fold(r, |r, &count| r.or(side.req(t, count, par))) } else { r }
+        })
     }
     fn run(
         &self,
@@ -59,12 +70,21 @@ impl<T: Scalar> BlockDiag<T> {
         par: Par,
         stack: &mut MemStack,
     ) -> Result<(), Error> {
-        let (mut row, mut col) = (0, 0);
-        for b in &self.blocks {
+        let (mut row, mut col, mut at) = (0, 0, 0);
+        for &count in &self.runs {
+            let b = &self.blocks[at];
             let (m, n) = side.pick((b.nrows(), b.ncols()), (b.ncols(), b.nrows()));
-            side.run(b, out.rb_mut().subrows_mut(row, m), alpha, x.subrows(col, n), beta, par, stack)?;
-            row += m;
-            col += n;
+            let mut target = out.rb_mut().subrows_mut(row, count * m);
+            let source = x.subrows(col, count * n);
+            if count <= x.ncols() || !stacked(side, b, target.rb_mut(), alpha, source, beta, count, par, stack)? {
+                for i in 0..count {
+                    let (to, from) = (target.rb_mut().subrows_mut(i * m, m), source.subrows(i * n, n));
+                    side.run(b, to, alpha, from, beta, par, stack)?;
+                }
+            }
+            row += count * m;
+            col += count * n;
+            at += count;
         }
         Ok(())
     }
@@ -74,6 +94,30 @@ impl<T: Scalar> BlockDiag<T> {
     fn price(&self, k: usize) -> Cost {
         self.blocks.iter().fold(Cost::default(), |c, t| add_cost(c, t.cost(k)))
     }
+}
+
+/// Every column's `count` pieces as one product; `false` if the columns are not contiguous.
+fn stacked<T: Scalar>(
+    side: Side,
+    b: &Op<T>,
+    out: MatMut<'_, T>,
+    alpha: T,
+    x: MatRef<'_, T>,
+    beta: T,
+    count: usize,
+    par: Par,
+    stack: &mut MemStack,
+) -> Result<bool, Error> {
+    let (m, n) = (out.nrows() / count, x.nrows() / count);
+    let (Some(mut out), Some(x)) = (out.try_as_col_major_mut(), x.try_as_col_major()) else {
+        return Ok(false);
+    };
+    for j in 0..x.ncols() {
+        let from = view(x.col(j).as_slice(), n, count);
+        let to = view_mut(out.rb_mut().col_mut(j).as_slice_mut(), m, count);
+        side.run(b, to, alpha, from, beta, par, stack)?;
+    }
+    Ok(true)
 }
 
 operator!(BlockDiag, Kind::BlockDiag);

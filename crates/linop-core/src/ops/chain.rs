@@ -88,14 +88,24 @@ impl<T: Scalar> Chain<T> {
 
 operator!(Chain, Kind::Chain);
 
-/// Whether `b` is known to be `a^T`: a transposed handle, or one self-adjoint operator twice.
+/// Whether `b` is known to be `a^T`: a transposed handle, one self-adjoint operator twice, or two of one structure
+/// whose parts are (which is how transposition rewrites products, Kronecker products and blocks).
 pub(crate) fn is_transpose<T: Scalar>(a: &Op<T>, b: &Op<T>) -> bool {
     if a.same(b) && a.props().contains(Props::SELF_ADJOINT) {
         return true;
     }
+    let pairs = |x: &[Op<T>], y: &[Op<T>]| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| is_transpose(x, y));
     match (a.kind(), b.kind()) {
         (_, Kind::Transposed(t)) if t.inner().same(a) => true,
         (Kind::Transposed(t), _) if t.inner().same(b) => true,
+        (Kind::Kronecker(x), Kind::Kronecker(y)) => pairs(x.factors(), y.factors()),
+        (Kind::BlockDiag(x), Kind::BlockDiag(y)) => pairs(x.blocks(), y.blocks()),
+        (Kind::Scaled(x), Kind::Scaled(y)) => x.factor() == y.factor() && is_transpose(x.inner(), y.inner()),
+        (Kind::Permutation(x), Kind::Permutation(y)) => x.list() == y.inverse_list(),
+        (Kind::Chain(x), Kind::Chain(y)) => {
+            let (x, y) = (x.factors(), y.factors());
+            x.len() == y.len() && x.iter().zip(y.iter().rev()).all(|(x, y)| is_transpose(x, y))
+        }
         _ => false,
     }
 }

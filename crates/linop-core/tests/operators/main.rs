@@ -1,5 +1,8 @@
 //! Operators against dense matrices.
+mod dispatch_table;
 mod facts;
+mod inverses;
+mod property_table;
 mod rules;
 mod samples;
 mod zoo;

@@ -125,6 +125,63 @@ fn composites<T: Scalar>() {
     check(&LowRankUpdate::new(base, low).unwrap(), &add(&dbase, &dlow));
 }
 
+fn entrywise<T: Scalar>(a: &Mat<T>, b: &Mat<T>) -> Mat<T> {
+    Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)] * b[(i, j)])
+}
+
+fn token_sums_and_entrywise_products<T: Scalar>() {
+    for (tokens, d, h) in [(5, 3, 2), (1, 4, 1), (7, 1, 3), (0, 2, 2), (3, 0, 2)] {
+        let (x, cores) = (fixed_mat::<T>(tokens, d, 3), fixed_mat::<T>(h, h * tokens, 4));
+        let (mut left, mut right) = (Mat::zeros(d * h, d * h), Mat::zeros(d * h, d * h));
+        for i in 0..tokens {
+            let outer = Mat::from_fn(d, d, |a, b| x[(i, a)] * x[(i, b)]);
+            let core = Mat::from_fn(h, h, |a, b| cores[(a, h * i + b)]);
+            left = add(&left, &kron(&outer, &core));
+            right = add(&right, &kron(&core, &outer));
+        }
+        check(&TokenKronSum::new(x.clone(), cores.clone()).unwrap(), &left);
+        let mirrored = Op::new(TokenKronSum::mirrored(x, cores).unwrap());
+        check(&mirrored, &right);
+        let squares: T = (0..d * h).flat_map(|j| (0..d * h).map(move |i| (i, j))).map(|p| right[p] * right[p]).sum();
+        let got = mirrored.frobenius_sq(Par::Seq).unwrap();
+        assert!((got - squares).to_f64().abs() <= 100.0 * T::EPS.to_f64() * (1.0 + squares.to_f64()));
+    }
+    assert!(matches!(TokenKronSum::new(Mat::<T>::zeros(2, 3), Mat::zeros(2, 3)), Err(Error::ShapeMismatch { .. })));
+    let (u, c, v) = (fixed_mat::<T>(5, 2, 1), fixed_mat::<T>(2, 2, 2), fixed_mat::<T>(4, 2, 3));
+    let low = LowRank::new(u.clone(), Some(c.clone()), Some(v.clone())).unwrap();
+    let dlow = mul(&mul(&u, &c), &t(&v));
+    let (a, da) = op::<T>(5, 4, 6);
+    check(&Hadamard::new(low.clone(), a.clone()).unwrap(), &entrywise(&dlow, &da));
+    check(&Op::new(low.clone()).hadamard(&a).unwrap(), &entrywise(&dlow, &da));
+    check(
+        &a.scaled(T::from_f64(-2.0)).hadamard(&Op::new(low.clone())).unwrap().scaled(T::from_f64(-0.5)),
+        &entrywise(&dlow, &da),
+    );
+    let sum = Op::new(Sum::new(vec![a.clone(), Op::new(low.clone())]).unwrap());
+    check(&sum.hadamard(&Op::new(low.clone())).unwrap(), &entrywise(&add(&da, &dlow), &dlow));
+    assert!(matches!(Hadamard::new(low, Op::identity(5)), Err(Error::ShapeMismatch { .. })));
+    let (b, db) = op::<T>(4, 4, 7);
+    let d: Vec<T> = (0..4).map(|i| T::from_f64(i as f64 - 1.0)).collect();
+    let plus = LowRankPlusDiag::new(d.clone(), LowRank::gram(v.clone())).unwrap();
+    let dplus = add(&diag(&d), &mul(&v, &t(&v)));
+    check(&b.hadamard(&Op::new(plus)).unwrap(), &entrywise(&db, &dplus));
+    // Blocks that repeat more often than there are columns are multiplied side by side.
+    let (tall, dtall) = op::<T>(3, 2, 9);
+    let bd = BlockDiag::repeated(vec![(tall, 7), (b, 1)]).unwrap();
+    let dbd = Mat::from_fn(25, 18, |i, j| match (i, j) {
+        (0..21, 0..14) if i / 3 == j / 2 => dtall[(i % 3, j % 2)],
+        (21.., 14..) => db[(i - 21, j - 14)],
+        _ => T::ZERO,
+    });
+    check(&bd, &dbd);
+}
+
+#[test]
+fn token_sums_and_entrywise_products_match_dense() {
+    token_sums_and_entrywise_products::<f64>();
+    token_sums_and_entrywise_products::<f32>();
+}
+
 #[test]
 fn composites_match_dense() {
     composites::<f64>();

@@ -28,6 +28,7 @@ pub mod kernels;
 mod orthogonal;
 mod products;
 mod reduce;
+mod roots;
 mod solve;
 
 pub use eigen::{Eigh, apply_spectral, eigh, eigvals, eigvalsh, tridiag_eigh};
@@ -36,6 +37,7 @@ pub use expm::expm;
 pub use orthogonal::{PivotedQr, Qr, Svd, qr, qr_pivoted, svd};
 pub use products::{gemm, syrk, trsm};
 pub use reduce::{col_dots, dot, is_all_finite, norm_l2, sum};
+pub use roots::{logm, sqrtm};
 pub use solve::{Lblt, Llt, Lu};
 
 /// Which triangle of a matrix is read.

@@ -1,6 +1,8 @@
 //! Tests of the public interface.
 mod adamw;
 mod common;
+mod faults;
+mod kron;
 mod lists;
 mod resume;
 mod schedules;

@@ -1,7 +1,10 @@
 use crate::common::{bits, mixed, single, wave};
 use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
-use optim::{AdamW, AdamWConfig, Error, Grads, NonFinite, Optimizer, ParamList, Schedule, Sgd, SgdConfig};
+use optim::{
+    AdamW, AdamWConfig, Error, Grads, KronConfig, LargeMode, Layout, MuonConfig, NonFinite, Optimizer, ParamList,
+    Phase, Preconditioned, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, recommended, reference,
+};
 
 const STEPS: usize = 8;
 
@@ -52,6 +55,23 @@ fn every_method<T: Scalar>() {
     any_step_resumes::<T>(|| Box::new(AdamW::new(adam).unwrap()));
     let sgd = SgdConfig { damping: 0.2, weight_decay: 0.1, non_finite, ..SgdConfig::default() };
     any_step_resumes::<T>(|| Box::new(Sgd::new(sgd).unwrap()));
+    fn matrix<T: Scalar>(config: impl Settings<T> + Clone + 'static) {
+        any_step_resumes::<T>(|| Box::new(Preconditioned::new(config.clone()).unwrap()));
+    }
+    let blocks = Layout { max_dim: 2, large: LargeMode::Block, ..Layout::default() };
+    let diagonal = Layout { max_dim: 2, ..Layout::default() };
+    for config in [reference::kl_shampoo(), reference::kl_soap(), reference::soap(), reference::idealised_kl_shampoo()]
+    {
+        matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, ..config });
+    }
+    for config in [recommended::kl_shampoo(), recommended::kl_soap(), recommended::soap()] {
+        let phase = Phase::Hashed;
+        matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, phase, layout: blocks, ..config.clone() });
+        matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, layout: diagonal, ..config });
+    }
+    matrix::<T>(ShampooConfig { period: 3, non_finite, ..reference::meta_shampoo() });
+    matrix::<T>(ShampooConfig { period: 2, start: Some(3), non_finite, ..reference::google_shampoo() });
+    matrix::<T>(MuonConfig { non_finite, ..MuonConfig::default() });
 }
 
 #[test]
@@ -107,4 +127,42 @@ fn checkpoints_of_something_else() {
     other.init(&single(&[18])).unwrap();
     assert!(matches!(other.load_state(&good), Err(Error::Checkpoint { .. })));
     adam.load_state(&good).unwrap();
+}
+
+/// A checkpoint of another method, of another storage form, of another layout.
+#[test]
+fn checkpoints_of_other_matrix_methods() {
+    let list = single(&[3, 4]);
+    let stepped = |config: KronConfig| {
+        let mut method = Preconditioned::<f64>::new(config).unwrap();
+        method.init(&list).unwrap();
+        let mut w: Vec<f64> = wave(12, 1);
+        for t in 0..3 {
+            method.step(&mut w, Grads::all(&wave(12, t)), 1.0).unwrap();
+        }
+        method
+    };
+    let mut kl = stepped(recommended::kl_shampoo());
+    let before = kl.state().unwrap();
+    let original = KronConfig { storage: optim::Storage::Original, ..recommended::kl_shampoo() };
+    let diagonal = KronConfig { layout: Layout { max_dim: 3, ..Layout::default() }, ..recommended::kl_shampoo() };
+    for other in [recommended::soap(), recommended::kl_soap(), original, diagonal] {
+        let state = stepped(other).state().unwrap();
+        assert!(kl.load_state(&state).is_err());
+        assert_eq!(kl.state().unwrap(), before);
+    }
+    let mut extra = before.clone();
+    extra.tensors.push(Tensor::new("extra", &[1], &[1.0]).unwrap());
+    let mut flag = before.clone();
+    flag.scalars.insert("begun.w".into(), 2.0);
+    let mut dtype = before.clone();
+    dtype.dtype = DType::F32;
+    for state in [&extra, &flag, &dtype] {
+        assert!(kl.load_state(state).is_err());
+        assert_eq!(kl.state().unwrap(), before);
+    }
+    kl.load_state(&before).unwrap();
+    let mut narrow = Preconditioned::<f32>::new(recommended::kl_shampoo()).unwrap();
+    narrow.init(&list).unwrap();
+    assert!(narrow.load_state(&before).unwrap_err().to_string().contains("f32"));
 }

@@ -5,15 +5,17 @@
 
 mod curvature;
 mod info;
+mod interrupt;
 mod progress;
 mod text;
 mod tour;
+mod train;
 mod vectors;
 
 pub use progress::Bar;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use numerics::DType;
+use numerics::{DType, Par};
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::io::Write;
@@ -32,12 +34,23 @@ pub enum Error {
     /// A data file.
     #[error(transparent)]
     File(#[from] crate::io::Error),
-    /// A model.
-    #[error(transparent)]
-    Model(#[from] crate::model::Error),
     /// A model that does not load.
     #[error(transparent)]
-    Network(#[from] autodiff::nn::ModelError),
+    Model(#[from] autodiff::nn::ModelError),
+    /// A training run.
+    #[error(transparent)]
+    Train(#[from] crate::train::Error),
+    /// Someone asked to stop.
+    #[error("interrupted {0}")]
+    Interrupted(String),
+    /// The threads could not be started.
+    #[error("cannot start {threads} threads: {what}")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// The system's words.
+        what: String,
+    },
     /// A risk that cannot be set up or multiplied with.
     #[error(transparent)]
     Curvature(#[from] ::curvature::Error),
@@ -67,7 +80,8 @@ impl Error {
     version,
     about = "Curvature, higher derivatives and the methods that use them",
     disable_help_subcommand = true,
-    after_help = "Examples:\n  osculate tour\n  osculate info model/\n  osculate info model/ --json | jq .parameters"
+    after_help = "Examples:\n  osculate tour\n  osculate info model/\n  osculate info model/ --json | jq .parameters\n  \
+        osculate train --config digits.toml"
 )]
 struct Cli {
     #[command(flatten)]
@@ -84,9 +98,9 @@ struct Global {
     /// Number of threads [default: all cores]
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Seed of all randomness
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// Seed of all randomness [default: 0]
+    #[arg(long, global = true, value_name = "N")]
+    seed: Option<u64>,
     /// No progress and no text
     #[arg(long, global = true)]
     quiet: bool,
@@ -110,6 +124,8 @@ enum Verb {
     Tour(tour::Tour),
     /// Layers, parameters with offsets, shapes and cost of a model
     Info(info::Info),
+    /// Train a model as a file describes it
+    Train(train::Train),
     /// Gradient, curvature products and extreme eigenvalues of a model's risk
     Curvature(Box<curvature::Curvature>),
 }
@@ -123,6 +139,8 @@ pub struct Context {
     pub threads: usize,
     /// Seed.
     pub seed: u64,
+    /// Seed, if it was given.
+    pub given_seed: Option<u64>,
     /// No progress and no text.
     pub quiet: bool,
     /// Folder for files, if it was given.
@@ -141,14 +159,32 @@ impl Context {
                 Precision::F32 => DType::F32,
             }),
             threads: g.threads.map_or_else(cores, NonZeroUsize::get),
-            seed: g.seed,
+            seed: g.seed.unwrap_or(0),
+            given_seed: g.seed,
             quiet: g.quiet,
             out: g.out.clone(),
             json: g.json,
             started: Instant::now(),
         }
     }
+
+    /// How work may be spread; the pool of this many threads is entered once, around the verb.
+    pub fn par(&self) -> Par {
+        if self.threads == 1 { Par::Seq } else { Par::rayon(self.threads) }
+    }
+
+    /// Runs `work` in a pool of the command's threads.
+    fn on_threads<R: Send>(&self, work: impl FnOnce() -> Result<R, Error> + Send) -> Result<R, Error> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).stack_size(STACK).build();
+        match pool {
+            Ok(pool) => pool.install(work),
+            Err(e) => Err(Error::Threads { threads: self.threads, what: e.to_string() }),
+        }
+    }
 }
+
+/// Bytes of stack for each thread, as the main thread usually has.
+const STACK: usize = 8 << 20;
 
 /// What a verb found out: text for people, fields for programs.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,11 +239,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let context = Context::new(&cli.global);
-    let reply = match &cli.verb {
+    let reply = context.on_threads(|| match &cli.verb {
         Verb::Tour(verb) => verb.run(&context),
         Verb::Info(verb) => verb.run(&context),
+        Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
-    };
+    });
     finish(reply.and_then(|reply| {
         if context.json {
             write_out(&format!("{}\n", reply.json(&context)))

@@ -1,0 +1,16 @@
+//! Differential operators of a traced function in its input: one program that evaluates them, exactly, by Taylor mode.
+//!
+//! Points stand in the last axis of one input, data in the axes before it; each datum's output depends on its own point only.
+//! Every operator is available by nested first-order derivatives, by standard and by collapsed Taylor mode
+//! (arXiv:2505.13644), so that the gain can be seen; collapsed is the default. The Laplacian by collapsed Taylor mode is what is
+//! known as the forward Laplacian (arXiv:2307.08214).
+
+mod build;
+mod family;
+mod interpolate;
+mod points;
+mod rational;
+mod tuple;
+
+pub use build::{Coefficients, Drift, Operator, Pde, Scheme};
+pub use points::Strategy;

@@ -1,0 +1,320 @@
+//! Differential operators: strategies and schemes against each other, closed forms, invariances, bad input.
+
+use crate::cases::numbers;
+use autodiff::pde::{Coefficients, Drift, Operator, Pde, Scheme, Strategy};
+use autodiff::{Array, Program, Tensor, TensorType, Tracer, Value, trace};
+
+const STRATEGIES: [Strategy; 4] = [Strategy::Auto, Strategy::Nested, Strategy::Taylor, Strategy::Collapsed];
+
+fn run(program: &Program, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
+    program.verify().unwrap();
+    let inputs: Vec<Value<f64>> = inputs.iter().cloned().map(Value::from).collect();
+    program.interpret(&inputs).unwrap().into_iter().map(|v| v.into_real().unwrap()).collect()
+}
+
+fn assert_close(what: &str, got: &[f64], expected: &[f64], tol: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((g - e).abs() <= tol * scale, "{what}, element {i}: {g} against {e}");
+    }
+}
+
+fn at_points(n: usize, d: usize, f: impl FnOnce(&Tracer, &Tensor) -> Tensor) -> Program {
+    trace(&[("x", TensorType::real(&[n, d]))], |t, x| vec![("f", f(t, &x[0]))]).unwrap()
+}
+
+/// A network with products, a quotient, a normalisation and several activations; two components.
+fn network(n: usize, d: usize) -> Program {
+    at_points(n, d, |t, x| {
+        let weights = |rows: usize, columns: usize, salt: u64| {
+            t.constant(&[rows, columns], numbers(&[rows, columns], salt, -0.9, 0.9).data())
+        };
+        let h = x.matmul(&weights(d, 7, 1)).tanh();
+        let g = h.matmul(&weights(7, 6, 2)).normalize(1, 1e-3).sigmoid();
+        let p = x.matmul(&weights(d, 6, 3)).sin();
+        let gated = &g * &p;
+        let ratio = &gated / &(h.matmul(&weights(7, 6, 4)).powf(2.0) + 1.5);
+        let square = gated.dot(&ratio, &[(0, 0)], &[]);
+        let mixed = square.dot(&weights(6, 6, 5), &[], &[(1, 0), (2, 1)]).unsqueeze(1).broadcast_to(&[n, 2]);
+        ratio.matmul(&weights(6, 2, 6)) + mixed * 0.3
+    })
+}
+
+fn evaluate(f: &Program, strategy: Strategy, operator: Operator, inputs: &[Array<f64>]) -> Vec<f64> {
+    let program = Pde::new(f, 0).strategy(strategy).operator("op", operator).build().unwrap();
+    run(&program, inputs).remove(0).data().to_vec()
+}
+
+/// All derivatives `d_{i1 .. iK} f`, by nested forward mode along coordinate directions.
+fn partial(f: &Program, axes: &[usize], x: &Array<f64>) -> Vec<f64> {
+    let mut program = f.clone();
+    let (n, d) = (x.shape()[0], x.shape()[1]);
+    let mut inputs = vec![x.clone()];
+    for &axis in axes {
+        let last = program.outputs().len() - 1;
+        program = program.select_outputs(&[last]).unwrap().jvp(&[0]).unwrap();
+        inputs.push(Array::from_fn(&[n, d], |k| f64::from(u8::from(k % d == axis))));
+    }
+    run(&program, &inputs).pop().unwrap().data().to_vec()
+}
+
+fn sum_of(parts: impl Iterator<Item = (f64, Vec<f64>)>) -> Vec<f64> {
+    parts.fold(Vec::new(), |sum, (c, part)| {
+        if sum.is_empty() {
+            part.iter().map(|x| c * x).collect()
+        } else {
+            sum.iter().zip(&part).map(|(s, x)| s + c * x).collect()
+        }
+    })
+}
+
+#[test]
+fn second_order_operators_are_sums_of_partial_derivatives() {
+    for d in [1, 2, 4] {
+        let f = network(3, d);
+        let x = numbers(&[3, d], 9, -1.0, 1.0);
+        let laplacian = sum_of((0..d).map(|i| (1.0, partial(&f, &[i, i], &x))));
+        let a: Vec<f64> = numbers(&[d, d], 21, -1.0, 1.0).data().to_vec();
+        let pairs = || (0..d * d).map(|k| (k / d, k % d));
+        let weighted = sum_of(pairs().map(|(i, j)| (0.5 * (a[i * d + j] + a[j * d + i]), partial(&f, &[i, j], &x))));
+        let sigma = numbers(&[d, 2], 23, -1.0, 1.0);
+        let s = |i: usize, r: usize| sigma.data()[2 * i + r];
+        let drift = numbers(&[d], 24, -1.0, 1.0);
+        let first = sum_of((0..d).map(|i| (drift.data()[i], partial(&f, &[i], &x))));
+        let second = sum_of(pairs().map(|(i, j)| (s(i, 0) * s(j, 0) + s(i, 1) * s(j, 1), partial(&f, &[i, j], &x))));
+        let drifting: Vec<f64> = first.iter().zip(&second).map(|(p, q)| p + q).collect();
+        for strategy in STRATEGIES {
+            let what = format!("{strategy:?} in {d}");
+            assert_close(&what, &evaluate(&f, strategy, Operator::Laplacian, &[x.clone()]), &laplacian, 1e-11);
+            let operator = Operator::WeightedLaplacian { coefficients: Coefficients::Matrix(a.clone()), drift: None };
+            assert_close(&what, &evaluate(&f, strategy, operator, &[x.clone()]), &weighted, 1e-11);
+            let operator = Operator::WeightedLaplacian {
+                coefficients: Coefficients::Sigma { columns: 2, per_datum: false },
+                drift: Some(Drift::Shared),
+            };
+            let inputs = [x.clone(), sigma.clone(), drift.clone()];
+            assert_close(&what, &evaluate(&f, strategy, operator, &inputs), &drifting, 1e-11);
+        }
+    }
+}
+
+#[test]
+fn per_datum_coefficients_are_the_shared_ones_of_that_datum() {
+    let (n, d) = (3, 4);
+    let f = network(n, d);
+    let x = numbers(&[n, d], 9, -1.0, 1.0);
+    let sigma = numbers(&[n, d, 2], 31, -1.0, 1.0);
+    let drift = numbers(&[n, d], 32, -1.0, 1.0);
+    let operator = |per_datum| Operator::WeightedLaplacian {
+        coefficients: Coefficients::Sigma { columns: 2, per_datum },
+        drift: Some(if per_datum { Drift::PerDatum } else { Drift::Shared }),
+    };
+    let all = evaluate(&f, Strategy::Auto, operator(true), &[x.clone(), sigma.clone(), drift.clone()]);
+    for i in 0..n {
+        let own = Array::new(&[d, 2], sigma.data()[2 * d * i..2 * d * (i + 1)].to_vec()).unwrap();
+        let b = Array::new(&[d], drift.data()[d * i..d * (i + 1)].to_vec()).unwrap();
+        let one = evaluate(&f, Strategy::Auto, operator(false), &[x.clone(), own, b]);
+        assert_close("datum", &all[2 * i..2 * i + 2], &one[2 * i..2 * i + 2], 1e-13);
+    }
+}
+
+#[test]
+fn gradient_and_divergence() {
+    let (n, d) = (3, 2);
+    let f = network(n, d);
+    let x = numbers(&[n, d], 9, -1.0, 1.0);
+    let program =
+        Pde::new(&f, 0).operator("gradient", Operator::Gradient).operator("div", Operator::Divergence).build().unwrap();
+    let out = run(&program, &[x.clone()]);
+    assert_eq!(out[0].shape(), [n, 2, d]);
+    let parts: Vec<Vec<f64>> = (0..d).map(|i| partial(&f, &[i], &x)).collect();
+    let gradient: Vec<f64> = (0..n * 2 * d).map(|k| parts[k % d][k / d]).collect();
+    assert_close("gradient", out[0].data(), &gradient, 1e-13);
+    let divergence: Vec<f64> = (0..n).map(|i| parts[0][2 * i] + parts[1][2 * i + 1]).collect();
+    assert_close("divergence", out[1].data(), &divergence, 1e-13);
+}
+
+#[test]
+fn biharmonic_schemes_agree() {
+    for d in 1..=4 {
+        let f = network(2, d);
+        let x = numbers(&[2, d], 9, -1.0, 1.0);
+        let pairs = (0..d * d).map(|k| (k / d, k % d));
+        let truth = sum_of(pairs.map(|(i, j)| (1.0, partial(&f, &[i, i, j, j], &x))));
+        for scheme in [Scheme::Auto, Scheme::Direct, Scheme::Symmetric, Scheme::Nested, Scheme::Interpolated] {
+            // The interpolation weights cancel about one digit.
+            let tol = if scheme == Scheme::Interpolated { 1e-11 } else { 1e-12 } * 10.0;
+            for strategy in STRATEGIES {
+                let got = evaluate(&f, strategy, Operator::Biharmonic(scheme), &[x.clone()]);
+                assert_close(&format!("{scheme:?} {strategy:?} in {d}"), &got, &truth, tol);
+            }
+        }
+    }
+}
+
+/// A tuple costs fewer flops than any family of jets.
+#[test]
+fn the_direct_scheme_is_the_cheapest() {
+    let f = trace(&[("x", TensorType::real(&[1, 5])), ("w", TensorType::real(&[64, 64]))], |t, x| {
+        let first = t.constant(&[5, 64], numbers(&[5, 64], 1, -1.0, 1.0).data());
+        vec![("f", x[0].matmul(&first).tanh().matmul(&x[1]).tanh().matmul(&x[1]).tanh().sum(&[1]))]
+    })
+    .unwrap();
+    let flops = |scheme, strategy| {
+        Pde::new(&f, 0).strategy(strategy).operator("b", Operator::Biharmonic(scheme)).build().unwrap().flops() as f64
+    };
+    let direct = flops(Scheme::Direct, Strategy::Auto);
+    assert!(flops(Scheme::Symmetric, Strategy::Collapsed) > 2.0 * direct);
+    assert!(flops(Scheme::Interpolated, Strategy::Collapsed) > 3.0 * direct);
+    assert!(flops(Scheme::Interpolated, Strategy::Taylor) > 1.2 * flops(Scheme::Interpolated, Strategy::Collapsed));
+    assert!(flops(Scheme::Nested, Strategy::Collapsed) > 1.3 * direct);
+}
+
+#[test]
+fn general_operators_are_sums_of_partial_derivatives() {
+    let d = 3;
+    let f = network(2, d);
+    let x = numbers(&[2, d], 9, -1.0, 1.0);
+    let expand = |alpha: &[usize]| -> Vec<usize> {
+        alpha.iter().enumerate().flat_map(|(i, &n)| core::iter::repeat_n(i, n)).collect()
+    };
+    let operators: Vec<Vec<(Vec<usize>, f64)>> = vec![
+        vec![(vec![0, 0, 0], 2.0), (vec![1, 0, 0], -1.0), (vec![0, 0, 1], 0.5)],
+        vec![(vec![1, 1, 0], 1.0), (vec![0, 0, 2], 3.0), (vec![1, 0, 1], -0.25)],
+        vec![(vec![2, 1, 0], 1.5), (vec![1, 1, 1], -1.0), (vec![3, 0, 0], 0.7)],
+        // (Delta)(d_1 + d_2 + d_3), which factors.
+        (0..9)
+            .map(|k| {
+                let mut alpha = vec![0; 3];
+                alpha[k / 3] += 2;
+                alpha[k % 3] += 1;
+                (alpha, 1.0)
+            })
+            .collect(),
+        vec![(vec![3, 1, 0], 1.0), (vec![2, 0, 2], -2.0), (vec![0, 4, 0], 0.3), (vec![2, 0, 0], 1.0)],
+        (0..9)
+            .map(|k| {
+                let mut alpha = vec![0; 3];
+                alpha[k / 3] += 2;
+                alpha[k % 3] += 2;
+                (alpha, 0.5)
+            })
+            .collect(),
+    ];
+    for terms in operators {
+        let truth = sum_of(terms.iter().map(|(alpha, c)| (*c, partial(&f, &expand(alpha), &x))));
+        for strategy in STRATEGIES {
+            let got = evaluate(&f, strategy, Operator::Linear(terms.clone()), &[x.clone()]);
+            assert_close(&format!("{terms:?} {strategy:?}"), &got, &truth, 1e-10);
+        }
+    }
+    assert!(evaluate(&f, Strategy::Auto, Operator::Linear(Vec::new()), &[x.clone()]).iter().all(|y| *y == 0.0));
+}
+
+/// Functions whose operators are known.
+#[test]
+fn closed_forms() {
+    let x2 = numbers(&[4, 2], 3, 0.4, 1.6);
+    let x3 = numbers(&[4, 3], 4, 0.4, 1.6);
+    let norm2 = |x: &Tensor| x.powf(2.0).sum(&[1]);
+    let zero = [0.0; 4];
+    for strategy in STRATEGIES {
+        let laplacian = |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Laplacian, &[x.clone()]);
+        let biharmonic =
+            |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Biharmonic(Scheme::Auto), &[x.clone()]);
+        let f = at_points(4, 3, |_, x| norm2(x));
+        assert_close("|x|^2", &laplacian(&f, &x3), &[6.0; 4], 0.0);
+        let f = at_points(4, 3, |_, x| norm2(x).powf(-0.5));
+        assert_close("1/|x|", &laplacian(&f, &x3), &zero, 1e-11);
+        let f = at_points(4, 2, |_, x| norm2(x).ln() * 0.5);
+        assert_close("log|x|", &laplacian(&f, &x2), &zero, 1e-11);
+        let f = at_points(4, 3, |_, x| norm2(x).powf(2.0));
+        assert_close("|x|^4", &biharmonic(&f, &x3), &[120.0; 4], 1e-12);
+        let f = at_points(4, 3, |_, x| norm2(x).sqrt());
+        assert_close("|x|", &biharmonic(&f, &x3), &zero, 1e-10);
+        let f = at_points(4, 2, |_, x| norm2(x) * norm2(x).ln() * 0.5);
+        assert_close("|x|^2 log|x|", &biharmonic(&f, &x2), &zero, 1e-10);
+        let k = [0.7, -1.1, 0.4];
+        let k2: f64 = k.iter().map(|k| k * k).sum();
+        let f = at_points(4, 3, |t, x| x.matmul(&t.constant(&[3], &k)).sin());
+        let value = run(&f, &[x3.clone()]).remove(0);
+        let expected: Vec<f64> = value.data().iter().map(|y| -k2 * y).collect();
+        assert_close("sin(k.x)", &laplacian(&f, &x3), &expected, 1e-13);
+        let expected: Vec<f64> = value.data().iter().map(|y| k2 * k2 * y).collect();
+        assert_close("sin(k.x)", &biharmonic(&f, &x3), &expected, 1e-12);
+    }
+}
+
+/// All sign vectors together are exact: the Rademacher estimate has no bias.
+#[test]
+fn exhaustive_signs_give_the_laplacian() {
+    let d = 4;
+    let f = network(2, d);
+    let x = numbers(&[2, d], 9, -1.0, 1.0);
+    let samples = 1 << d;
+    let signs = Array::from_fn(&[samples, d], |k| if k / d >> (k % d) & 1 == 1 { -1.0 } else { 1.0 });
+    let exact = evaluate(&f, Strategy::Auto, Operator::Laplacian, &[x.clone()]);
+    for per_datum in [false, true] {
+        let v = match per_datum {
+            false => signs.clone(),
+            true => Array::from_fn(&[samples, 2, d], |k| signs.data()[k / (2 * d) * d + k % d]),
+        };
+        let operator = Operator::StochasticLaplacian { samples, per_datum };
+        for strategy in STRATEGIES {
+            assert_close("signs", &evaluate(&f, strategy, operator.clone(), &[x.clone(), v.clone()]), &exact, 1e-12);
+        }
+    }
+}
+
+/// The gradient in the parameters of half the squared Laplacian, against the one through nested derivatives.
+#[test]
+fn parameter_gradients_through_operators() {
+    let (n, d, w) = (3, 2, 5);
+    let f = trace(
+        &[("x", TensorType::real(&[n, d])), ("w", TensorType::real(&[d, w])), ("v", TensorType::real(&[w, 1]))],
+        |_, t| vec![("f", t[0].matmul(&t[1]).tanh().matmul(&t[2]))],
+    )
+    .unwrap();
+    let gradient = |operator: Operator, strategy| {
+        let op = Pde::new(&f, 0).strategy(strategy).operator("op", operator).build().unwrap();
+        let ports: Vec<_> = (0..3).map(|i| (op.inputs()[i].name.as_str(), op.input_type(i).clone())).collect();
+        let loss = trace(&ports, |t, x| {
+            let refs: Vec<_> = x.iter().collect();
+            vec![("loss", t.call(&op, &refs).remove(0).powf(2.0).sum_all() * 0.5)]
+        })
+        .unwrap();
+        let point = [numbers(&[n, d], 1, -1.0, 1.0), numbers(&[d, w], 2, -1.0, 1.0), numbers(&[w, 1], 3, -1.0, 1.0)];
+        let out = run(&loss.grad(&[1, 2]).unwrap(), &point);
+        out.iter().flat_map(|a| a.data().to_vec()).collect::<Vec<f64>>()
+    };
+    let operators =
+        [Operator::Laplacian, Operator::Biharmonic(Scheme::Direct), Operator::Linear(vec![(vec![2, 1], 1.0)])];
+    for operator in operators {
+        let truth = gradient(operator.clone(), Strategy::Nested);
+        for strategy in [Strategy::Taylor, Strategy::Collapsed, Strategy::Auto] {
+            assert_close(&format!("{operator:?}"), &gradient(operator.clone(), strategy), &truth, 1e-11);
+        }
+    }
+}
+
+#[test]
+fn bad_requests_are_errors() {
+    let f = network(2, 3);
+    let build = |f: &Program, x: usize, operator: Operator| {
+        Pde::new(f, x).operator("op", operator).build().map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(build(&f, 4, Operator::Laplacian).contains("input"));
+    assert!(build(&f, 0, Operator::Divergence).contains("one per coordinate"));
+    assert!(build(&f, 0, Operator::Linear(vec![(vec![1, 1], 1.0)])).contains("2 entries for 3"));
+    assert!(build(&f, 0, Operator::Linear(vec![(vec![1, 1, 0], f64::NAN)])).contains("NaN"));
+    let matrix = |a: Vec<f64>| Operator::WeightedLaplacian { coefficients: Coefficients::Matrix(a), drift: None };
+    assert!(build(&f, 0, matrix(vec![1.0; 4])).contains("4 entries"));
+    assert!(build(&f, 0, matrix(vec![f64::INFINITY; 9])).contains("inf"));
+    let empty = trace(&[("x", TensorType::real(&[2, 0]))], |_, x| vec![("f", x[0].sum(&[1]))]).unwrap();
+    assert!(build(&empty, 0, Operator::Laplacian).contains("D = 0"));
+    let mixing = trace(&[("x", TensorType::real(&[2, 3]))], |_, x| vec![("f", x[0].sum_all())]).unwrap();
+    assert!(build(&mixing, 0, Operator::Laplacian).contains("data axes"));
+    let ints = trace(&[("x", TensorType::int(&[2, 3]))], |_, x| vec![("f", x[0].to_real())]).unwrap();
+    assert!(build(&ints, 0, Operator::Laplacian).contains("integer"));
+}

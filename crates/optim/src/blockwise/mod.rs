@@ -1,0 +1,288 @@
+//! What every matrix method does around its rule: routing, blocks, decay, caps, saving, loading.
+//!
+//! A tensor with at least two modes longer than one is cut into blocks ([`Layout`]); each block has a rule with a state
+//! of its own that turns its gradient into a direction. All other tensors are stepped by AdamW, bit for bit as
+//! [`crate::AdamW`] would. Buffers are shared by all blocks and allocated by `init`.
+
+mod fields;
+mod layout;
+mod rule;
+
+pub(crate) use layout::Treatment;
+pub use layout::{LargeMode, Layout};
+pub use rule::Settings;
+pub(crate) use rule::{Call, Common, Done, Field, Rule};
+
+use crate::adamw::{self, Coefficients};
+use crate::slots::{admit, counter};
+use crate::{AdamWConfig, Error, Grads, Optimizer, ParamList, SecondMoment, StepInfo};
+use layout::BlockPlan;
+use numerics::store::State;
+use numerics::{Par, Scalar};
+use rule::Shrinker;
+
+const VERSION: u32 = 1;
+
+/// A tensor's part of the state.
+enum Piece<T> {
+    Vector { m: Vec<T>, v: Vec<T> },
+    Blocks(Vec<Block<T>>),
+}
+
+struct Block<T> {
+    plan: BlockPlan,
+    rule: Box<dyn Rule<T>>,
+}
+
+struct Group {
+    common: Common,
+    vectors: AdamWConfig,
+}
+
+/// An optimiser with one preconditioner per matrix or tensor, and AdamW for the rest.
+///
+/// The method is the configuration that it is made of: [`crate::KronConfig`] (SOAP, KL-Shampoo and their family),
+/// [`crate::ShampooConfig`] and the others. An error [`Error::Decomposition`] comes after the whole step has been
+/// done, with old bases where decompositions failed; all other errors come before anything has changed.
+///
+/// ```
+/// use optim::{Grads, Optimizer, ParamGroup, ParamList, Preconditioned, recommended};
+/// let mut list = ParamList::new();
+/// let all = list.add_group(ParamGroup::new("all"));
+/// list.push("weight", &[4, 3], all)?;
+/// list.push("bias", &[4], all)?;
+/// let mut method = Preconditioned::<f64>::new(recommended::kl_shampoo())?;
+/// method.init(&list)?;
+/// let mut w = vec![1.0; list.len()];
+/// for t in 0..5 {
+///     let gradient: Vec<f64> = w.iter().enumerate().map(|(i, x)| x * (1.0 + (i * t) as f64).cos()).collect();
+///     method.step(&mut w, Grads::all(&gradient), 1.0)?;
+/// }
+/// assert!(w.iter().all(|x| x.is_finite() && *x != 1.0));
+/// # Ok::<(), optim::Error>(())
+/// ```
+pub struct Preconditioned<T> {
+    config: Box<dyn Settings<T>>,
+    par: Par,
+    run: Option<Run<T>>,
+}
+
+/// What `init` makes.
+struct Run<T> {
+    list: ParamList,
+    groups: Vec<Group>,
+    pieces: Vec<Piece<T>>,
+    count: Vec<u64>,
+    steps: u64,
+    skipped: u64,
+    buffer: Vec<T>,
+}
+
+impl<T: Scalar> Preconditioned<T> {
+    /// An optimiser that waits for its parameter list.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn new(config: impl Settings<T> + 'static) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Preconditioned { config: Box::new(config), par: Par::Seq, run: None })
+    }
+
+    /// Threads for products; the bits do not depend on it.
+    #[must_use]
+    pub fn with_par(mut self, par: Par) -> Self {
+        self.par = par;
+        self
+    }
+
+    /// Steps left out so far because a gradient was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.run.as_ref().map_or(0, |r| r.skipped)
+    }
+
+    fn build(&self, list: &ParamList) -> Result<Run<T>, Error> {
+        let configs: Vec<_> = list.groups().iter().map(|g| self.config.for_group(g)).collect();
+        let mut groups = Vec::new();
+        for (config, group) in configs.iter().zip(list.groups()) {
+            config.check()?;
+            let common = config.common();
+            let vectors = common.vectors.for_group(group)?;
+            groups.push(Group { common, vectors });
+        }
+        let mut pieces = Vec::new();
+        let mut room = 0;
+        for (ordinal, p) in list.params().iter().enumerate() {
+            let config = &configs[p.group()];
+            let piece = match groups[p.group()].common.layout.treatment(p.shape()) {
+                Treatment::Vector => {
+                    Piece::Vector { m: vec![T::ZERO; p.range().len()], v: vec![T::ZERO; p.range().len()] }
+                }
+                Treatment::Blocks(plans) => {
+                    let block =
+                        |plan: BlockPlan| Block { rule: config.rule(&plan.dims, &plan.kinds, ordinal as u64), plan };
+                    let blocks: Vec<_> = plans.into_iter().map(block).collect();
+                    for b in &blocks {
+                        room = room.max(3 * b.plan.len() + b.rule.scratch_len());
+                    }
+                    Piece::Blocks(blocks)
+                }
+            };
+            pieces.push(piece);
+        }
+        let count = vec![0; list.params().len()];
+        Ok(Run { list: list.clone(), groups, pieces, count, steps: 0, skipped: 0, buffer: vec![T::ZERO; room] })
+    }
+}
+
+impl<T: Scalar> Optimizer<T> for Preconditioned<T> {
+    fn kind(&self) -> &'static str {
+        self.config.kind()
+    }
+
+    fn init(&mut self, list: &ParamList) -> Result<(), Error> {
+        self.run = Some(self.build(list)?);
+        Ok(())
+    }
+
+    fn step(&mut self, params: &mut [T], grads: Grads<'_, T>, lr_multiplier: f64) -> Result<StepInfo, Error> {
+        let run = self.run.as_mut().ok_or(Error::NotInitialised { kind: self.config.kind() })?;
+        let skipped = admit(&run.list, params, &grads, lr_multiplier, self.config.common().non_finite)?;
+        if skipped.is_some() {
+            run.skipped += 1;
+            return Ok(StepInfo { step: run.steps, skipped, ..StepInfo::default() });
+        }
+        run.steps += 1;
+        let mut info = StepInfo { step: run.steps, ..StepInfo::default() };
+        let mut stuck = None;
+        for (i, p) in run.list.params().iter().enumerate() {
+            if !grads.has(i) {
+                info.missing += 1;
+                continue;
+            }
+            run.count[i] += 1;
+            info.updated += 1;
+            let group = &run.groups[p.group()];
+            let (w, g) = (&mut params[p.range()], &grads.values()[p.range()]);
+            match &mut run.pieces[i] {
+                Piece::Vector { m, v } => {
+                    let c = Coefficients::new(&group.vectors, lr_multiplier, run.count[i]);
+                    adamw::update(w, g, m, v, c);
+                }
+                Piece::Blocks(blocks) => {
+                    let shrinker = Shrinker::new(&group.common, lr_multiplier);
+                    for b in blocks {
+                        let failed = step_block(b, w, g, &mut run.buffer, &shrinker, self.par)?;
+                        if let (Some(mode), None) = (failed, &stuck) {
+                            stuck = Some((i, mode));
+                        }
+                    }
+                }
+            }
+        }
+        match stuck {
+            None => Ok(info),
+            Some((i, mode)) => Err(Error::Decomposition { parameter: run.list.params()[i].name().into(), mode }),
+        }
+    }
+
+    fn state(&self) -> Result<State, Error> {
+        let kind = self.config.kind();
+        let run = self.run.as_ref().ok_or(Error::NotInitialised { kind })?;
+        let mut state = State::new(kind, VERSION, T::DTYPE);
+        state.step = run.steps;
+        state.config = self.config.json();
+        state.scalars.insert("skipped".into(), run.skipped as f64);
+        for (i, p) in run.list.params().iter().enumerate() {
+            state.scalars.insert(format!("count.{}", p.name()), run.count[i] as f64);
+            match &run.pieces[i] {
+                Piece::Vector { m, v } => {
+                    fields::save_array(&mut state, "m", p.name(), p.shape(), m)?;
+                    fields::save_array(&mut state, "v", p.name(), p.shape(), v)?;
+                }
+                Piece::Blocks(blocks) => {
+                    for (b, block) in blocks.iter().enumerate() {
+                        let name = fields::block_name(p.name(), b, blocks.len());
+                        fields::save(&mut state, &name, block.rule.as_ref())?;
+                    }
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        let kind = self.config.kind();
+        let run = self.run.as_ref().ok_or(Error::NotInitialised { kind })?;
+        state.expect(kind, VERSION, T::DTYPE)?;
+        let mut fresh = self.build(&run.list)?;
+        fresh.steps = state.step;
+        fresh.skipped = counter(state, "skipped")?;
+        let mut reader = fields::Reader::new(state);
+        for (i, p) in fresh.list.params().iter().enumerate() {
+            fresh.count[i] = counter(state, &format!("count.{}", p.name()))?;
+            match &mut fresh.pieces[i] {
+                Piece::Vector { m, v } => {
+                    reader.array("m", p.name(), p.shape(), m)?;
+                    reader.array("v", p.name(), p.shape(), v)?;
+                }
+                Piece::Blocks(blocks) => {
+                    let count = blocks.len();
+                    for (b, block) in blocks.iter_mut().enumerate() {
+                        reader.rule(&fields::block_name(p.name(), b, count), block.rule.as_mut())?;
+                    }
+                }
+            }
+        }
+        reader.finish()?;
+        self.run = Some(fresh);
+        Ok(())
+    }
+
+    fn second_moment(&self, param: usize) -> Option<SecondMoment<'_, T>> {
+        let run = self.run.as_ref()?;
+        let p = run.list.params().get(param)?;
+        match run.pieces.get(param)? {
+            Piece::Vector { v, .. } => {
+                Some(SecondMoment { v, beta2: run.groups[p.group()].vectors.beta2, count: run.count[param] })
+            }
+            Piece::Blocks(_) => None,
+        }
+    }
+}
+
+/// One block's step; returns the mode whose decompositions failed too often.
+fn step_block<T: Scalar>(
+    block: &mut Block<T>,
+    w: &mut [T],
+    g: &[T],
+    buffer: &mut [T],
+    shrinker: &Shrinker<T>,
+    par: Par,
+) -> Result<Option<usize>, Error> {
+    let n = block.plan.len();
+    let (out, buffer) = buffer.split_at_mut(n);
+    let (g_copy, buffer) = buffer.split_at_mut(n);
+    let (w_copy, scratch) = buffer.split_at_mut(n);
+    let whole = block.plan.is_whole();
+    if !whole {
+        block.plan.gather(w, w_copy);
+    }
+    if !whole || shrinker.l2 != T::ZERO {
+        block.plan.gather(g, g_copy);
+        let w = if whole { &*w } else { &*w_copy };
+        g_copy.iter_mut().zip(w).for_each(|(g, &w)| *g += shrinker.l2 * w);
+    }
+    let direct = whole && shrinker.l2 == T::ZERO;
+    let call = Call { g: if direct { g } else { &*g_copy }, out, scratch, par };
+    let done = block.rule.direction(call)?;
+    if done.moves {
+        shrinker.limit(out, block.rule.normalizes(), block.rule.max_update_rms());
+        if whole {
+            shrinker.apply(w, out);
+        } else {
+            shrinker.apply(w_copy, out);
+            block.plan.scatter(w_copy, w);
+        }
+    }
+    Ok(done.stuck)
+}

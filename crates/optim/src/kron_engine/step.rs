@@ -1,0 +1,457 @@
+//! The order of operations of one step on one block, as each method publishes it.
+
+use super::basis::{self, Attached};
+use super::factor::{Factor, FactorKind, balance, clamp_product, rotate};
+use super::ladder::{Decompositions, TOLERATED_FAILURES};
+use super::modes::Shape;
+use super::{Clamp, Eigenvalues, KronConfig, Order, Phase, Scale, Start, Storage};
+use crate::Error;
+use crate::blockwise::{Call, Done, Field, Rule};
+use crate::slots::bias_correction;
+use numerics::rng::{Role, Stream};
+use numerics::{Par, Scalar, dense};
+
+/// The state of one block.
+#[derive(Clone, Debug)]
+pub(crate) struct Kron<T> {
+    pub(crate) config: KronConfig,
+    pub(crate) shape: Shape,
+    pub(crate) factors: Vec<Factor<T>>,
+    pub(crate) m: Vec<T>,
+    pub(crate) v: Vec<T>,
+    /// Bases exist.
+    pub(crate) begun: bool,
+    pub(crate) step: u64,
+    /// Gradients that went into the statistics.
+    seen: u64,
+    offset: u64,
+    pub(crate) tools: Decompositions<T>,
+    weights: Vec<Vec<T>>,
+    sums: Vec<T>,
+    delta: Vec<Vec<T>>,
+    spare: Vec<T>,
+}
+
+impl<T: Scalar> Kron<T> {
+    /// `ordinal` is the tensor's index in the list.
+    pub(crate) fn new(config: &KronConfig, dims: &[usize], kinds: &[FactorKind], ordinal: u64) -> Self {
+        let shape = Shape::new(dims);
+        let factors: Vec<_> = dims.iter().zip(kinds).map(|(&n, &kind)| Factor::new(n, kind)).collect();
+        let offset = match config.phase {
+            Phase::Aligned => 0,
+            Phase::Hashed => Stream::key(0, Role::OptimiserNoise, ordinal, 0) % config.period,
+        };
+        let free = if config.scale == Scale::Free { shape.len() } else { 0 };
+        Kron {
+            m: vec![T::ZERO; shape.len()],
+            v: vec![T::ZERO; free],
+            weights: dims.iter().map(|&n| Vec::with_capacity(n)).collect(),
+            sums: vec![T::ONE; dims.len()],
+            delta: dims.iter().map(|&n| vec![T::ZERO; n]).collect(),
+            spare: Vec::with_capacity(dims.iter().copied().max().unwrap_or(0)),
+            config: config.clone(),
+            shape,
+            factors,
+            begun: false,
+            step: 0,
+            seen: 0,
+            offset,
+            tools: Decompositions::default(),
+        }
+    }
+
+    /// Whether the momentum lives in the basis.
+    fn rotated_momentum(&self) -> bool {
+        self.config.scale == Scale::Free || self.config.storage == Storage::Rotated
+    }
+
+    /// Decay of the statistics at their next update, and its complement.
+    fn statistics_decay(&self) -> (f64, f64) {
+        let b = self.config.statistics_decay();
+        if !self.config.bias.statistics {
+            return (b, 1.0 - b);
+        }
+        let c = (1.0 - b) / bias_correction(b, self.seen + 1);
+        (1.0 - c, c)
+    }
+
+    /// The first gradient makes factors and bases. `false`: it is zero and says nothing.
+    fn begin(&mut self, g: &[T], par: Par) -> bool {
+        let column = numerics::MatRef::from_column_major_slice(g, g.len(), 1);
+        let rms = dense::norm_l2(column).to_f64() / (g.len() as f64).sqrt();
+        if self.config.start == Start::FirstGradient && rms == 0.0 {
+            return false;
+        }
+        let (_, c) = self.statistics_decay();
+        self.seen += 1;
+        self.begun = true;
+        let modes = self.factors.iter().filter(|f| !f.is_identity()).count().max(1);
+        let first = match self.config.start {
+            Start::FirstGradient => rms.powf(2.0 / modes as f64),
+            Start::Fixed(l) | Start::Identity(l) => l,
+        };
+        for (j, f) in self.factors.iter_mut().enumerate().filter(|(_, f)| !f.is_identity()) {
+            let share = match self.config.statistics.power() {
+                Some(_) => f.n as f64 / self.shape.len() as f64,
+                None => 1.0,
+            };
+            let weight = T::from_f64(c * share);
+            if f.is_dense() {
+                self.shape.outer(j, g, weight, &mut f.s, T::ZERO, par);
+                // A failure leaves the identity, and is counted.
+                let _found = basis::begin(&self.config, &self.tools, f);
+            } else {
+                self.shape.squares(j, g, &mut f.s);
+                f.s.iter_mut().for_each(|x| *x *= weight);
+            }
+            f.e.fill(T::from_f64(first.sqrt().recip()));
+        }
+        true
+    }
+
+    /// Momentum and direction with the present bases; `p` is the rotated gradient, `x` and `t` are scratch.
+    fn advance(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], out: &mut [T], par: Par) {
+        let c = &self.config;
+        let (b1, c1) = (T::from_f64(c.beta1), T::from_f64(1.0 - c.beta1));
+        let new = if self.rotated_momentum() { p } else { g };
+        self.m.iter_mut().zip(new).for_each(|(m, &g)| *m = b1 * *m + c1 * g);
+        let mut gain = 1.0;
+        if c.bias.momentum {
+            gain /= bias_correction(c.beta1, self.step);
+        }
+        let eps = T::from_f64(c.eps);
+        match c.scale {
+            Scale::Free => {
+                if c.bias.second_moment {
+                    gain *= bias_correction(c.beta2, self.step).sqrt();
+                }
+                let gain = T::from_f64(gain);
+                let (b2, c2) = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
+                for (((t, v), &m), &p) in t.iter_mut().zip(&mut self.v).zip(&self.m).zip(p) {
+                    *v = b2 * *v + c2 * (p * p);
+                    let denominator = v.sqrt() + eps;
+                    *t = if denominator == T::ZERO { T::ZERO } else { gain * (m / denominator) };
+                }
+            }
+            Scale::Kronecker => {
+                if self.rotated_momentum() {
+                    t.copy_from_slice(&self.m);
+                } else {
+                    rotate(&self.shape, &self.factors, true, None, &self.m, t, x, par);
+                }
+                divide_by_roots(&self.shape, &self.factors, c.root, eps, T::from_f64(gain), t);
+            }
+        }
+        rotate(&self.shape, &self.factors, false, None, t, out, x, par);
+    }
+
+    /// Statistics and eigenvalues from a gradient; `p` is its rotation, `x` and `t` are scratch.
+    fn learn(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], par: Par) {
+        let (b, c) = self.statistics_decay();
+        self.seen += 1;
+        for i in 0..self.factors.len() {
+            self.weigh(i);
+        }
+        let ema = self.config.eigenvalues == Eigenvalues::Ema;
+        if self.config.released_order3 && self.factors.len() == 3 && self.factors.iter().all(Factor::is_dense) {
+            self.learn_as_released(g, p, x, t, b, c, par);
+        } else {
+            for j in 0..self.factors.len() {
+                self.project(j, p, x);
+                self.add_statistics(j, g, x, t, b, c, par);
+            }
+            for j in 0..self.factors.len() {
+                if ema {
+                    self.average(j, b, c);
+                }
+            }
+        }
+        if let (Clamp::Product(floor), true) = (self.config.clamp, ema) {
+            clamp_product(&mut self.factors, floor);
+        }
+    }
+
+    /// Three modes in the order of the released code: the last first, and later ones see some new eigenvalues.
+    fn learn_as_released(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], b: f64, c: f64, par: Par) {
+        for j in [2, 1] {
+            self.project(j, p, x);
+            self.add_statistics(j, g, x, t, b, c, par);
+        }
+        let old_sum = self.sums[2];
+        core::mem::swap(&mut self.weights[2], &mut self.spare);
+        self.average(2, b, c);
+        self.weigh(2);
+        self.project(1, p, x);
+        self.average(1, b, c);
+        self.weigh(1);
+        core::mem::swap(&mut self.weights[2], &mut self.spare);
+        self.sums[2] = old_sum;
+        self.project(0, p, x);
+        self.add_statistics(0, g, x, t, b, c, par);
+        self.average(0, b, c);
+    }
+
+    /// Weights that mode `i` puts on the others' statistics.
+    fn weigh(&mut self, i: usize) {
+        let f = &self.factors[i];
+        match self.config.statistics.power() {
+            Some(q) => self.sums[i] = f.weights(q, &mut self.weights[i]),
+            None => {
+                self.weights[i].clear();
+                self.weights[i].resize(f.n, T::ONE);
+                self.sums[i] = T::ONE;
+            }
+        }
+    }
+
+    /// Whether the weights are all one.
+    fn unweighted(&self) -> bool {
+        matches!(self.config.statistics.power(), None | Some(1.0))
+    }
+
+    /// One over the traces of the modes other than `j`.
+    fn share(&self, j: usize) -> T {
+        let sum = |acc: T, (_, &s): (usize, &T)| acc * s;
+        let product = self.sums.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, sum);
+        let share = product.recip();
+        if share.is_finite() { share } else { T::ZERO }
+    }
+
+    fn whiten(&self, j: usize, x: &mut [T]) {
+        if self.unweighted() {
+            return;
+        }
+        for (i, w) in self.weights.iter().enumerate() {
+            if i != j && !self.factors[i].is_identity() {
+                self.shape.scale(i, w, x);
+            }
+        }
+    }
+
+    /// `x`: the rotated gradient whitened on the modes other than `j`; `delta[j]`: its mean squares along `j`.
+    fn project(&mut self, j: usize, p: &[T], x: &mut [T]) {
+        if self.factors[j].is_identity() {
+            return;
+        }
+        x.copy_from_slice(p);
+        self.whiten(j, x);
+        let share = self.share(j);
+        let damping = T::from_f64(self.config.damping) * self.damping_weight(j);
+        self.shape.squares(j, x, &mut self.delta[j]);
+        self.delta[j].iter_mut().for_each(|d| *d = *d * share + damping);
+    }
+
+    /// What damping `C + I` adds to the eigenvalues of mode `j`.
+    fn damping_weight(&self, j: usize) -> T {
+        if self.config.damping == 0.0 {
+            return T::ZERO;
+        }
+        let squares = |(i, w): (usize, &Vec<T>)| if i == j { T::ONE } else { dense::dot(w, w) };
+        self.share(j) * self.weights.iter().enumerate().map(squares).fold(T::ONE, |a, b| a * b)
+    }
+
+    /// `x` is what [`Kron::project`] left there.
+    fn add_statistics(&mut self, j: usize, g: &[T], x: &mut [T], t: &mut [T], b: f64, c: f64, par: Par) {
+        let (keep, weight) = (T::from_f64(b), T::from_f64(c) * self.share(j));
+        let damping = T::from_f64(c * self.config.damping) * self.damping_weight(j);
+        match self.factors[j].kind {
+            FactorKind::Identity => return,
+            FactorKind::Diagonal => {
+                let c = T::from_f64(c);
+                let delta = &self.delta[j];
+                self.factors[j].s.iter_mut().zip(delta).for_each(|(s, &d)| *s = keep * *s + c * d);
+                return;
+            }
+            FactorKind::Dense => {}
+        }
+        let unfolded: &[T] = if self.config.storage == Storage::Rotated {
+            x
+        } else if self.unweighted() {
+            g
+        } else {
+            rotate(&self.shape, &self.factors, true, Some(j), g, t, x, par);
+            self.whiten(j, t);
+            t
+        };
+        let f = &mut self.factors[j];
+        self.shape.outer(j, unfolded, weight, &mut f.s, keep, par);
+        // A multiple of the identity matters only where eigenvalues are read off the factor.
+        if self.config.eigenvalues == Eigenvalues::Instantaneous && damping != T::ZERO {
+            f.s.iter_mut().step_by(f.n + 1).for_each(|s| *s += damping);
+        }
+    }
+
+    fn average(&mut self, j: usize, b: f64, c: f64) {
+        let cap = self.factors[j].cap(&self.config);
+        self.factors[j].average_eigenvalues(&self.delta[j], T::from_f64(b), T::from_f64(c), cap);
+    }
+
+    /// Refreshes bases if this step is one of those, and eigenvalues that are read off the factors.
+    /// Returns whether the bases moved, and the first factor that has failed too often.
+    fn refresh(&mut self, x: &mut [T], t: &mut [T], par: Par) -> (bool, Option<usize>) {
+        let due = (self.step + self.offset).is_multiple_of(self.config.period);
+        let mut stuck = None;
+        if due {
+            if self.config.balance {
+                balance(&mut self.factors);
+            }
+            stuck = self.refresh_bases(x, t, par);
+        }
+        if self.config.eigenvalues == Eigenvalues::Instantaneous {
+            for (f, delta) in self.factors.iter_mut().zip(&mut self.delta).filter(|(f, _)| !f.is_identity()) {
+                basis::projected_diagonal(self.config.storage, f, delta, par);
+                let cap = f.cap(&self.config);
+                f.set_eigenvalues(delta.iter().copied(), cap);
+            }
+            if let Clamp::Product(floor) = self.config.clamp {
+                clamp_product(&mut self.factors, floor);
+            }
+        }
+        (due, stuck)
+    }
+
+    fn refresh_bases(&mut self, x: &mut [T], t: &mut [T], par: Par) -> Option<usize> {
+        // The original storage carries a momentum that lives in the basis through the space of the parameters.
+        let carry = self.config.storage == Storage::Original && self.config.scale == Scale::Free;
+        if carry {
+            rotate(&self.shape, &self.factors, false, None, &self.m, t, x, par);
+        }
+        let mut stuck = None;
+        for j in 0..self.factors.len() {
+            if !self.factors[j].is_dense() {
+                continue;
+            }
+            let turning = self.config.storage == Storage::Rotated;
+            let attached = Attached {
+                m: turning.then_some(&mut self.m[..]),
+                v: (self.config.scale == Scale::Free).then_some(&mut self.v[..]),
+                scratch: x,
+            };
+            let f = &mut self.factors[j];
+            let fine = basis::refresh(&self.config, &self.tools, &self.shape, j, f, attached, par);
+            if !fine && f.failures > TOLERATED_FAILURES && stuck.is_none() {
+                stuck = Some(j);
+            }
+        }
+        if carry {
+            rotate(&self.shape, &self.factors, true, None, t, &mut self.m, x, par);
+        }
+        stuck
+    }
+}
+
+/// `t <- gain t E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `t / (sqrt(l) + eps)` for a square root.
+fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, t: &mut [T]) {
+    let plain = root == 2.0;
+    let exponent = T::from_f64(2.0 / root);
+    let power = |e: T| if plain { e } else { e.powf(exponent) };
+    let (last, leading) = match shape.dims().split_last() {
+        Some((&last, leading)) if last > 0 => (last, leading),
+        _ => return,
+    };
+    let tail = &factors[leading.len()];
+    for (index, row) in t.chunks_exact_mut(last).enumerate() {
+        let (mut rest, mut lead) = (index, T::ONE);
+        for f in factors[..leading.len()].iter().rev() {
+            if !f.is_identity() {
+                lead *= power(f.e[rest % f.n]);
+            }
+            rest /= f.n;
+        }
+        let scale = |e: T| gain * (e / (T::ONE + eps * e));
+        if tail.is_identity() {
+            let by = scale(lead);
+            row.iter_mut().for_each(|x| *x *= by);
+        } else {
+            row.iter_mut().zip(&tail.e).for_each(|(x, &e)| *x *= scale(lead * power(e)));
+        }
+    }
+}
+
+impl<T: Scalar> Rule<T> for Kron<T> {
+    fn scratch_len(&self) -> usize {
+        3 * self.shape.len()
+    }
+
+    fn direction(&mut self, call: Call<'_, T>) -> Result<Done, Error> {
+        let Call { g, out, scratch, par, .. } = call;
+        if !self.begun {
+            match self.config.start {
+                Start::Identity(s) => {
+                    self.factors.iter_mut().for_each(|f| f.set_identity(s));
+                    self.begun = true;
+                }
+                _ => {
+                    self.begin(g, par);
+                    return Ok(Done::HOLD);
+                }
+            }
+        }
+        let n = self.shape.len();
+        let (p, scratch) = scratch.split_at_mut(n);
+        let (x, scratch) = scratch.split_at_mut(n);
+        let t = &mut scratch[..n];
+        self.step += 1;
+        rotate(&self.shape, &self.factors, true, None, g, p, x, par);
+        let stuck = match self.config.order {
+            Order::StepFirst => {
+                self.advance(g, p, x, t, out, par);
+                self.learn(g, p, x, t, par);
+                self.refresh(x, t, par).1
+            }
+            Order::StatisticsFirst => {
+                self.learn(g, p, x, t, par);
+                let (moved, stuck) = self.refresh(x, t, par);
+                if moved {
+                    rotate(&self.shape, &self.factors, true, None, g, p, x, par);
+                }
+                self.advance(g, p, x, t, out, par);
+                stuck
+            }
+        };
+        Ok(Done { moves: true, stuck })
+    }
+
+    fn fields(&mut self) -> Vec<Field<'_, T>> {
+        let dims = self.shape.dims().to_vec();
+        let mut fields = vec![
+            Field::flag("begun", &mut self.begun),
+            Field::count("step", &mut self.step),
+            Field::count("seen", &mut self.seen),
+            Field::array("m", &dims, &mut self.m),
+        ];
+        if !self.v.is_empty() || self.config.scale == Scale::Free {
+            fields.push(Field::array("v", &dims, &mut self.v));
+        }
+        for (j, f) in self.factors.iter_mut().enumerate() {
+            let square = [f.n, f.n];
+            match f.kind {
+                FactorKind::Identity => continue,
+                FactorKind::Diagonal => fields.push(Field::array(format!("s{j}"), &[f.n], &mut f.s)),
+                FactorKind::Dense => {
+                    fields.push(Field::array(format!("s{j}"), &square, &mut f.s));
+                    fields.push(Field::array(format!("q{j}"), &square, &mut f.q));
+                }
+            }
+            fields.push(Field::array(format!("e{j}"), &[f.n], &mut f.e));
+            fields.push(Field::count(format!("failures{j}"), &mut f.failures));
+        }
+        fields
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Rule<T>> {
+        Box::new(self.clone())
+    }
+
+    fn layout_tag(&self) -> u64 {
+        u64::from(self.config.storage == Storage::Rotated)
+    }
+
+    fn max_update_rms(&self) -> Option<f64> {
+        self.config.max_update_rms
+    }
+
+    fn normalizes(&self) -> bool {
+        self.config.normalize
+    }
+}

@@ -1,0 +1,218 @@
+//! Gradients that nobody wants: not finite, zero for ever, of rank one for ever, huge, tiny, spikes, missing.
+use crate::common::{bits, single, wave};
+use numerics::rng::{Role, Stream};
+use numerics::{Par, Scalar};
+use optim::{
+    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, Settings, ShampooConfig,
+    recommended, reference,
+};
+
+/// Every method with matrices, at settings that refresh often.
+fn methods<T: Scalar>(non_finite: NonFinite) -> Vec<Preconditioned<T>> {
+    let mut all: Vec<Box<dyn FnOnce() -> Preconditioned<T>>> = Vec::new();
+    fn add<T: Scalar>(all: &mut Vec<Box<dyn FnOnce() -> Preconditioned<T>>>, config: impl Settings<T> + 'static) {
+        all.push(Box::new(move || Preconditioned::new(config).unwrap()));
+    }
+    for config in [
+        reference::kl_shampoo(),
+        reference::kl_soap(),
+        reference::soap(),
+        recommended::kl_shampoo(),
+        recommended::kl_soap(),
+        recommended::soap(),
+    ] {
+        add(&mut all, KronConfig { period: 3, non_finite, ..config });
+    }
+    add(&mut all, ShampooConfig { period: 3, non_finite, eps: 1e-12, ..reference::meta_shampoo() });
+    add(&mut all, ShampooConfig { non_finite, ..reference::google_shampoo() });
+    add(&mut all, MuonConfig { non_finite, ..MuonConfig::default() });
+    all.into_iter().map(|make| make()).collect()
+}
+
+#[test]
+fn numbers_that_are_not_finite_never_enter_the_state() {
+    let list = single(&[4, 5]);
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut g: Vec<f64> = wave(20, 9);
+        g[13] = bad;
+        for (mut strict, mut lenient) in
+            methods::<f64>(NonFinite::Error).into_iter().zip(methods::<f64>(NonFinite::Skip))
+        {
+            let mut w: Vec<f64> = wave(20, 1);
+            for method in [&mut strict, &mut lenient] {
+                method.init(&list).unwrap();
+                for t in 0..5 {
+                    method.step(&mut w, Grads::all(&wave(20, t)), 1.0).unwrap();
+                }
+            }
+            let start = bits(&w);
+            let before = strict.state().unwrap();
+            let error = strict.step(&mut w, Grads::all(&g), 1.0).unwrap_err();
+            assert_eq!(error, Error::NonFiniteGradient { parameter: "w".into() });
+            assert_eq!((strict.state().unwrap(), bits(&w)), (before, start.clone()));
+            let mut before = lenient.state().unwrap();
+            let info = lenient.step(&mut w, Grads::all(&g), 1.0).unwrap();
+            assert_eq!((info.skipped, info.step, lenient.skipped()), (Some(0), 5, 1));
+            before.scalars.insert("skipped".into(), 1.0);
+            assert_eq!((lenient.state().unwrap(), bits(&w)), (before, start));
+        }
+    }
+}
+
+fn never_breaks<T: Scalar>(gradient: impl Fn(usize) -> Vec<T>, steps: usize) {
+    let list = single(&[4, 5]);
+    for mut method in methods::<T>(NonFinite::Error) {
+        method.init(&list).unwrap();
+        let mut w: Vec<T> = wave(20, 1);
+        for t in 0..steps {
+            let done = method.step(&mut w, Grads::all(&gradient(t)), 1.0);
+            assert!(done.is_ok(), "{} at {t}: {done:?}", Optimizer::<T>::kind(&method));
+            assert!(w.iter().all(|x| x.is_finite()), "{} at {t}", Optimizer::<T>::kind(&method));
+        }
+        for tensor in method.state().unwrap().tensors {
+            let values = tensor.data.to_vec::<T>().unwrap();
+            assert!(values.iter().all(|x| x.is_finite()), "{} {}", Optimizer::<T>::kind(&method), tensor.name);
+        }
+    }
+}
+
+fn scaled<T: Scalar>(x: Vec<T>, by: f64) -> Vec<T> {
+    x.into_iter().map(|x| x * T::from_f64(by)).collect()
+}
+
+#[test]
+fn zero_for_ever_from_the_start_and_later() {
+    never_breaks::<f64>(|_| vec![0.0; 20], 100);
+    never_breaks::<f32>(|_| vec![0.0; 20], 100);
+    never_breaks::<f64>(|t| if t < 5 { wave(20, t) } else { vec![0.0; 20] }, 120);
+    never_breaks::<f32>(|t| if t < 5 { wave(20, t) } else { vec![0.0; 20] }, 120);
+}
+
+#[test]
+fn rank_one_for_ever() {
+    fn outer<T: Scalar>(t: usize) -> Vec<T> {
+        (0..20)
+            .map(|i| {
+                T::from_f64((1.0 + (i / 5) as f64).sin() * (2.0 + (i % 5) as f64).cos() * (1.0 + 0.1 * t as f64).sin())
+            })
+            .collect()
+    }
+    never_breaks::<f64>(outer, 100);
+    never_breaks::<f32>(outer, 100);
+    // Rank one with changing directions.
+    never_breaks::<f64>(|t| (0..20).map(|i| ((i / 5 + t) as f64).sin() * ((i % 5 * t) as f64).cos()).collect(), 100);
+}
+
+#[test]
+fn huge_and_tiny() {
+    for by in [1e150, 1e-150] {
+        never_breaks::<f64>(|t| scaled(wave(20, t), by), 30);
+    }
+    for by in [1e15, 1e-15] {
+        never_breaks::<f32>(|t| scaled(wave(20, t), by), 30);
+    }
+    // From one end of the range to the other.
+    never_breaks::<f64>(|t| scaled(wave(20, t), if t % 2 == 0 { 1e100 } else { 1e-100 }), 30);
+}
+
+#[test]
+fn after_very_many_zeros_steps_resume() {
+    // Only the product clamp keeps eigenvalues from vanishing; the cap on the update tames the first step.
+    let config = KronConfig { max_update_rms: Some(2.0), period: 1000, ..recommended::kl_shampoo() };
+    assert_eq!(config.clamp, Clamp::Product(1e-16));
+    let mut method = Preconditioned::<f64>::new(config).unwrap();
+    method.init(&single(&[3, 2])).unwrap();
+    let mut w = vec![0.0; 6];
+    for t in 0..5 {
+        method.step(&mut w, Grads::all(&wave(6, t)), 1.0).unwrap();
+    }
+    for _ in 0..40_000 {
+        method.step(&mut w, Grads::all(&[0.0; 6]), 1.0).unwrap();
+    }
+    let before = w.clone();
+    method.step(&mut w, Grads::all(&wave(6, 6)), 1.0).unwrap();
+    let moved = w.iter().zip(&before).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    assert!(moved > 1e-4 && moved < 1e-3 * 2.1 * 6.0_f64.sqrt(), "{moved}");
+}
+
+/// Root mean squares of the updates under i.i.d. noise with one gradient a thousand times too large.
+fn spike(config: KronConfig, at: u64, steps: u64) -> Vec<f64> {
+    let config = KronConfig { lr: 1.0, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, period: 10, ..config };
+    let mut method = Preconditioned::<f64>::new(config).unwrap();
+    let (m, n) = (64, 32);
+    method.init(&single(&[m, n])).unwrap();
+    let mut w = vec![0.0; m * n];
+    let mut g = vec![0.0; m * n];
+    let step = |t| {
+        Stream::new(3, Role::TestProbe, t, 0).fill_normal(&mut g);
+        if t == at {
+            g.iter_mut().for_each(|g| *g *= 1e3);
+        }
+        let before = w.clone();
+        method.step(&mut w, Grads::all(&g), 1.0).unwrap();
+        (w.iter().zip(&before).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / (m * n) as f64).sqrt()
+    };
+    (0..steps).map(step).collect()
+}
+
+fn median(x: &[f64]) -> f64 {
+    let mut x = x.to_vec();
+    x.sort_by(f64::total_cmp);
+    x[x.len() / 2]
+}
+
+/// Steps from the spike until the update, past its minimum, is within 1.5 of `base` again.
+fn back(rms: &[f64], at: usize, base: f64) -> usize {
+    let least = (at + 1..rms.len()).min_by(|&a, &b| rms[a].total_cmp(&rms[b])).unwrap();
+    least - at + rms[least..].iter().position(|&r| r > base / 1.5).unwrap()
+}
+
+#[test]
+fn kl_shampoo_lets_a_spike_through_and_then_waits() {
+    let at = 120_usize;
+    let rms = spike(reference::kl_shampoo(), at as u64, 420);
+    let base = median(&rms[60..at]);
+    assert!((0.2..0.27).contains(&base), "{base}");
+    assert!((90.0..110.0).contains(&rms[at]), "{}", rms[at]);
+    assert!((1.4e-3..2.3e-3).contains(&rms[at + 1]), "{}", rms[at + 1]);
+    let least = rms[at + 1..].iter().copied().fold(f64::INFINITY, f64::min);
+    assert!((1.0e-4..1.7e-4).contains(&least), "{least}");
+    let steps = back(&rms, at, base);
+    // 10.5 / (1 - beta2), within five per cent.
+    assert!((199..=221).contains(&steps), "{steps}");
+    // The cap removes the spike and nothing else.
+    let capped = spike(KronConfig { max_update_rms: Some(1.0), ..reference::kl_shampoo() }, at as u64, at as u64 + 3);
+    assert!((capped[at] - 1.0).abs() < 1e-12 && capped[at - 1] == rms[at - 1]);
+}
+
+#[test]
+fn soap_absorbs_a_spike_and_jumps_when_its_basis_follows() {
+    let at = 124_usize;
+    let rms = spike(reference::soap(), at as u64, 420);
+    assert!((rms[at] / 0.446 - 1.0).abs() < 0.02, "{}", rms[at]);
+    let most = rms[at + 1..at + 12].iter().copied().fold(0.0, f64::max);
+    assert!((1.5..12.0).contains(&most), "{most}");
+    let base = median(&rms[60..at]);
+    let steps = back(&rms, at, base);
+    // 9.3 / (1 - beta2), within five per cent.
+    assert!((176..=196).contains(&steps), "{steps} {base}");
+}
+
+/// Threads change no bit, for shapes large enough that products are split.
+#[test]
+fn threads_change_no_bit() {
+    let list = single(&[96, 130]);
+    for (mut one, many) in methods::<f64>(NonFinite::Error).into_iter().zip(methods::<f64>(NonFinite::Error)) {
+        let mut many = many.with_par(Par::rayon(2));
+        let (mut a, mut b): (Vec<f64>, Vec<f64>) = (wave(96 * 130, 1), wave(96 * 130, 1));
+        one.init(&list).unwrap();
+        many.init(&list).unwrap();
+        for t in 0..5 {
+            let g: Vec<f64> = wave(96 * 130, t);
+            one.step(&mut a, Grads::all(&g), 1.0).unwrap();
+            many.step(&mut b, Grads::all(&g), 1.0).unwrap();
+        }
+        assert_eq!(bits(&a), bits(&b), "{}", Optimizer::<f64>::kind(&one));
+        assert_eq!(one.state().unwrap(), many.state().unwrap());
+    }
+}

@@ -1,0 +1,146 @@
+//! From a description to a run: model, data and their split, in the precision of the run.
+
+use super::config::{ModelConfig, Source, Validation};
+use super::{Cadence, Error, Problem, RunConfig, Samples, Settings, Trainer};
+use crate::data;
+use crate::io::{Dataset, Targets};
+use autodiff::nn::{Loss, Sequential};
+use numerics::rng::{Role, Stream};
+use numerics::store::File;
+use numerics::{Par, Scalar};
+use std::path::{Path, PathBuf};
+
+/// Data as they are used, and the loss that takes their targets.
+struct Parts<T> {
+    loss: Loss,
+    train: Samples<T>,
+    validation: Option<Samples<T>>,
+}
+
+impl RunConfig {
+    /// The folder of the description: paths in it start there.
+    pub fn base(&self) -> PathBuf {
+        Path::new(&self.name).parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Where checkpoints go: `checkpoint.dir`, or `NAME.run` beside a description `NAME.toml`.
+    pub fn folder(&self) -> PathBuf {
+        match &self.checkpoint.dir {
+            Some(dir) => self.base().join(dir),
+            None => Path::new(&self.name).with_extension("run"),
+        }
+    }
+
+    /// Reads model and data and sets the run up. Nothing is written.
+    ///
+    /// # Errors
+    /// Files that cannot be read; data that do not fit; settings that do not go together.
+    pub fn trainer<T: Scalar>(&self, seed: u64, par: Par) -> Result<Trainer<T>, Error> {
+        let (model, params) = self.model::<T>(seed)?;
+        let Parts { loss, train, validation } = self.samples::<T>(&model, seed)?;
+        let settings = Settings {
+            method: self.method.clone(),
+            length: self.length,
+            seed,
+            batch_size: self.data.batch_size,
+            shuffle: self.data.shuffle,
+            drop_last: self.data.drop_last,
+            groups: self.groups.clone(),
+            schedule: self.schedule,
+            clip: self.clip,
+            eval_batch_size: self.eval.batch_size,
+        };
+        let problem = Problem { model, params, loss, reduction: self.reduction, train, validation };
+        Trainer::new(problem, settings, par)
+    }
+
+    /// When a run of this description writes what.
+    pub fn cadence<T: Scalar>(&self, trainer: &Trainer<T>) -> Cadence {
+        let epoch = trainer.steps_per_epoch();
+        Cadence {
+            log: self.log_every,
+            eval: self.eval.every.unwrap_or(epoch),
+            eval_training: self.eval.train,
+            checkpoint: self.checkpoint.every.unwrap_or(epoch),
+            keep: self.checkpoint.keep,
+        }
+    }
+
+    fn model<T: Scalar>(&self, seed: u64) -> Result<(Sequential, Vec<T>), Error> {
+        match &self.model {
+            ModelConfig::Inline(config) => {
+                let inline = |e| Error::setting(format!("{}: [model]", self.name), format!("{e}"));
+                let model = Sequential::from_config(config).map_err(inline)?;
+                let params = model.init(seed);
+                Ok((model, params))
+            }
+            ModelConfig::Path { path, fresh } => {
+                let path = self.base().join(path);
+                let model = Sequential::load_config(&path)?;
+                let params = match Sequential::weights_file(&path).filter(|_| !fresh) {
+                    Some(file) => model.params_from_file(&File::read(file)?)?,
+                    None => model.init(seed),
+                };
+                Ok((model, params))
+            }
+        }
+    }
+
+    fn samples<T: Scalar>(&self, model: &Sequential, seed: u64) -> Result<Parts<T>, Error> {
+        let dataset = match &self.data.source {
+            Source::Embedded(name) if name == "digits" => {
+                let digits = data::digits()?;
+                digits.subset::<T>(&(0..digits.len()).collect::<Vec<_>>())?
+            }
+            Source::Embedded(name) => {
+                let what = format!("no data named {name:?} come with the program; there are \"digits\"");
+                return Err(Error::setting(format!("{}: [data]", self.name), what));
+            }
+            Source::File { path, target_column } => self.dataset(path, target_column.as_deref())?,
+        };
+        let mut loss = self.loss.clone();
+        if let Loss::CrossEntropy(options) = &mut loss {
+            options.soft_targets = matches!(dataset.targets(), Targets::Values { .. });
+        }
+        let samples = |d: &Dataset| Samples::<T>::new(d, model, &loss, self.data.shape.as_deref());
+        let all = samples(&dataset)?;
+        let column = match &self.data.source {
+            Source::File { target_column, .. } => target_column.as_deref(),
+            Source::Embedded(_) => None,
+        };
+        let held_out = match &self.data.validation {
+            Validation::None => None,
+            Validation::File(path) => {
+                let validation = samples(&self.dataset(path, column)?)?;
+                return Ok(Parts { loss, train: all, validation: Some(validation) });
+            }
+            Validation::Count(n) => Some(*n),
+            // At least one datum, if the share is too small for that.
+            Validation::Share(x) => Some(((all.len() as f64 * x).round() as usize).max(1)),
+        };
+        let Some(held_out) = held_out else { return Ok(Parts { loss, train: all, validation: None }) };
+        if held_out >= all.len() {
+            let what = format!("validation takes {held_out} of {} data, which leaves none for training", all.len());
+            return Err(Error::setting(format!("{}: [data]", self.name), what));
+        }
+        let order = split_order(all.len(), seed);
+        let (train, validation) = order.split_at(all.len() - held_out);
+        Ok(Parts { train: all.select(train)?, validation: Some(all.select(validation)?), loss })
+    }
+
+    fn dataset(&self, path: &Path, target_column: Option<&str>) -> Result<Dataset, Error> {
+        let path = self.base().join(path);
+        if path.extension().is_some_and(|e| e == "csv") && target_column.is_none() {
+            let what = format!("{} is a table: target_column must name the column of its targets", path.display());
+            return Err(Error::setting(format!("{}: [data]", self.name), what));
+        }
+        Ok(Dataset::read(&path, target_column)?)
+    }
+}
+
+/// A random order of the data whose end is held out; another stream than any epoch's.
+fn split_order(len: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    Stream::new(seed, Role::Shuffle, 0, 1).shuffle(&mut order);
+    order
+}

@@ -1,0 +1,181 @@
+//! The few dense words the methods are written in: products, orthonormal bases, row and column sums, least squares.
+//! All in double precision, with the bits of `numerics::dense`.
+
+use crate::Error;
+use numerics::dense::{self, Diag, Triangle};
+use numerics::{Mat, MatRef, Par};
+use std::ops::Range;
+
+/// `a b`.
+pub(crate) fn mul(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    let mut out = Mat::zeros(a.nrows(), b.ncols());
+    dense::gemm(out.as_mut(), 1.0, a, b, 0.0, par);
+    out
+}
+
+/// `a^T b`.
+pub(crate) fn mul_tn(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    mul(a.transpose(), b, par)
+}
+
+/// `a b^T`.
+pub(crate) fn mul_nt(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    mul(a, b.transpose(), par)
+}
+
+/// `y - a b`.
+pub(crate) fn sub_mul(mut y: Mat<f64>, a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    dense::gemm(y.as_mut(), -1.0, a, b, 1.0, par);
+    y
+}
+
+/// `a^T a`, exactly symmetric.
+pub(crate) fn gram(a: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    let mut out = Mat::zeros(a.ncols(), a.ncols());
+    dense::syrk(out.as_mut(), 1.0, a.transpose(), 0.0, par);
+    dense::mirror_lower(out.as_mut());
+    out
+}
+
+/// `(a^T b + b^T a) / 2`.
+pub(crate) fn symmetric_core(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    let mut out = mul_tn(a, b, par);
+    dense::symmetrize(out.as_mut());
+    out
+}
+
+/// An orthonormal basis of the columns (completed arbitrarily where they are dependent).
+pub(crate) fn orth(y: MatRef<'_, f64>) -> Result<Mat<f64>, Error> {
+    Ok(dense::qr(y)?.q)
+}
+
+/// `y - q q^T y`, twice, so that the result is orthogonal to q to rounding.
+pub(crate) fn project_out(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Mat<f64> {
+    let mut y = y;
+    for _ in 0..2 {
+        let c = mul_tn(q, y.as_ref(), par);
+        y = sub_mul(y, q, c.as_ref(), par);
+    }
+    y
+}
+
+/// What new columns add to an orthonormal basis.
+pub(crate) struct Extension {
+    /// Coordinates of the new columns in the old basis.
+    pub(crate) inside: Mat<f64>,
+    /// New orthonormal columns, orthogonal to the old ones even where the new columns bring nothing new.
+    pub(crate) q: Mat<f64>,
+    /// Coordinates in them, upper triangular.
+    pub(crate) r: Mat<f64>,
+}
+
+/// `y = q inside + q_new r`.
+pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> Result<Extension, Error> {
+    let mut inside = mul_tn(q, y, par);
+    let mut rest = sub_mul(y.to_owned(), q, inside.as_ref(), par);
+    let again = mul_tn(q, rest.as_ref(), par);
+    rest = sub_mul(rest, q, again.as_ref(), par);
+    dense::axpy(inside.as_mut(), 1.0, again.as_ref());
+    let f = dense::qr(rest.as_ref())?;
+    // where the rest is rounding noise its directions need not be orthogonal to q
+    let fresh = if q.ncols() == 0 { f.q } else { orth(project_out(q, f.q, par).as_ref())? };
+    let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
+    let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
+    Ok(Extension { inside, q: fresh, r })
+}
+
+/// `out_i = sum_j a_ij b_ij`.
+pub(crate) fn row_dots(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Vec<f64> {
+    let mut out = vec![0.0; a.nrows()];
+    for j in 0..a.ncols() {
+        for (i, o) in out.iter_mut().enumerate() {
+            *o += a[(i, j)] * b[(i, j)];
+        }
+    }
+    out
+}
+
+/// `out_j = sum_i a_ij b_ij`.
+pub(crate) fn col_dots(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Vec<f64> {
+    let mut out = vec![0.0; a.ncols()];
+    dense::col_dots(a, b, &mut out);
+    out
+}
+
+/// Squared Frobenius norm.
+pub(crate) fn fro_sq(a: MatRef<'_, f64>) -> f64 {
+    col_dots(a, a).iter().sum()
+}
+
+/// Trace of a square matrix.
+pub(crate) fn tr(a: MatRef<'_, f64>) -> f64 {
+    (0..a.nrows().min(a.ncols())).map(|i| a[(i, i)]).sum()
+}
+
+/// Side by side.
+pub(crate) fn hcat(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
+    let k = a.ncols();
+    let mut out = Mat::zeros(a.nrows(), k + b.ncols());
+    dense::copy(out.as_mut().subcols_mut(0, k), a);
+    dense::copy(out.as_mut().subcols_mut(k, b.ncols()), b);
+    out
+}
+
+/// `a diag(s)`.
+pub(crate) fn scale_cols(a: MatRef<'_, f64>, s: &[f64]) -> Mat<f64> {
+    Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)] * s[j])
+}
+
+/// `diag(d) a`.
+pub(crate) fn scale_rows(d: &[f64], a: MatRef<'_, f64>) -> Mat<f64> {
+    Mat::from_fn(a.nrows(), a.ncols(), |i, j| d[i] * a[(i, j)])
+}
+
+/// A copy of some columns.
+pub(crate) fn columns(a: MatRef<'_, f64>, range: Range<usize>) -> Mat<f64> {
+    a.subcols(range.start, range.len()).to_owned()
+}
+
+/// The columns in another order.
+pub(crate) fn permute_cols(a: MatRef<'_, f64>, order: &[usize]) -> Mat<f64> {
+    Mat::from_fn(a.nrows(), order.len(), |i, j| a[(i, order[j])])
+}
+
+/// `r^-T` of an upper triangle.
+pub(crate) fn inverse_transpose(r: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    let k = r.ncols();
+    let mut out = Mat::from_fn(k, k, |i, j| if i == j { 1.0 } else { 0.0 });
+    dense::trsm(Triangle::Lower, Diag::NonUnit, r.transpose(), out.as_mut(), par);
+    out
+}
+
+/// `r^-1` of an upper triangle.
+pub(crate) fn inverse(r: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+    let k = r.ncols();
+    let mut out = Mat::from_fn(k, k, |i, j| if i == j { 1.0 } else { 0.0 });
+    dense::trsm(Triangle::Upper, Diag::NonUnit, r, out.as_mut(), par);
+    out
+}
+
+/// The pseudo-inverse: singular values up to `eps max(m, n)` times the largest count as zero.
+pub(crate) fn pinv(a: MatRef<'_, f64>, par: Par) -> Result<Mat<f64>, Error> {
+    let f = dense::svd(a)?;
+    let cut = f64::EPSILON * a.nrows().max(a.ncols()) as f64 * f.s.first().copied().unwrap_or(0.0);
+    let inverse: Vec<f64> = f.s.iter().map(|&s| if s > cut { s.recip() } else { 0.0 }).collect();
+    Ok(mul_nt(scale_cols(f.v.as_ref(), &inverse).as_ref(), f.u.as_ref(), par))
+}
+
+/// The least-squares solution `a^+ b` of a tall `a`: by QR, or by the pseudo-inverse if the columns of `a` are
+/// dependent to `eps max(m, n)`.
+pub(crate) fn lstsq(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Result<Mat<f64>, Error> {
+    let k = a.ncols();
+    let f = dense::qr(a)?;
+    let top = (0..k.min(f.r.nrows())).map(|j| f.r[(j, j)].abs()).fold(0.0, f64::max);
+    let cut = f64::EPSILON * a.nrows().max(k) as f64 * top;
+    if a.nrows() < k || (0..k).any(|j| f.r[(j, j)].abs() <= cut) {
+        return Ok(mul(pinv(a, par)?.as_ref(), b, par));
+    }
+    let mut x = mul_tn(f.q.as_ref(), b, par);
+    dense::trsm(Triangle::Upper, Diag::NonUnit, f.r.as_ref(), x.as_mut(), par);
+    Ok(x)
+}

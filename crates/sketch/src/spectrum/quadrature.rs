@@ -1,0 +1,183 @@
+//! Traces of functions by stochastic Lanczos quadrature: `tr f(A) = E v^T f(A) v`, each term by a Gauss rule.
+//!
+//! Source: Golub and Meurant 2010; Ubaru, Chen, Saad 2017. Log determinants, traces of inverses, Schatten norms and
+//! entropies are choices of f. With a deflation basis Q of approximate eigenvectors the part of f on it is taken
+//! exactly and only the complement is sampled.
+
+use super::{Rule, rule, symmetric_size};
+use crate::norms::Normal;
+use crate::products::{Products, Wide};
+use crate::settings::mean_sem;
+use crate::{Error, Estimate, Settings, Status, structure};
+use core::ops::ControlFlow;
+use linop_core::krylov::Reorth;
+use linop_core::{LinearOperator, Op, Props};
+use numerics::Scalar;
+use numerics::progress::Progress;
+use numerics::rng::Law;
+
+/// Steps and runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuadratureOptions {
+    /// Lanczos steps of a run.
+    pub steps: usize,
+    /// Runs, each from its own probe.
+    pub runs: usize,
+    /// Reorthogonalisation. Without it memory and work are smaller, and weights stay usable.
+    pub reorth: Reorth,
+}
+
+impl Default for QuadratureOptions {
+    fn default() -> Self {
+        QuadratureOptions { steps: 20, runs: 30, reorth: Reorth::Full }
+    }
+}
+
+impl QuadratureOptions {
+    /// Runs of 20 steps for so many products.
+    ///
+    /// # Errors
+    /// `SketchTooSmall` for fewer than two runs.
+    pub fn for_products(m: usize) -> Result<Self, Error> {
+        const STEPS: usize = 20;
+        if m / STEPS < 2 {
+            return Err(Error::SketchTooSmall { op: "quadrature", needed: 2 * STEPS, got: m });
+        }
+        Ok(QuadratureOptions { steps: STEPS, runs: m / STEPS, reorth: Reorth::Full })
+    }
+
+    fn check(&self, op: &'static str) -> Result<(), Error> {
+        if self.steps == 0 || self.runs == 0 {
+            return Err(Error::argument(op, "needs at least one step and one run"));
+        }
+        Ok(())
+    }
+}
+
+/// `tr f(A)` of a self-adjoint operator. Probes have the law of the settings (signs or sphere).
+///
+/// ```
+/// use linop_core::ops::Diagonal;
+/// use sketch::{QuadratureOptions, Settings, trace_function};
+/// let a = Diagonal::new((1..=100).map(f64::from).collect());
+/// let t = trace_function(&a, f64::sqrt, &QuadratureOptions::default(), &Settings::default())?;
+/// let truth: f64 = (1..=100).map(|i| f64::from(i).sqrt()).sum();
+/// assert!((t.value - truth).abs() < 1e-3 * truth);
+/// # Ok::<(), sketch::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotSquare`, `NotSymmetric`, `InvalidArgument`, `Interrupted` before the first run ends.
+pub fn trace_function<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    f: impl Fn(f64) -> f64,
+    options: &QuadratureOptions,
+    settings: &Settings<'_>,
+) -> Result<Estimate<f64>, Error> {
+    average(&Wide(a), "quadrature", &f, options, settings)
+}
+
+/// The mean over runs of `|v|^2 sum_i w_i f(theta_i)`.
+fn average(
+    a: &dyn LinearOperator<f64>,
+    op: &'static str,
+    f: &dyn Fn(f64) -> f64,
+    options: &QuadratureOptions,
+    settings: &Settings<'_>,
+) -> Result<Estimate<f64>, Error> {
+    let products = Products::new(a, op, settings);
+    let n = symmetric_size(&products)?;
+    options.check(op)?;
+    if settings.law == Law::Coordinates {
+        return Err(Error::argument(op, "needs probes of law signs, sphere or gaussian"));
+    }
+    if n == 0 {
+        return Ok(Estimate { value: 0.0, sem: Some(0.0), products: 0, products_t: 0, status: Status::Exact });
+    }
+    let (mut samples, mut spent) = (Vec::new(), 0);
+    let mut status = Status::Spent;
+    for run in 0..options.runs {
+        let Rule { nodes, length_sq, steps } = rule(a, settings.law, run, options.steps, options.reorth, settings)?;
+        spent += steps;
+        samples.push(length_sq * nodes.iter().map(|(node, weight)| weight * f(*node)).sum::<f64>());
+        let progress = Progress::new(op, run as u64 + 1, options.runs as u64);
+        if run + 1 < options.runs && settings.observer.report(&progress) == ControlFlow::Break(()) {
+            status = Status::Interrupted;
+            break;
+        }
+    }
+    let (value, sem) = mean_sem(&samples);
+    if !value.is_finite() {
+        return Err(Error::argument(op, "the function is not finite at a node: the operator is not in its domain"));
+    }
+    Ok(Estimate { value, sem, products: spent, products_t: 0, status })
+}
+
+/// `ln det A` of a positive definite operator: factors, blocks and updates with a rule exactly, the rest by quadrature.
+///
+/// # Errors
+/// As [`trace_function`]; `NotPositiveDefinite` if a quadrature node is not positive or an exact part is not.
+pub fn logdet<T: Scalar>(
+    a: &Op<T>,
+    options: &QuadratureOptions,
+    settings: &Settings<'_>,
+) -> Result<Estimate<f64>, Error> {
+    let op = "logdet";
+    if a.nrows() != a.ncols() {
+        return Err(Error::NotSquare { op, nrows: a.nrows(), ncols: a.ncols() });
+    }
+    let structure::Parts { exact, rest } = structure::split_logdet(a, settings.par)?;
+    let status = if rest.is_empty() { Status::Exact } else { Status::Spent };
+    let mut total = Estimate { value: exact, sem: Some(0.0), products: 0, products_t: 0, status };
+    for (weight, part) in rest {
+        let wide = Wide(&part);
+        let ln = |x: f64| if x > 0.0 { x.ln() } else { f64::NAN };
+        let estimate = average(&wide, op, &ln, options, settings).map_err(|e| match e {
+            Error::InvalidArgument { op, what } if what.starts_with("the function") => {
+                Error::NotPositiveDefinite { op }
+            }
+            e => e,
+        })?;
+        total.value += weight * estimate.value;
+        total.sem = total.sem.zip(estimate.sem).map(|(a, b)| a.hypot(weight * b));
+        total.products += estimate.products;
+        if estimate.status == Status::Interrupted {
+            total.status = Status::Interrupted;
+        }
+    }
+    if total.status == Status::Interrupted {
+        return Err(Error::Interrupted { op, products: total.products });
+    }
+    Ok(total)
+}
+
+/// The Schatten norm `(sum_i sigma_i^p)^(1/p)` by quadrature on `A^T A` (on A itself if it is self-adjoint). The standard
+/// error is that of the norm to first order.
+///
+/// # Errors
+/// `InvalidArgument` unless `p > 0`, `TransposeUnavailable`, and those of [`trace_function`].
+pub fn schatten_norm<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    p: f64,
+    options: &QuadratureOptions,
+    settings: &Settings<'_>,
+) -> Result<Estimate<f64>, Error> {
+    let op = "schatten norm";
+    if !(p > 0.0 && p.is_finite()) {
+        return Err(Error::argument(op, format!("needs p > 0, got {p}")));
+    }
+    let wide = Wide(a);
+    let symmetric = a.props().contains(Props::SELF_ADJOINT);
+    let mut estimate = if symmetric {
+        average(&wide, op, &|x: f64| x.abs().powf(p), options, settings)?
+    } else {
+        average(&Normal(&wide), op, &|x: f64| x.max(0.0).powf(0.5 * p), options, settings)?
+    };
+    let sum = estimate.value.max(0.0);
+    estimate.value = sum.powf(p.recip());
+    estimate.sem = estimate.sem.map(|s| if sum > 0.0 { s * estimate.value / (p * sum) } else { 0.0 });
+    if !symmetric {
+        estimate.products_t = estimate.products;
+    }
+    Ok(estimate)
+}

@@ -1,0 +1,143 @@
+//! Diagonals, row norms, sub-diagonals, norms.
+
+use crate::util::*;
+use linop_core::testing::fixed_mat;
+use linop_core::{Op, Props, ops::Dense};
+use numerics::Mat;
+use numerics::rng::Law;
+use sketch::*;
+
+fn check_unbiased(truth: &[f64], draws: u64, run: impl Fn(u64) -> Vec<f64>) {
+    let n = truth.len();
+    let (mut sum, mut square) = (vec![0.0; n], vec![0.0; n]);
+    for seed in 0..draws {
+        for (i, x) in run(seed).into_iter().enumerate() {
+            sum[i] += x;
+            square[i] += x * x;
+        }
+    }
+    let k = draws as f64;
+    for i in 0..n {
+        let mean = sum[i] / k;
+        let sem = ((square[i] / k - mean * mean).max(0.0) / k).sqrt();
+        assert!((mean - truth[i]).abs() < 5.0 * sem + 1e-12, "{i}: {mean} +- {sem} against {}", truth[i]);
+    }
+}
+
+#[test]
+fn estimators_are_unbiased() {
+    let a = fixed_mat::<f64>(12, 12, 20);
+    let op = Dense::new(a.clone());
+    let methods = [
+        (DiagonalMethod::Hutchinson { ratio: false }, Law::Gaussian, 3),
+        (DiagonalMethod::DiagPp, Law::Rademacher, 6),
+        (DiagonalMethod::XDiag { extra: 0 }, Law::Rademacher, 6),
+        (DiagonalMethod::XDiag { extra: 2 }, Law::Rademacher, 8),
+    ];
+    for (method, law, m) in methods {
+        check_unbiased(&diag_of(&a), 10_000, |seed| {
+            estimate_diagonal(&op, method, m, &Settings::seeded(seed).with_law(law)).unwrap().value
+        });
+    }
+    let rows: Vec<f64> = (0..12).map(|i| (0..12).map(|j| a[(i, j)].powi(2)).sum()).collect();
+    let columns = RowNormMethod::XRowNorm(RowBasis::Columns);
+    for (method, m) in [(RowNormMethod::Hutchinson, 3), (RowNormMethod::XRowNorm(RowBasis::Rows), 9), (columns, 8)] {
+        check_unbiased(&rows, 10_000, |seed| row_norms_sq(&op, method, m, &Settings::seeded(seed)).unwrap().value);
+    }
+    for k in [2isize, -3] {
+        let truth: Vec<f64> = (0..12)
+            .filter(|&i| i as isize - k >= 0 && (i as isize - k) < 12)
+            .map(|i| a[(i, (i as isize - k) as usize)])
+            .collect();
+        check_unbiased(&truth, 10_000, |seed| sub_diagonal(&op, k, 2, &Settings::seeded(seed)).unwrap().value);
+    }
+}
+
+/// One-probe variances of `v_i (A v)_i`.
+#[test]
+fn variances_are_those_of_the_table() {
+    let n = 12;
+    let a = fixed_mat::<f64>(n, n, 21);
+    let op = Dense::new(a.clone());
+    let nf = n as f64;
+    for law in [Law::Rademacher, Law::Gaussian, Law::Sphere] {
+        let (mut sum, mut square) = (vec![0.0; n], vec![0.0; n]);
+        let draws = 200_000u64;
+        for seed in 0..draws {
+            let settings = Settings::seeded(seed).with_law(law);
+            let method = DiagonalMethod::Hutchinson { ratio: false };
+            for (i, x) in estimate_diagonal(&op, method, 1, &settings).unwrap().value.into_iter().enumerate() {
+                sum[i] += x;
+                square[i] += x * x;
+            }
+        }
+        let total: f64 = (0..n).map(|i| square[i] / draws as f64 - (sum[i] / draws as f64).powi(2)).sum();
+        let row = |i: usize| (0..n).map(|j| a[(i, j)].powi(2)).sum::<f64>();
+        let own = |i: usize| a[(i, i)].powi(2);
+        let expected: f64 = (0..n)
+            .map(|i| match law {
+                Law::Rademacher => row(i) - own(i),
+                Law::Gaussian => row(i) + own(i),
+                _ => nf / (nf + 2.0) * (row(i) + (1.0 - 2.0 / nf) * own(i)),
+            })
+            .sum();
+        assert!((total / expected - 1.0).abs() < 0.03, "{law}: {total} against {expected}");
+    }
+}
+
+#[test]
+fn exact_with_enough_products_and_for_diagonal_matrices() {
+    let a = fixed_mat::<f64>(15, 15, 22);
+    let op = Dense::new(a.clone());
+    let e = estimate_diagonal(&op, DiagonalMethod::XDiag { extra: 0 }, 16, &Settings::default()).unwrap();
+    assert!(distance(&e.value, &diag_of(&a)) < 1e-13 && e.status == Status::Exact && e.products == 15);
+    let rows = row_norms_sq(&op, RowNormMethod::XRowNorm(RowBasis::Rows), 15, &Settings::default()).unwrap();
+    assert!(rows.status == Status::Exact);
+    let d = Dense::new(Mat::from_fn(30, 30, |i, j| if i == j { i as f64 - 4.0 } else { 0.0 }));
+    let e = estimate_diagonal(&d, DiagonalMethod::Hutchinson { ratio: false }, 1, &Settings::default()).unwrap();
+    assert!((0..30).all(|i| e.value[i] == i as f64 - 4.0));
+    // the ratio form is exact for diagonal matrices under any law with entries
+    let gauss = Settings::default().with_law(Law::Gaussian);
+    let e = estimate_diagonal(&d, DiagonalMethod::Hutchinson { ratio: true }, 2, &gauss).unwrap();
+    assert!((0..30).all(|i| (e.value[i] - (i as f64 - 4.0)).abs() < 1e-12));
+}
+
+#[test]
+fn structure_is_exact() {
+    let hidden = with_spectrum(&[vec![5.0, 4.0, 3.0], vec![0.0; 57]].concat(), 23);
+    let d: Vec<f64> = (0..60).map(f64::from).collect();
+    let op = opaque(&hidden, Props::SELF_ADJOINT, false);
+    let a = (&Op::diag(d.clone()) + &op.scaled(-2.0)).unwrap();
+    let e = diagonal(&a, DiagonalMethod::XDiag { extra: 0 }, 10, &Settings::default()).unwrap();
+    let expected: Vec<f64> = (0..60).map(|i| d[i] - 2.0 * hidden[(i, i)]).collect();
+    assert!(distance(&e.value, &expected) < 1e-9);
+    // a basis of rank 3 needs three transposed products
+    assert_eq!((e.products, e.products_t), (8, 0));
+}
+
+#[test]
+fn norms_bound_and_estimate() {
+    let values: Vec<f64> = (0..80).map(|i| 0.8f64.powi(i)).collect();
+    let a = with_spectrum(&values, 24);
+    let truth: f64 = values.iter().map(|x| x * x).sum();
+    let e = estimate_frobenius_sq(&Dense::new(a.clone()), 4000, &Settings::default()).unwrap();
+    assert!((e.value - truth).abs() < 5.0 * e.sem.unwrap());
+    let wide = Mat::from_fn(5, 80, |i, j| a[(i, j)]);
+    let e = estimate_frobenius_sq(&Dense::new(wide.clone()), 500, &Settings::default()).unwrap();
+    assert!((e.value - fro(&wide).powi(2)).abs() < 5.0 * e.sem.unwrap() && e.products_t == 500);
+    let e = estimate_frobenius_sq(&opaque(&wide, Props::NONE, false), 500, &Settings::default()).unwrap();
+    assert!((e.value - fro(&wide).powi(2)).abs() < 5.0 * e.sem.unwrap() && e.products == 500);
+    let s = spectral_norm(&Dense::new(wide.clone()), 1e-10, &Settings::default()).unwrap();
+    let top = numerics::dense::svd(wide.as_ref()).unwrap().s[0];
+    assert!((s.value - top).abs() < 1e-9 * top);
+    let s = spectral_norm(&symmetric(&a), 1e-10, &Settings::default()).unwrap();
+    assert!((s.value - 1.0).abs() < 1e-9);
+    let (op, frobenius) = norm_lower_bounds(&Dense::new(a.clone()), 20, &Settings::default()).unwrap();
+    assert!(op <= 1.0 + 1e-12 && op > 0.999 && frobenius <= truth.sqrt() + 1e-12 && frobenius > 0.99 * truth.sqrt());
+    let failures = (0..200)
+        .filter(|&seed| norm_upper_bound(&Dense::new(a.clone()), 2.0, 3, &Settings::seeded(seed)).unwrap() < 1.0)
+        .count();
+    assert!(failures <= 40, "{failures} of 200, bound 25 in the mean"); // 200 / 8 plus three standard deviations
+    let exact = frobenius_sq(&Op::diag(values.clone()), 3, &Settings::default()).unwrap();
+    assert!(exact.status == Status::Exact && (exact.value - truth).abs() < 1e-14);
+}
