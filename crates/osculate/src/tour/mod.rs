@@ -82,7 +82,7 @@ pub enum Error {
     Operator(#[from] linop_core::Error),
     /// Training.
     #[error(transparent)]
-    Optimiser(#[from] optim::Error),
+    Train(#[from] crate::train::Error),
     /// A decomposition, or an observer that asked to stop.
     #[error(transparent)]
     Numerics(#[from] numerics::Error),

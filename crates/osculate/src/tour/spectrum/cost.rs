@@ -2,9 +2,8 @@
 
 use super::{BLOCK, Timing};
 use crate::tour::Error;
-use crate::tour::fit::Objective;
 use crate::tour::study::{Study, product, times};
-use curvature::CurvatureOperator;
+use curvature::{CurvatureOperator, Risk};
 use linop_core::LinearOperator;
 use numerics::Mat;
 use std::time::Instant;
@@ -12,22 +11,11 @@ use std::time::Instant;
 /// Times of a gradient and of products, interleaved; the shortest of each, which other work on the machine disturbs least.
 pub(super) fn measure(
     study: &Study<'_>,
+    risk: &Risk<f64>,
     hessian: &CurvatureOperator<f64>,
     ggn: &CurvatureOperator<f64>,
-    at: &[f64],
 ) -> Result<Timing, Error> {
-    // The same mini-batches as those of the products.
-    let (n, size) = (study.settings.curvature_data, study.settings.curvature_batch);
-    let batches: Vec<_> = (0..n).step_by(size).map(|i| i..(i + size).min(n)).collect();
-    let mut whole = Objective::with_gradient(&study.net, size.min(n), study.par)?;
-    let mut rest = Objective::with_gradient(&study.net, batches.last().map_or(1, ExactSizeIterator::len), study.par)?;
-    let mut gradient_of_all = || -> Result<(), Error> {
-        for rows in &batches {
-            let objective = if rows.len() == size.min(n) { &mut whole } else { &mut rest };
-            objective.evaluate(at, study.train.pixels(rows.clone()), &study.train.labels[rows.clone()])?;
-        }
-        Ok(())
-    };
+    let (mut gradient_of_all, mut room) = (risk.gradient()?, vec![0.0; risk.dim()]);
     let v = study.unit(3);
     let block = Mat::from_fn(hessian.nrows(), BLOCK, |i, j| v[(i + j) % v.len()]);
     let mut seconds: [Vec<f64>; 4] = Default::default();
@@ -35,7 +23,7 @@ pub(super) fn measure(
         study.tell("timing", repeat, study.settings.repeats)?;
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        gradient_of_all()?;
+        gradient_of_all.evaluate(&mut room)?;
         let gradient = lap();
         times(hessian, &v, study.par)?;
         let h = lap();

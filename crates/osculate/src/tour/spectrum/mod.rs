@@ -135,7 +135,7 @@ impl Chapter for Spectrum {
             whole.push(search::spectrum(study, &hessian_start, "at the start", &start.hessian)?);
             whole.push(search::spectrum(study, &hessian, "trained", &at_end.hessian)?);
         }
-        let timing = cost::measure(study, &hessian, &ggn, &trained)?;
+        let timing = cost::measure(study, &after, &hessian, &ggn)?;
         let (data, parameters) = (study.settings.curvature_data, trained.len());
         study.top = Some(search::upper(pairs, k));
         Ok(Spectrum {
