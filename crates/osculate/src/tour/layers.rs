@@ -78,6 +78,12 @@ impl Chapter for Layers {
         self.render_captured(section);
     }
 
+    fn headline(&self) -> (String, String) {
+        let (shown, all) = (self.shown(), self.tensors.iter().map(|t| t.1).sum::<usize>());
+        let captured = shown.checked_sub(1).and_then(|i| self.captured.get(i)).copied().unwrap_or(f64::NAN);
+        (percent(captured), format!("of a gradient in {shown} of {all} directions"))
+    }
+
     fn summary(&self) -> Vec<String> {
         let k = CLASSES.min(self.captured.len());
         let Some(c) = k.checked_sub(1).and_then(|i| self.captured.get(i)) else { return Vec::new() };

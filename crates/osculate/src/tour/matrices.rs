@@ -150,6 +150,10 @@ impl Chapter for Matrices {
         }
     }
 
+    fn headline(&self) -> (String, String) {
+        (percent(self.relative_difference), "of a small Hessian is not Gauss–Newton".into())
+    }
+
     fn summary(&self) -> Vec<String> {
         vec![format!(
             "{} parameters: Gauss–Newton differs from the Hessian by {}",

@@ -82,7 +82,7 @@ pub enum Error {
     Operator(#[from] linop_core::Error),
     /// Training.
     #[error(transparent)]
-    Optimiser(#[from] optim::Error),
+    Train(#[from] crate::train::Error),
     /// A decomposition, or an observer that asked to stop.
     #[error(transparent)]
     Numerics(#[from] numerics::Error),
@@ -175,6 +175,7 @@ fn report(findings: &Value) -> Result<Report, Error> {
         "A small network learns to read handwritten digits. Then we look at the shape of the valley it came to rest in: \
          how sharply the loss bends, in which directions, and how far a parabola tells the truth about it.",
     );
+    report.section("In short").cards(each(findings, |entry, own| (entry.headline)(own))?);
     each(findings, |entry, own| (entry.render)(own, report.section(entry.title)))?;
     let (seed, version) = (&findings["settings"]["seed"], findings["version"].as_str().unwrap_or_default());
     let seconds = findings["seconds"].as_f64().unwrap_or(f64::NAN);

@@ -96,6 +96,32 @@ fn every_figure_is_in_the_findings() {
     assert!(seen > 5000, "{seen}");
 }
 
+/// The findings confirm each other: symmetry, differences of gradients, orders of contact, eigenvectors of length one.
+#[test]
+fn the_findings_agree_with_each_other() {
+    let (outcome, _, _) = shared();
+    let found = |k: usize| &outcome.findings["chapters"][k]["findings"];
+    let number = |v: &Value| v.as_f64().unwrap();
+    let checks = &found(2)["checks"];
+    assert!(number(&checks["symmetry"]) < 1e-13, "{checks}");
+    // Central differences with step 1e-3 along a vector of length one: truncation about step^2.
+    assert!(number(&checks["finite_difference"]) < 1e-5, "{checks}");
+    for (order, expected) in [("constant_order", 1.0), ("tangent_order", 2.0), ("parabola_order", 3.0)] {
+        assert!((number(&found(4)["orders"][order]) - expected).abs() < 0.2, "{order} {}", found(4)["orders"]);
+    }
+    let trained = &found(2)["trained"];
+    let top = number(&trained["hessian"]["largest"][0]);
+    assert!((number(&found(4)["slices"][0]["curvature"]) - top).abs() < 1e-9 * top);
+    assert!((number(&found(4)["loss"]) - number(&trained["loss"])).abs() < 1e-13);
+    let mass: Vec<f64> = found(5)["mass"].as_array().unwrap().iter().map(number).collect();
+    for row in mass.chunks(found(5)["tensors"].as_array().unwrap().len()) {
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-10, "{row:?}");
+    }
+    // The output is linear in the last layer, so Gauss-Newton leaves nothing out there.
+    let energy: Vec<f64> = found(3)["difference_energy"].as_array().unwrap().iter().map(number).collect();
+    assert!(energy[15] < 1e-25, "{energy:?}");
+}
+
 #[test]
 fn drawings_are_well_formed() {
     let (_, page, _) = shared();
