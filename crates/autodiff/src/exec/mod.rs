@@ -56,6 +56,11 @@ pub struct Executable<T> {
     others: RwLock<Vec<(Layout, Arc<Plan<T>>)>>,
 }
 
+/// Which nodes of a program are calls that kernels run.
+pub(crate) fn kernels(program: &Program) -> Vec<bool> {
+    named::Named::chosen(program)
+}
+
 impl Program {
     /// Compiles the program for fast, repeated runs.
     ///
