@@ -1,6 +1,7 @@
 //! An operator from closures. The closure computes plain products; alpha and beta cost one temporary.
 
 use super::prelude::*;
+use numerics::rng::{Law, Role, probe};
 
 type Product<T> = dyn Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync;
 
@@ -47,6 +48,22 @@ impl<T: Scalar> ClosureOp<T> {
     pub fn with_props(mut self, props: Props) -> Self {
         self.props = props.close(self.shape.0, self.shape.1);
         self
+    }
+
+    /// Error unless two products with one vector are equal, bit for bit: a function that draws random numbers, or that
+    /// walks its data in another order every time, is no linear operator.
+    pub fn check_deterministic(&self) -> Result<(), Error> {
+        let (m, n) = self.shape;
+        let mut x = Mat::zeros(n, 1);
+        probe(Law::Gaussian, 0, Role::LanczosStart, 0, x.col_as_slice_mut(0));
+        let failed = |what| Error::Operator { op: "ClosureOp", what };
+        let (mut first, mut second) = (Mat::zeros(m, 1), Mat::zeros(m, 1));
+        (self.plain)(first.as_mut(), x.as_ref()).map_err(failed)?;
+        (self.plain)(second.as_mut(), x.as_ref()).map_err(failed)?;
+        if first == second {
+            return Ok(());
+        }
+        Err(failed("two products with one vector differ: dropout, shuffled data or random numbers inside?".into()))
     }
 
     fn shape(&self) -> (usize, usize) {

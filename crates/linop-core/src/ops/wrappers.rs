@@ -19,6 +19,9 @@ macro_rules! forwarded {
         pub fn inner(&self) -> &Op<T> {
             &self.inner
         }
+        fn operand_spaces(&self) -> (Option<&Arc<crate::Space>>, Option<&Arc<crate::Space>>) {
+            self.inner.spaces()
+        }
     };
 }
 
@@ -106,6 +109,9 @@ impl<T: Scalar> Assumed<T> {
     pub fn inner(&self) -> &Op<T> {
         &self.inner
     }
+    fn operand_spaces(&self) -> (Option<&Arc<crate::Space>>, Option<&Arc<crate::Space>>) {
+        self.inner.spaces()
+    }
     fn run(
         &self,
         side: Side,
@@ -126,7 +132,7 @@ impl<T: Scalar> Assumed<T> {
     }
 }
 
-operator!(Assumed, seen_through);
+operator!(Assumed, seen_through, spaces: operand_spaces);
 
 /// Facts do not hide structure.
 fn seen_through<T: Scalar>(a: &Assumed<T>) -> Kind<'_, T> {
@@ -164,7 +170,7 @@ impl<T: Scalar> Orthogonal<T> {
     }
 }
 
-operator!(Orthogonal, Kind::Orthogonal);
+operator!(Orthogonal, Kind::Orthogonal, spaces: operand_spaces);
 
 /// What a [`Counted`] operator has done so far.
 #[derive(Debug, Default)]
@@ -231,4 +237,4 @@ impl<T: Scalar> Counted<T> {
     }
 }
 
-operator!(Counted, |_| Kind::Opaque);
+operator!(Counted, |_| Kind::Opaque, spaces: operand_spaces);

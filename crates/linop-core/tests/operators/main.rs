@@ -5,4 +5,5 @@ mod inverses;
 mod property_table;
 mod rules;
 mod samples;
+mod spaces;
 mod zoo;
