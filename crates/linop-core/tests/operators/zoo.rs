@@ -303,7 +303,10 @@ fn products_do_not_depend_on_threads_or_width() {
         a.kron(&b).unwrap(),
         (&a * &c).unwrap(),
         Op::new(Gram::inner(b.clone())),
-        linop_core::algebra::block_diag(&[a, b, c]).unwrap(),
+        linop_core::algebra::block_diag(&[a.clone(), b, c]).unwrap(),
+        Op::new(BlockDiag::repeated(vec![(op::<f64>(30, 20, 4).0, 3)]).unwrap()),
+        Op::new(TokenKronSum::new(fixed_mat(40, 30, 5), fixed_mat(3, 120, 6)).unwrap()),
+        Op::new(Hadamard::new(LowRank::gram(fixed_mat(60, 3, 7)), Op::dense(fixed_mat(60, 60, 8))).unwrap()),
     ];
     for op in &ops {
         let x = fixed_mat::<f64>(op.ncols(), 4, 9);
