@@ -5,9 +5,8 @@
 use linop_core::inverse::{AutoOptions, Damping, damped, solver};
 use linop_core::krylov::{EigshOptions, Options, Which, cg, eigsh};
 use linop_core::ops::{Dense, Gram, LowRank};
-use linop_core::{Error, LinearOperator, Op, Props, Space, algebra, dispatch::Limits};
+use linop_core::{Error, LinearOperator, Mat, Op, Par, Props, Space, algebra, dispatch::Limits};
 use numerics::rng::{Role, Stream};
-use numerics::{Mat, Par};
 
 /// A positive semidefinite matrix from `samples` random vectors.
 fn second_moment(n: usize, samples: usize, seed: u64) -> Op<f64> {

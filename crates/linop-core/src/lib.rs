@@ -5,8 +5,7 @@
 //! ([`ops::ClosureOp`]). [`Op`] is a shared handle of one; the algebra works on handles.
 //!
 //! ```
-//! use linop_core::{LinearOperator, Op, Props, ops::{ClosureOp, Dense}};
-//! use numerics::{Mat, Par};
+//! use linop_core::{LinearOperator, Mat, Op, Par, Props, ops::{ClosureOp, Dense}};
 //! let s = Op::new(Dense::with_props(Mat::from_fn(3, 3, |i, j| if i == j { 2.0_f64 } else { 0.5 }), Props::PD));
 //! let reverse = Op::new(ClosureOp::new(3, 3, |mut out, x| {
 //!     for j in 0..x.ncols() { for i in 0..3 { out[(i, j)] = x[(2 - i, j)]; } }
@@ -33,8 +32,7 @@
 //! # Solve and look at the spectrum when only products are known
 //! ```
 //! use linop_core::krylov::{EigshOptions, Options, Which, cg, eigsh};
-//! use linop_core::{Props, ops::ClosureOp};
-//! use numerics::{Mat, Par};
+//! use linop_core::{Mat, Par, Props, ops::ClosureOp};
 //! let n = 500;
 //! let laplacian = ClosureOp::<f64>::new(n, n, move |mut out, x| {
 //!     for j in 0..x.ncols() {
@@ -85,6 +83,9 @@ mod props;
 mod space;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+/// The vocabulary of dense data, so that a user needs no other crate: faer's matrices and views, and the scalar trait.
+pub use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 
 pub use error::Error;
 pub use kind::Kind;

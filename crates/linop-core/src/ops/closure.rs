@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 use numerics::rng::{Law, Role, probe};
+use std::sync::OnceLock;
 
 type Product<T> = dyn Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync;
 
@@ -23,6 +24,7 @@ pub struct ClosureOp<T: Scalar> {
     plain: Box<Product<T>>,
     transposed: Option<Box<Product<T>>>,
     props: Props,
+    probed: OnceLock<Result<(), Error>>,
 }
 
 impl<T: Scalar> ClosureOp<T> {
@@ -32,7 +34,13 @@ impl<T: Scalar> ClosureOp<T> {
         ncols: usize,
         f: impl Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        ClosureOp { shape: (nrows, ncols), plain: Box::new(f), transposed: None, props: Props::NONE }
+        ClosureOp {
+            shape: (nrows, ncols),
+            plain: Box::new(f),
+            transposed: None,
+            props: Props::NONE,
+            probed: OnceLock::new(),
+        }
     }
 
     /// Adds the transposed product.
@@ -44,7 +52,7 @@ impl<T: Scalar> ClosureOp<T> {
         self
     }
 
-    /// States facts that the caller vouches for.
+    /// States facts that the caller vouches for; SELF_ADJOINT and PSD are probed at the first product in debug builds.
     pub fn with_props(mut self, props: Props) -> Self {
         self.props = props.close(self.shape.0, self.shape.1);
         self
@@ -91,6 +99,10 @@ impl<T: Scalar> ClosureOp<T> {
             }
         };
         let failed = |what| Error::Operator { op: "ClosureOp", what };
+        if cfg!(debug_assertions) {
+            let product = |out: MatMut<'_, T>, x: MatRef<'_, T>| (self.plain)(out, x).map_err(failed);
+            self.probed.get_or_init(|| super::probe::probe(self.props, self.shape.1, product)).clone()?;
+        }
         if alpha == T::ONE && beta == T::ZERO {
             return f(out, x).map_err(failed);
         }

@@ -20,6 +20,7 @@ mod low_rank_diag;
 mod low_rank_solve;
 mod low_rank_update;
 mod permutation;
+mod probe;
 mod scalar;
 mod scaled;
 mod selection;

@@ -289,6 +289,20 @@ fn assumptions_are_probed_in_debug_builds() {
     let s = spd::<f32>(6, 1);
     let fine = Op::new(Dense::new(s.clone())).assume(Props::PD);
     check(&fine, &s);
+    // What is said when a matrix or a function is handed over is probed as well.
+    let shift = ClosureOp::<f64>::new(3, 3, |mut out, x| {
+        for j in 0..x.ncols() {
+            for i in 0..3 {
+                out[(i, j)] = x[((i + 1) % 3, j)];
+            }
+        }
+        Ok(())
+    });
+    let claimed = Op::new(shift.with_props(Props::SELF_ADJOINT)).to_dense(Par::Seq);
+    assert_eq!(claimed.is_err(), cfg!(debug_assertions));
+    let minus = Mat::from_fn(3, 3, |i, j| if i == j { -1.0f64 } else { 0.0 });
+    let claimed = Op::new(Dense::with_props(minus, Props::PSD)).to_dense(Par::Seq);
+    assert_eq!(claimed.is_err(), cfg!(debug_assertions));
     let negative = Op::new(ScalarIdentity::new(-1.0f64, 3)).assume(Props::PSD);
     assert_eq!(negative.to_dense(Par::Seq).is_err(), cfg!(debug_assertions));
 }
