@@ -10,7 +10,7 @@
 use super::block::{check_rhs, check_self_adjoint, write_column};
 use super::packed::{Packed, carve, read_column, residual};
 use super::report::{Options, Outcome, Solution, SolveReport};
-use super::vector::{axpy, dot, norm, scale, unit_scale, xpby};
+use super::vector::{axpy, dot, norm, quick_norm, scale, unit_scale, xpby};
 use crate::ops::{temp, temp_req};
 use crate::{Error, LinearOperator};
 use core::ops::Deref;
@@ -76,7 +76,7 @@ impl<T: Scalar> Column<'_, T> {
     /// The step `x += alpha p`, `r -= alpha q`; keeps the iterate that is left if it is the best so far.
     fn step(&mut self, alpha: T, q: &[T]) {
         axpy(self.r, -alpha, q);
-        let rnorm = norm(self.r);
+        let rnorm = quick_norm(self.r);
         if !(rnorm <= self.rnorm) && self.rnorm < self.best_norm.unwrap_or(T::INFINITY) {
             self.best_norm = Some(self.rnorm);
             self.best.copy_from_slice(self.x);
@@ -180,12 +180,15 @@ pub(crate) fn solve_in<T: Scalar>(
         }
         report.iterations = iteration + 1;
 
-        let width = pack(columns, &mut by_m, |c| c.is(State::Active).then_some(&*c.r));
-        by_m.run(width, stack)?;
+        let preconditioned = options.precond.is_some();
+        if preconditioned {
+            let width = pack(columns, &mut by_m, |c| c.is(State::Active).then_some(&*c.r));
+            by_m.run(width, stack)?;
+        }
         let mut kept = 0;
         for (j, c) in columns.iter_mut().filter(|c| c.is(State::Active)).enumerate() {
-            let z = by_m.out(j);
-            let rz = dot(c.r, z);
+            let z = if preconditioned { by_m.out(j) } else { &*c.r };
+            let rz = if preconditioned { dot(c.r, z) } else { c.rnorm * c.rnorm };
             if !rz.is_finite() {
                 return Err(Error::NotFinite { op: OP, operand: "the preconditioned residual" });
             }
