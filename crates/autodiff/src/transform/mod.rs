@@ -3,6 +3,7 @@
 //! Reverse mode is not a rule of its own: it is the transpose of the linear part of forward mode, so that every
 //! primitive states one derivative only.
 
+mod data;
 mod forward;
 mod inline;
 mod linearize;
@@ -10,6 +11,7 @@ mod reverse;
 mod taps;
 mod vmap;
 
+pub use data::DataAxes;
 pub use linearize::Linearized;
 pub use taps::{Axis, Kind, Leaf, Orientation, Taps, Unfold, Use};
 
