@@ -3,7 +3,7 @@ use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
 use optim::{
     AdamW, AdamWConfig, Error, Grads, KronConfig, LargeMode, Layout, MuonConfig, NonFinite, Optimizer, ParamList,
-    Phase, Preconditioned, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, recommended, reference,
+    Phase, Preconditioned, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, SpectralConfig, recommended, reference,
 };
 
 const STEPS: usize = 8;
@@ -71,6 +71,8 @@ fn every_method<T: Scalar>() {
     }
     matrix::<T>(ShampooConfig { period: 3, non_finite, ..reference::meta_shampoo() });
     matrix::<T>(ShampooConfig { period: 2, start: Some(3), non_finite, ..reference::google_shampoo() });
+    matrix::<T>(SpectralConfig { non_finite, ..SpectralConfig::default() });
+    matrix::<T>(SpectralConfig { non_finite, layout: diagonal, period: 3, ..SpectralConfig::default() });
     matrix::<T>(MuonConfig { non_finite, ..MuonConfig::default() });
 }
 
