@@ -9,3 +9,4 @@ mod schedules;
 mod search;
 mod sgd;
 mod spectral;
+mod traces;
