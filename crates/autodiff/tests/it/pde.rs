@@ -86,9 +86,14 @@ fn second_order_operators_are_sums_of_partial_derivatives() {
         let drifting: Vec<f64> = first.iter().zip(&second).map(|(p, q)| p + q).collect();
         for strategy in STRATEGIES {
             let what = format!("{strategy:?} in {d}");
-            assert_close(&what, &evaluate(&f, strategy, Operator::Laplacian, &[x.clone()]), &laplacian, 1e-11);
+            assert_close(
+                &what,
+                &evaluate(&f, strategy, Operator::Laplacian, std::slice::from_ref(&x)),
+                &laplacian,
+                1e-11,
+            );
             let operator = Operator::WeightedLaplacian { coefficients: Coefficients::Matrix(a.clone()), drift: None };
-            assert_close(&what, &evaluate(&f, strategy, operator, &[x.clone()]), &weighted, 1e-11);
+            assert_close(&what, &evaluate(&f, strategy, operator, std::slice::from_ref(&x)), &weighted, 1e-11);
             let operator = Operator::WeightedLaplacian {
                 coefficients: Coefficients::Sigma { columns: 2, per_datum: false },
                 drift: Some(Drift::Shared),
@@ -126,7 +131,7 @@ fn gradient_and_divergence() {
     let x = numbers(&[n, d], 9, -1.0, 1.0);
     let program =
         Pde::new(&f, 0).operator("gradient", Operator::Gradient).operator("div", Operator::Divergence).build().unwrap();
-    let out = run(&program, &[x.clone()]);
+    let out = run(&program, std::slice::from_ref(&x));
     assert_eq!(out[0].shape(), [n, 2, d]);
     let parts: Vec<Vec<f64>> = (0..d).map(|i| partial(&f, &[i], &x)).collect();
     let gradient: Vec<f64> = (0..n * 2 * d).map(|k| parts[k % d][k / d]).collect();
@@ -146,7 +151,7 @@ fn biharmonic_schemes_agree() {
             // The interpolation weights cancel about one digit.
             let tol = if scheme == Scheme::Interpolated { 1e-11 } else { 1e-12 } * 10.0;
             for strategy in STRATEGIES {
-                let got = evaluate(&f, strategy, Operator::Biharmonic(scheme), &[x.clone()]);
+                let got = evaluate(&f, strategy, Operator::Biharmonic(scheme), std::slice::from_ref(&x));
                 assert_close(&format!("{scheme:?} {strategy:?} in {d}"), &got, &truth, tol);
             }
         }
@@ -205,11 +210,13 @@ fn general_operators_are_sums_of_partial_derivatives() {
     for terms in operators {
         let truth = sum_of(terms.iter().map(|(alpha, c)| (*c, partial(&f, &expand(alpha), &x))));
         for strategy in STRATEGIES {
-            let got = evaluate(&f, strategy, Operator::Linear(terms.clone()), &[x.clone()]);
+            let got = evaluate(&f, strategy, Operator::Linear(terms.clone()), std::slice::from_ref(&x));
             assert_close(&format!("{terms:?} {strategy:?}"), &got, &truth, 1e-10);
         }
     }
-    assert!(evaluate(&f, Strategy::Auto, Operator::Linear(Vec::new()), &[x.clone()]).iter().all(|y| *y == 0.0));
+    assert!(
+        evaluate(&f, Strategy::Auto, Operator::Linear(Vec::new()), std::slice::from_ref(&x)).iter().all(|y| *y == 0.0)
+    );
 }
 
 /// Functions whose operators are known.
@@ -220,9 +227,11 @@ fn closed_forms() {
     let norm2 = |x: &Tensor| x.powf(2.0).sum(&[1]);
     let zero = [0.0; 4];
     for strategy in STRATEGIES {
-        let laplacian = |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Laplacian, &[x.clone()]);
-        let biharmonic =
-            |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Biharmonic(Scheme::Auto), &[x.clone()]);
+        let laplacian =
+            |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Laplacian, std::slice::from_ref(x));
+        let biharmonic = |f: &Program, x: &Array<f64>| {
+            evaluate(f, strategy, Operator::Biharmonic(Scheme::Auto), std::slice::from_ref(x))
+        };
         let f = at_points(4, 3, |_, x| norm2(x));
         assert_close("|x|^2", &laplacian(&f, &x3), &[6.0; 4], 0.0);
         let f = at_points(4, 3, |_, x| norm2(x).powf(-0.5));
@@ -238,7 +247,7 @@ fn closed_forms() {
         let k = [0.7, -1.1, 0.4];
         let k2: f64 = k.iter().map(|k| k * k).sum();
         let f = at_points(4, 3, |t, x| x.matmul(&t.constant(&[3], &k)).sin());
-        let value = run(&f, &[x3.clone()]).remove(0);
+        let value = run(&f, std::slice::from_ref(&x3)).remove(0);
         let expected: Vec<f64> = value.data().iter().map(|y| -k2 * y).collect();
         assert_close("sin(k.x)", &laplacian(&f, &x3), &expected, 1e-13);
         let expected: Vec<f64> = value.data().iter().map(|y| k2 * k2 * y).collect();
@@ -253,8 +262,8 @@ fn exhaustive_signs_give_the_laplacian() {
     let f = network(2, d);
     let x = numbers(&[2, d], 9, -1.0, 1.0);
     let samples = 1 << d;
-    let signs = Array::from_fn(&[samples, d], |k| if k / d >> (k % d) & 1 == 1 { -1.0 } else { 1.0 });
-    let exact = evaluate(&f, Strategy::Auto, Operator::Laplacian, &[x.clone()]);
+    let signs = Array::from_fn(&[samples, d], |k| if (k / d) >> (k % d) & 1 == 1 { -1.0 } else { 1.0 });
+    let exact = evaluate(&f, Strategy::Auto, Operator::Laplacian, std::slice::from_ref(&x));
     for per_datum in [false, true] {
         let v = match per_datum {
             false => signs.clone(),
