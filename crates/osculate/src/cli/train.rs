@@ -52,7 +52,7 @@ impl Train {
             if self.resume { Run::resume(trainer, &folder, cadence)? } else { Run::begin(trainer, &folder, cadence)? };
         let asked = interrupt::watch();
         let bar = Bar::new(context.quiet);
-        let observer = |p: &Progress<'_>| match asked.load(Ordering::SeqCst) {
+        let observer = |p: &Progress<'_>| match asked.load(Ordering::Relaxed) {
             true => ControlFlow::Break(()),
             false => bar.report(p),
         };
