@@ -105,6 +105,15 @@ pub struct Outcome {
 
 /// Runs the tour and writes `tour.html`, `tour.json`, the trained network `net/` and its data `digits.npz` into `out`.
 ///
+/// ```
+/// use osculate::tour::{self, Settings};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let out = folder.path();
+/// let done = tour::run(&Settings::tiny(0), out, numerics::Par::Seq, &numerics::progress::Silent)?;
+/// assert_eq!(tour::html(&done.findings)?, std::fs::read_to_string(done.html).unwrap());
+/// # Ok::<(), tour::Error>(())
+/// ```
+///
 /// # Errors
 /// Settings that make no sense, files that cannot be written, and whatever a computation reports; an observer that
 /// breaks stops the tour, with the finished chapters in the files.
