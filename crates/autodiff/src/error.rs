@@ -40,6 +40,18 @@ pub enum Error {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// A value of one datum depends on other data.
+    #[error("{op} in node {node}{location} mixes data: {why}")]
+    MixesData {
+        /// The operation.
+        op: String,
+        /// Position of the node.
+        node: usize,
+        /// How.
+        why: String,
+        /// ` at file:line` of the trace, where it is known.
+        location: String,
+    },
     /// Two tensors of different traces were mixed.
     #[error("{op}: the operands belong to different traces{location}")]
     ForeignTensor {

@@ -37,5 +37,5 @@ pub use exec::{Executable, Input, Output, StepProfile, Workspace};
 pub use jet::{Expansion, Jet};
 pub use program::{Args, Builder, Node, NodeId, Origin, Port, Program};
 pub use trace::{Tensor, Tracer, trace};
-pub use transform::{Axis, Kind as TapKind, Leaf, Linearized, Orientation, Taps, Unfold, Use};
+pub use transform::{Axis, DataAxes, Kind as TapKind, Leaf, Linearized, Orientation, Taps, Unfold, Use};
 pub use types::{Dims, Kind, TensorType};

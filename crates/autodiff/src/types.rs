@@ -1,6 +1,7 @@
 //! Shapes and element kinds of the values in a program.
 
 use core::fmt;
+use core::ops::Range;
 use smallvec::SmallVec;
 
 /// The sizes of a tensor's axes, outermost first; data is row-major.
@@ -66,6 +67,36 @@ pub(crate) fn strides(shape: &[usize]) -> Dims {
         s[i] = s[i + 1] * shape[i + 1];
     }
     s
+}
+
+/// The smallest groups of neighbouring axes that hold the same elements before and after a reshape: (before, after).
+pub(crate) fn reshape_groups(old: &[usize], new: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
+    if old.contains(&0) || new.contains(&0) {
+        return vec![(0..old.len(), 0..new.len())];
+    }
+    let take = |sizes: &[usize], at: &mut usize| {
+        let n = sizes.get(*at).copied().unwrap_or(1);
+        *at = (*at + 1).min(sizes.len());
+        n
+    };
+    let (mut i, mut j) = (0, 0);
+    let mut groups = Vec::new();
+    while i < old.len() || j < new.len() {
+        let start = (i, j);
+        let (mut p, mut q) = (take(old, &mut i), take(new, &mut j));
+        while p != q && (i < old.len() || j < new.len()) {
+            if p < q { p *= take(old, &mut i) } else { q *= take(new, &mut j) }
+        }
+        groups.push((start.0..i, start.1..j));
+    }
+    groups
+}
+
+/// The axis after a reshape that axis `axis` before it has become, if it is still an axis of its own.
+pub(crate) fn reshaped_axis(old: &[usize], new: &[usize], axis: usize) -> Option<usize> {
+    let (before, after) = reshape_groups(old, new).into_iter().find(|(before, _)| before.contains(&axis))?;
+    let lead: usize = old[before.start..axis].iter().product();
+    after.clone().find(|&j| new[j] == old[axis] && new[after.start..j].iter().product::<usize>() == lead)
 }
 
 /// Product of sizes, `None` when it does not fit.

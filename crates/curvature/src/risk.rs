@@ -250,6 +250,8 @@ impl<T: Scalar> Risk<T> {
         let (inputs, targets) = self.chunk_types(&chunk);
         let model = (self.model)(n)?;
         check_interface("model", &model, &[TensorType::real(&[self.params.len()]), inputs])?;
+        // Chunks, weights and quantities of single data need data that stay apart.
+        model.data_axes(&[None, Some(0)])?;
         let output = model.output_type(0).clone();
         let loss = (self.loss)(&output, &targets)?;
         let expected: Vec<_> = core::iter::once(output).chain(targets).collect();

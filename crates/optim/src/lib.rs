@@ -34,15 +34,21 @@ mod clip;
 mod decay;
 mod error;
 pub mod kron_engine;
+mod method;
 mod muon;
 mod optimizer;
 mod params;
 mod presets;
+pub mod problems;
+mod psgd;
 pub mod roots;
 mod schedule;
+pub mod search;
 mod sgd;
 mod shampoo;
+mod sirf;
 mod slots;
+pub mod spectral;
 
 pub use accumulate::Accumulator;
 pub use adamw::{AdamW, AdamWConfig};
@@ -53,10 +59,14 @@ pub use error::Error;
 pub use kron_engine::{
     Bias, Clamp, Eigenvalues, KronConfig, Order, Phase, Refresh, Scale, Start, Statistics, Storage, Transport,
 };
+pub use method::Method;
 pub use muon::MuonConfig;
 pub use optimizer::{NonFinite, Optimizer, SecondMoment, StepInfo};
 pub use params::{Grads, Param, ParamGroup, ParamList};
 pub use presets::{recommended, reference};
+pub use psgd::PsgdConfig;
 pub use schedule::{DecayShape, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 pub use shampoo::{Graft, RootEngine, ShampooConfig};
+pub use sirf::SirfConfig;
+pub use spectral::SpectralConfig;

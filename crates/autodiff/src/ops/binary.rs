@@ -1,5 +1,6 @@
 //! Elementwise functions of two tensors, comparison and choice.
 
+use super::data::{Data, together};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value, with_batch};
 use super::unary::Unary;
 use crate::array::Value;
@@ -160,6 +161,15 @@ impl Primitive for Binary {
         let y = with_batch(b, args[1], batched[1], size)?;
         b.binary(self.0, x, y)
     }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {
+        together(of, |of| match self.0 {
+            BinaryFn::Add | BinaryFn::Sub => of.iter().all(|d| d.adds()),
+            BinaryFn::Mul => of[0].is_shared() || of[1].is_shared(),
+            BinaryFn::Div => of[1].is_shared(),
+            _ => false,
+        })
+    }
 }
 
 /// `select(p, x, y)`: `x` where `p` is not zero, else `y`; three tensors of one shape.
@@ -228,6 +238,10 @@ impl Primitive for Select {
         let x = with_batch(b, args[1], batched[1], size)?;
         let y = with_batch(b, args[2], batched[2], size)?;
         b.select(p, x, y)
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {
+        together(of, |of| of[0].is_shared() && of[1].adds() && of[2].adds())
     }
 }
 

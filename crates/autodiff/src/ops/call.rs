@@ -3,6 +3,7 @@
 //! `attention` becomes `attention.jvp`, `attention.vjp`, `attention.vjp.jvp`, `attention.vmap`. The executor runs a
 //! registered kernel for a name where it has one, and otherwise the body, so that a name costs nothing.
 
+use super::data::Data;
 use super::rule::{Primitive, Taylor};
 use crate::array::Value;
 use crate::error::Error;
@@ -193,5 +194,12 @@ impl Primitive for Call {
         let body = self.body.vmap(size, &axes)?;
         let name = if self.name.ends_with(".vmap") { self.name.clone() } else { format!("{}.vmap", self.name) };
         Self::node(name, body, self.output, b, args)
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {
+        match self.body.data_of(of).map_err(|e| format!("inside, {e}"))?.output(self.output) {
+            Some(data) => Ok(data),
+            None => Err("there is no such output".into()),
+        }
     }
 }

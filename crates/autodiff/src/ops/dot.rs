@@ -1,5 +1,6 @@
 //! `Dot`: contraction over pairs of axes, with batch axes; every product of matrices is one.
 
+use super::data::{Data, Shared};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use crate::array::Value;
 use crate::error::Error;
@@ -166,5 +167,42 @@ impl Primitive for Dot {
         };
         let product = b.dot(args[0], args[1], &batch, &contract)?;
         b.move_axis(product, place, 0)
+    }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let ranks = [args[0].rank(), args[1].rank()];
+        let free = [self.free(0, ranks[0]), self.free(1, ranks[1])];
+        let along = |side: usize, axis: usize| -> Result<Data, String> {
+            let (at, shift) = (free[side].iter().position(|&a| a == axis), side * free[0].len());
+            if let Some(k) = at {
+                return match of[1 - side] {
+                    Data::Shared(_) => Ok(Data::Along(self.batch.len() + shift + k)),
+                    Data::Along(_) => Err("it pairs every datum with every other".into()),
+                    Data::Sum => Err("it joins a sum over the data with single data".into()),
+                };
+            }
+            let partner = |pairs: &[(usize, usize)]| pairs.iter().position(|&p| pick(p, side) == axis);
+            if let Some(k) = partner(&self.batch) {
+                of[1 - side].still(pick(self.batch[k], 1 - side))?;
+                return Ok(Data::Along(k));
+            }
+            let k = partner(&self.contract).ok_or("an axis is in no place")?;
+            of[1 - side].still(pick(self.contract[k], 1 - side))?;
+            Ok(Data::Sum)
+        };
+        match (of[0], of[1]) {
+            (Data::Along(a), _) => along(0, a),
+            (_, Data::Along(a)) => along(1, a),
+            (Data::Shared(x), Data::Shared(y)) => {
+                let nb = self.batch.len();
+                Ok(Data::Shared(Shared::axes(out, x.is_zero() || y.is_zero(), |z| match z.checked_sub(nb) {
+                    None => x.is_still(self.batch[z].0) && y.is_still(self.batch[z].1),
+                    Some(k) if k < free[0].len() => x.is_still(free[0][k]),
+                    Some(k) => y.is_still(free[1][k - free[0].len()]),
+                })))
+            }
+            (x, y) if x.is_shared() || y.is_shared() => Ok(Data::Sum),
+            _ => Err("it multiplies two sums over the data".into()),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Picking and adding by integer indices: embeddings, label losses, max pooling.
 
+use super::data::{Data, Shared, TWO_AXES, alone, moved};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, int, real, value, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
@@ -102,6 +103,28 @@ impl Primitive for Gather {
             }
         }
     }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let (batch, picks) = (self.batch, args[1].rank() - self.batch);
+        match (of[0].no_sum()?, of[1].no_sum()?) {
+            (Data::Along(a), _) if a == batch => Err("it picks among the data".into()),
+            (Data::Along(a), i) if a < batch => i.still(a).map(|()| Data::Along(a)),
+            (Data::Along(_), Data::Along(_)) => Err(TWO_AXES.into()),
+            (Data::Along(a), _) => Ok(Data::Along(a - 1 + picks)),
+            (x, Data::Along(a)) if a < batch => x.still(a).map(|()| Data::Along(a)),
+            (_, Data::Along(a)) => Ok(Data::Along(a)),
+            (Data::Shared(x), Data::Shared(i)) => Ok(Data::Shared(Shared::axes(out, x.is_zero(), |z| {
+                if z < batch {
+                    x.is_still(z) && i.is_still(z)
+                } else if z < batch + picks {
+                    i.is_still(z)
+                } else {
+                    x.is_still(z + 1 - picks)
+                }
+            }))),
+            _ => Err("the operands of a gather are wrong".into()),
+        }
+    }
 }
 
 impl Primitive for ScatterAdd {
@@ -174,6 +197,26 @@ impl Primitive for ScatterAdd {
         let u = with_batch(b, args[1], batched[1], size)?;
         b.push(ScatterAdd { batch: self.batch + 1, size: self.size }, &[args[0], u])
     }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let (batch, rank) = (self.batch, args[0].rank());
+        match (of[0].no_sum()?, of[1]) {
+            (i, Data::Along(a)) if a < rank => {
+                i.still(a)?;
+                Ok(if a < batch { Data::Along(a) } else { Data::Sum })
+            }
+            (Data::Along(a), u) => {
+                u.still(a)?;
+                Ok(if a < batch { Data::Along(a) } else { Data::Sum })
+            }
+            (_, Data::Along(a)) => Ok(Data::Along(a + batch + 1 - rank)),
+            (_, Data::Sum) => Ok(Data::Sum),
+            (Data::Shared(i), Data::Shared(u)) => Ok(Data::Shared(Shared::axes(out, u.is_zero(), |z| {
+                (z < batch && i.is_still(z) && u.is_still(z)) || (z > batch && u.is_still(z + rank - batch - 1))
+            }))),
+            _ => Err("the operands of a scatter are wrong".into()),
+        }
+    }
 }
 
 /// Position of the first maximum along the last axis, which vanishes.
@@ -215,6 +258,13 @@ impl Primitive for ArgMax {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(*self, args)
+    }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        match of[0].no_sum()? {
+            Data::Along(a) if a + 1 == args[0].rank() => Err("it looks for the maximum among the data".into()),
+            of => moved(of, out, Ok, Shared::is_still),
+        }
     }
 }
 
@@ -259,6 +309,11 @@ impl Primitive for OneHot {
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(*self, args)
     }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let size = out.rank() - 1;
+        moved(of[0].no_sum()?, out, Ok, |s, a| a < size && s.is_still(a))
+    }
 }
 
 /// Integers as reals.
@@ -290,5 +345,9 @@ impl Primitive for ToReal {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(*self, args)
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {
+        alone(of[0], false)
     }
 }

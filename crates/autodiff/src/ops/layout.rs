@@ -1,10 +1,11 @@
 //! Views and rearrangements: nothing is computed, elements move. All are linear.
 
+use super::data::{Data, Shared, moved, together};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
-use crate::types::{Dims, TensorType, checked_numel, flat, for_each_index, strides};
+use crate::types::{Dims, TensorType, checked_numel, flat, for_each_index, reshape_groups, reshaped_axis, strides};
 use numerics::Scalar;
 
 /// Reads `x` at strides: element `index` of the value is at `offset + index . steps`.
@@ -89,6 +90,14 @@ impl Primitive for Broadcast {
         let axes: Dims = core::iter::once(0).chain(self.axes.iter().map(|a| a + 1)).collect();
         b.broadcast(args[0], &shape, &axes)
     }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let place = |a: usize| self.axes.get(a).copied().ok_or_else(|| "an axis is in no place".to_string());
+        moved(of[0], out, place, |s, z| match self.axes.iter().position(|&a| a == z) {
+            Some(a) => s.is_still(a),
+            None => true,
+        })
+    }
 }
 
 /// Same data in row-major order, other axes.
@@ -138,6 +147,19 @@ impl Primitive for Reshape {
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], size: usize) -> Result<NodeId, Error> {
         let shape: Dims = core::iter::once(size).chain(self.shape.iter().copied()).collect();
         b.reshape(args[0], &shape)
+    }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let (old, new) = (args[0].shape.as_slice(), out.shape.as_slice());
+        let place =
+            |a| reshaped_axis(old, new, a).ok_or_else(|| "it joins the data axis with others, or cuts it".into());
+        moved(of[0], out, place, |s, z| {
+            let same = |a: usize| reshaped_axis(old, new, a) == Some(z);
+            let group = reshape_groups(old, new).into_iter().find(|(_, after)| after.contains(&z));
+            group.is_some_and(|(mut before, _)| {
+                before.clone().all(|a| s.is_still(a)) || before.any(|a| s.is_still(a) && same(a))
+            })
+        })
     }
 }
 
@@ -192,6 +214,12 @@ impl Primitive for Transpose {
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         let perm: Dims = core::iter::once(0).chain(self.perm.iter().map(|p| p + 1)).collect();
         b.transpose(args[0], &perm)
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let place =
+            |a: usize| self.perm.iter().position(|&p| p == a).ok_or_else(|| "an axis is in no place".to_string());
+        moved(of[0], out, place, |s, z| s.is_still(self.perm[z]))
     }
 }
 
@@ -277,6 +305,12 @@ impl Primitive for Slice {
         let with = |first: usize, d: &Dims| core::iter::once(first).chain(d.iter().copied()).collect();
         b.slice(args[0], Slice { start: with(0, &self.start), stop: with(size, &self.stop), step: with(1, &self.step) })
     }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let whole = |a: usize| self.start[a] == 0 && self.step[a] == 1 && self.stop[a] == args[0].shape[a];
+        let place = |a: usize| if whole(a) { Ok(a) } else { Err("it picks some of the data".to_string()) };
+        moved(of[0], out, place, Shared::is_still)
+    }
 }
 
 /// Zeros before, after and between the elements of each axis.
@@ -361,6 +395,12 @@ impl Primitive for Pad {
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         let with = |d: &Dims| core::iter::once(0).chain(d.iter().copied()).collect();
         b.pad(args[0], Pad { low: with(&self.low), high: with(&self.high), between: with(&self.between) })
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let none = |a: usize| self.low[a] == 0 && self.high[a] == 0 && self.between[a] == 0;
+        let place = |a: usize| if none(a) { Ok(a) } else { Err("it puts zeros between the data".to_string()) };
+        moved(of[0], out, place, |s, a| s.is_still(a) && (none(a) || s.is_zero()))
     }
 }
 
@@ -453,5 +493,16 @@ impl Primitive for Concat {
             parts.push(with_batch(b, x, has, size)?);
         }
         b.concat(&parts, self.axis + 1)
+    }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        match together(of, |of| of.iter().all(|d| d.adds()))? {
+            Data::Along(a) if a == self.axis => Err("it joins data with data".into()),
+            Data::Shared(s) => {
+                let alone = args.len() == 1;
+                Ok(Data::Shared(Shared::axes(out, s.is_zero(), |a| s.is_still(a) && (a != self.axis || alone))))
+            }
+            of => Ok(of),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Leaves of a program: inputs and constants.
 
+use super::data::{Data, Shared};
 use super::rule::{Primitive, Taylor, with_batch};
 use crate::array::{Array, Value};
 use crate::error::Error;
@@ -40,6 +41,10 @@ impl Primitive for Input {
 
     fn batch(&self, _: &mut Builder, _: &[NodeId], _: &[bool], _: usize) -> Result<NodeId, Error> {
         Err(Error::Malformed("an input has no operands to batch".into()))
+    }
+
+    fn data(&self, _: &[&TensorType], _: &[Data], _: &TensorType) -> Result<Data, String> {
+        Err("an input has no operands".into())
     }
 }
 
@@ -122,5 +127,12 @@ impl Primitive for Const {
     fn batch(&self, b: &mut Builder, _: &[NodeId], _: &[bool], size: usize) -> Result<NodeId, Error> {
         let x = b.push(self.clone(), &[])?;
         with_batch(b, x, false, size)
+    }
+
+    fn data(&self, _: &[&TensorType], _: &[Data], out: &TensorType) -> Result<Data, String> {
+        Ok(Data::Shared(match self.splat() {
+            Some(x) => Shared::uniform(x == 0.0),
+            None => Shared::any(out),
+        }))
     }
 }

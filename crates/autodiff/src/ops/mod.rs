@@ -5,6 +5,7 @@
 
 mod binary;
 mod call;
+mod data;
 mod dot;
 mod index;
 mod layout;
@@ -18,6 +19,7 @@ mod window;
 
 pub use binary::{Binary, BinaryFn, Select};
 pub use call::Call;
+pub use data::{Data, Shared};
 pub use dot::Dot;
 pub use index::{ArgMax, Gather, OneHot, ScatterAdd, ToReal};
 pub use layout::{Broadcast, Concat, Pad, Reshape, Slice, Transpose};
@@ -89,6 +91,10 @@ macro_rules! primitives {
                 &self, b: &mut Builder, args: &[NodeId], batched: &[bool], size: usize,
             ) -> Result<NodeId, Error> {
                 match self { $(Op::$name(op) => op.batch(b, args, batched, size),)* }
+            }
+            /// How the value depends on the data, given how the operands do.
+            pub fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+                match self { $(Op::$name(op) => op.data(args, of, out),)* }
             }
         }
     };

@@ -1,5 +1,6 @@
 //! Reductions over axes.
 
+use super::data::{Data, moved};
 use super::index::ArgMax;
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use super::{Gather, Op};
@@ -39,6 +40,15 @@ fn fold<T: Scalar>(
         data.push(acc.unwrap_or(T::ZERO));
     });
     value(&out.shape, data)
+}
+
+/// Where a kept axis is in the value, and which axis a place in the value was.
+fn kept_place(axes: &[usize], a: usize) -> usize {
+    a - axes.iter().filter(|&&r| r < a).count()
+}
+
+fn kept_axis(axes: &[usize], place: usize) -> usize {
+    axes.iter().fold(place, |a, &r| if r <= a { a + 1 } else { a })
 }
 
 fn shifted(axes: &[usize]) -> Dims {
@@ -97,6 +107,13 @@ impl Primitive for ReduceSum {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.sum(args[0], &shifted(&self.axes))
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        match of[0] {
+            Data::Along(a) if self.axes.contains(&a) => Ok(Data::Sum),
+            of => moved(of, out, |a| Ok(kept_place(&self.axes, a)), |s, k| s.is_still(kept_axis(&self.axes, k))),
+        }
     }
 }
 
@@ -160,5 +177,12 @@ impl Primitive for ReduceMax {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(Op::ReduceMax(ReduceMax { axes: shifted(&self.axes) }), args)
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        match of[0].no_sum()? {
+            Data::Along(a) if self.axes.contains(&a) => Err("it takes the maximum over the data".into()),
+            of => moved(of, out, |a| Ok(kept_place(&self.axes, a)), |s, k| s.is_still(kept_axis(&self.axes, k))),
+        }
     }
 }

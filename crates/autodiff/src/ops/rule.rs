@@ -1,5 +1,6 @@
 //! What a primitive has to say about itself.
 
+use super::data::Data;
 use crate::array::Value;
 use crate::error::Error;
 use crate::program::{Builder, NodeId};
@@ -65,6 +66,9 @@ pub trait Primitive {
 
     /// The operation over a new leading axis of `size` on the operands marked `batched` (at least one is).
     fn batch(&self, b: &mut Builder, args: &[NodeId], batched: &[bool], size: usize) -> Result<NodeId, Error>;
+
+    /// How the value depends on the data, given how the operands do; the error says how data are mixed.
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String>;
 }
 
 pub(super) fn expect_args<'a, const N: usize>(args: &[&'a TensorType]) -> Result<[&'a TensorType; N], String> {

@@ -1,5 +1,6 @@
 //! Elementwise functions of one tensor, with their derivatives of every order.
 
+use super::data::{Data, alone};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use super::tower::{autonomous, hermite_signed, horner, over_quadratic};
 use crate::array::Value;
@@ -307,5 +308,9 @@ impl Primitive for Unary {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.unary(*self, args[0])
+    }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {
+        alone(of[0], self.is_linear() || *self == Unary::StopGradient)
     }
 }

@@ -1,5 +1,6 @@
 //! Sliding windows along one axis and their overlap-add: a convolution is two windows and a contraction.
 
+use super::data::{Data, moved};
 use super::rule::{Primitive, Taylor, expect_args, expect_real, real, value};
 use crate::array::Value;
 use crate::error::Error;
@@ -98,6 +99,15 @@ impl Primitive for Window {
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(self.shifted(), args)
     }
+
+    fn data(&self, _: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let place = |a: usize| match a == self.axis {
+            true => Err("its windows slide over the data".to_string()),
+            false => Ok(a),
+        };
+        let last = out.rank() - 1;
+        moved(of[0], out, place, |s, a| s.is_still(if a == last { self.axis } else { a }))
+    }
 }
 
 impl Primitive for Fold {
@@ -158,5 +168,14 @@ impl Primitive for Fold {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], _batched: &[bool], _size: usize) -> Result<NodeId, Error> {
         b.push(Fold { window: self.window.shifted(), len: self.len }, args)
+    }
+
+    fn data(&self, args: &[&TensorType], of: &[Data], out: &TensorType) -> Result<Data, String> {
+        let axis = self.window.axis;
+        let place = |a: usize| match a == axis || a + 1 == args[0].rank() {
+            true => Err("it adds windows over the data".to_string()),
+            false => Ok(a),
+        };
+        moved(of[0], out, place, |s, a| a != axis && s.is_still(a))
     }
 }

@@ -112,7 +112,7 @@ impl Builder {
         let node = self.node(id);
         match &node.op {
             Op::Const(c) => c.splat(),
-            Op::Broadcast(_) | Op::Reshape(_) | Op::Transpose(_) => self.splat(node.args[0]),
+            Op::Broadcast(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => self.splat(node.args[0]),
             _ => None,
         }
     }

@@ -4,7 +4,8 @@
 use super::{Builder, NodeId};
 use crate::error::Error;
 use crate::ops::{
-    Binary, BinaryFn, Broadcast, Concat, Const, Dot, Op, Pad, ReduceSum, Reshape, Select, Slice, Transpose, Unary,
+    Binary, BinaryFn, Broadcast, Concat, Const, Dot, Op, Pad, Primitive, ReduceSum, Reshape, Select, Slice, Transpose,
+    Unary,
 };
 use crate::types::Dims;
 
@@ -204,6 +205,9 @@ impl Builder {
     pub fn slice(&mut self, x: NodeId, slice: Slice) -> Result<NodeId, Error> {
         if slice == Slice::all(&self.ty(x).shape) {
             return Ok(x);
+        }
+        if let (Some(c), Ok(ty)) = (self.splat(x), slice.infer(&[self.ty(x)])) {
+            return self.full(&ty.shape, c);
         }
         self.push(slice, &[x])
     }

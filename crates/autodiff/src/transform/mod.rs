@@ -3,13 +3,16 @@
 //! Reverse mode is not a rule of its own: it is the transpose of the linear part of forward mode, so that every
 //! primitive states one derivative only.
 
+mod data;
 mod forward;
 mod inline;
 mod linearize;
 mod reverse;
+mod simplify;
 mod taps;
 mod vmap;
 
+pub use data::DataAxes;
 pub use linearize::Linearized;
 pub use taps::{Axis, Kind, Leaf, Orientation, Taps, Unfold, Use};
 

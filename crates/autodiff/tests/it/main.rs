@@ -2,12 +2,14 @@
 
 mod calls;
 mod cases;
+mod data;
 mod derivatives;
 mod exec;
 mod jets;
 mod nn;
 mod pde;
 mod properties;
+mod simplify;
 mod strides;
 mod taps;
 mod tracing;

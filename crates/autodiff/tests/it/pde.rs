@@ -260,11 +260,54 @@ fn exhaustive_signs_give_the_laplacian() {
             false => signs.clone(),
             true => Array::from_fn(&[samples, 2, d], |k| signs.data()[k / (2 * d) * d + k % d]),
         };
-        let operator = Operator::StochasticLaplacian { samples, per_datum };
+        let operator = Operator::Directional { order: 2, directions: samples, per_datum };
+        let weights = Array::from_fn(&[samples], |_| 1.0 / samples as f64);
         for strategy in STRATEGIES {
-            assert_close("signs", &evaluate(&f, strategy, operator.clone(), &[x.clone(), v.clone()]), &exact, 1e-12);
+            let inputs = [x.clone(), v.clone(), weights.clone()];
+            assert_close("signs", &evaluate(&f, strategy, operator.clone(), &inputs), &exact, 1e-12);
         }
     }
+}
+
+/// Fourth derivatives along all signs are three times the biharmonic but for the pure fourth derivatives, which are added.
+#[test]
+fn exhaustive_signs_with_the_correction_give_the_biharmonic() {
+    let d = 3;
+    let f = network(2, d);
+    let x = numbers(&[2, d], 9, -1.0, 1.0);
+    let samples = 1 << d;
+    let all = samples + d;
+    let directions = Array::from_fn(&[all, d], |k| match k / d {
+        r if r < samples => {
+            if r >> (k % d) & 1 == 1 {
+                -1.0
+            } else {
+                1.0
+            }
+        }
+        r => f64::from(u8::from(r - samples == k % d)),
+    });
+    let weights = Array::from_fn(&[all], |r| if r < samples { 1.0 / (3 * samples) as f64 } else { 2.0 / 3.0 });
+    let operator = Operator::Directional { order: 4, directions: all, per_datum: false };
+    let got = evaluate(&f, Strategy::Collapsed, operator, &[x.clone(), directions, weights]);
+    assert_close("signs", &got, &evaluate(&f, Strategy::Auto, Operator::Biharmonic(Scheme::Auto), &[x]), 1e-11);
+}
+
+#[test]
+fn vectors_are_the_published_counts() {
+    let d = 5;
+    let f = network(2, d);
+    let count =
+        |operator, strategy| Pde::new(&f, 0).strategy(strategy).operator("op", operator).costs().unwrap()[0].vectors;
+    assert_eq!(count(Operator::Laplacian, Strategy::Collapsed), d + 2);
+    assert_eq!(count(Operator::Laplacian, Strategy::Taylor), 1 + 2 * d);
+    let biharmonic = |scheme, strategy| count(Operator::Biharmonic(scheme), strategy);
+    assert_eq!(biharmonic(Scheme::Interpolated, Strategy::Taylor), 141);
+    // Two fewer than the paper's 109, since one sum carries all weights.
+    assert_eq!(biharmonic(Scheme::Interpolated, Strategy::Collapsed), 107);
+    assert_eq!(biharmonic(Scheme::Symmetric, Strategy::Collapsed), 77);
+    assert_eq!(biharmonic(Scheme::Nested, Strategy::Collapsed), 49);
+    assert_eq!(biharmonic(Scheme::Auto, Strategy::Auto), 27);
 }
 
 /// The gradient in the parameters of half the squared Laplacian, against the one through nested derivatives.

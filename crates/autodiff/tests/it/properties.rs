@@ -10,6 +10,8 @@ pub(crate) enum Step {
     Unary(u8, usize),
     Binary(u8, usize, usize),
     View(u8, usize),
+    /// Factors, constants, concatenations, chains, repetitions, names: what `simplify` looks for.
+    Rich(u8, usize, usize),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -20,9 +22,43 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+pub(crate) fn rich_step() -> impl Strategy<Value = Step> {
+    prop_oneof![step(), (0u8..22, any::<usize>(), any::<usize>()).prop_map(|(f, i, j)| Step::Rich(f, i, j))]
+}
+
+fn rich(f: u8, x: &Tensor, y: &Tensor) -> Tensor {
+    let t = x.tracer();
+    let m: &[usize] = &[3, 3];
+    match f {
+        0 => (x * 0.5 + 0.0) * 2.0 - 1.0,
+        1 => -(-x - y) + (x + 0.25) * 1.0,
+        2 => t.concat(&[&x.slice(0, 0, 1), &x.slice(0, 1, 3)], 0),
+        3 => t.concat(&[x, y], 0).slice(0, 2, 5),
+        4 => t.concat(&[&x.t(), &t.full(m, 0.5)], 1).slice(1, 1, 4).slice(0, 0, 2).pad(0, 1, 0),
+        5 => x.tanh().matmul(&y.tanh()) * 0.3,
+        6 => x.tanh().matmul(&y.tanh()).matmul(&x.sin().slice(1, 0, 1)).broadcast_to(m),
+        7 => x.sum(&[0]).broadcast_to(&[4, 3]).sum(&[0]).tanh().broadcast_to(m),
+        8 => t.named("pair", &[x, y], |_, p| vec![("a", p[0].tanh() * &p[1]), ("b", p[1].sin())]).swap_remove(0),
+        9 => x.stop_gradient() * y.tanh(),
+        10 => x.tanh().slice(0, 0, 1).reshape(&[3]).dot(&y.sin().slice(1, 1, 2).reshape(&[3]), &[], &[]),
+        11 => (x.tanh().sum_all() * 0.1).broadcast_to(m) * y,
+        12 => x.matmul(&t.full(m, 0.2)),
+        13 => x.tanh().broadcast_to(&[2, 3, 3]).matmul(&y.sin().broadcast_to(&[2, 3, 3])).sum(&[0]),
+        14 => x.gather(&t.integers(&[2], &[0, 2]), 0).pad(0, 0, 1),
+        15 => t.full(m, 1.0).less(&t.full(m, 2.0)).select(x, y) + t.constant(m, &[0.5; 9]).less(x).select(x, y),
+        16 => (x.slice(0, 0, 1).broadcast_to(m).sin() + y.slice(0, 1, 2).broadcast_to(m)).t(),
+        17 => (x.tanh() * 3.0).sum(&[0, 1]).broadcast_to(m) - (-(y - x)),
+        18 => x.pad(0, 1, 2).slice(0, 1, 4).pad(1, 1, 0).pad(1, 0, 1).sum(&[1]).tanh().broadcast_to(m),
+        19 => x.tanh().dot(&y.tanh(), &[(0, 0)], &[]).sum(&[0, 2]).broadcast_to(m),
+        20 => t.constant(m, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]).sqrt() * x + (x * y.tanh().exp().recip()),
+        _ => x.t().reshape(&[3, 1, 3]).transpose(&[2, 1, 0]).reshape(m) * t.full(m, 0.0) + y,
+    }
+}
+
 fn apply(step: &Step, pool: &[Tensor]) -> Tensor {
     let get = |i: &usize| &pool[i % pool.len()];
     match step {
+        Step::Rich(f, i, j) => rich(*f, get(i), get(j)),
         Step::Unary(f, i) => {
             let x = get(i);
             match f {

@@ -3,6 +3,8 @@ mod dispatch_table;
 mod facts;
 mod inverses;
 mod property_table;
+mod rewrites;
 mod rules;
 mod samples;
+mod spaces;
 mod zoo;

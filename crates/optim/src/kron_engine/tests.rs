@@ -19,7 +19,7 @@ fn kron(config: &KronConfig, dims: &[usize]) -> Kron<f64> {
 /// One step; the direction, or `None` if there is none, and the stuck mode.
 fn step(rule: &mut Kron<f64>, g: &[f64]) -> (Option<Vec<f64>>, Option<usize>) {
     let (mut out, mut scratch) = (vec![0.0; g.len()], vec![0.0; rule.scratch_len()]);
-    let call = Call { g, out: &mut out, scratch: &mut scratch, par: Par::Seq };
+    let call = Call { g, out: &mut out, scratch: &mut scratch, batch: 1.0, par: Par::Seq };
     let done = rule.direction(call).unwrap();
     (done.moves.then_some(out), done.stuck)
 }

@@ -6,4 +6,7 @@ mod kron;
 mod lists;
 mod resume;
 mod schedules;
+mod search;
 mod sgd;
+mod spectral;
+mod traces;

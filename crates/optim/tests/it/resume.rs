@@ -3,7 +3,8 @@ use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
 use optim::{
     AdamW, AdamWConfig, Error, Grads, KronConfig, LargeMode, Layout, MuonConfig, NonFinite, Optimizer, ParamList,
-    Phase, Preconditioned, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, recommended, reference,
+    Phase, Preconditioned, PsgdConfig, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig, SpectralConfig,
+    recommended, reference,
 };
 
 const STEPS: usize = 8;
@@ -71,6 +72,11 @@ fn every_method<T: Scalar>() {
     }
     matrix::<T>(ShampooConfig { period: 3, non_finite, ..reference::meta_shampoo() });
     matrix::<T>(ShampooConfig { period: 2, start: Some(3), non_finite, ..reference::google_shampoo() });
+    matrix::<T>(SpectralConfig { non_finite, ..SpectralConfig::default() });
+    matrix::<T>(SpectralConfig { non_finite, layout: diagonal, period: 3, ..SpectralConfig::default() });
+    matrix::<T>(SirfConfig { non_finite, layout: diagonal, ..SirfConfig::default() });
+    matrix::<T>(SirfConfig { non_finite, ..SirfConfig::default() });
+    matrix::<T>(PsgdConfig { non_finite, balance_probability: 0.5, ..PsgdConfig::default() });
     matrix::<T>(MuonConfig { non_finite, ..MuonConfig::default() });
 }
 

@@ -6,6 +6,7 @@
 mod curvature;
 mod info;
 mod interrupt;
+mod pde;
 mod progress;
 mod text;
 mod tour;
@@ -128,6 +129,8 @@ enum Verb {
     Train(train::Train),
     /// Gradient, curvature products and extreme eigenvalues of a model's risk
     Curvature(Box<curvature::Curvature>),
+    /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
+    Pde(Box<pde::PdeVerb>),
 }
 
 /// What every verb may know.
@@ -244,6 +247,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Info(verb) => verb.run(&context),
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
+        Verb::Pde(verb) => verb.run(&context),
     });
     finish(reply.and_then(|reply| {
         if context.json {

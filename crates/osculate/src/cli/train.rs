@@ -134,3 +134,19 @@ fn text<T: Scalar>(run: &Run<T>, config: &RunConfig) -> Result<String, Error> {
     out += &format!("model       {}\n", run.folder().display());
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_in_the_help_works() {
+        let command = Train::augment_args(clap::Command::new("train"));
+        let help = command.get_after_help().unwrap().to_string();
+        let (_, from) = help.split_once("the smallest one that works:\n").unwrap();
+        let (text, _) = from.split_once("\n\n").unwrap();
+        let mut trainer = RunConfig::parse(text, "run.toml").unwrap().trainer::<f32>(0, numerics::Par::Seq).unwrap();
+        assert_eq!(trainer.steps(), 20 * 24);
+        assert!(trainer.step().unwrap().loss.is_finite());
+    }
+}

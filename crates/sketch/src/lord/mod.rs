@@ -15,6 +15,7 @@ mod program;
 mod proximal;
 mod recover;
 mod sample;
+mod shrink;
 #[cfg(test)]
 mod tests;
 

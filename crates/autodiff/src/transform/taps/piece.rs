@@ -4,7 +4,7 @@
 //! weights stay exact; stride 0 is a repetition. Nothing of the size of a parameter is ever made.
 
 use crate::ops::Slice;
-use crate::types::{Dims, strides};
+use crate::types::{Dims, reshape_groups, strides};
 use smallvec::SmallVec;
 
 /// A part of an axis: `size` steps of `stride` entries.
@@ -132,19 +132,8 @@ impl Piece {
         }
         let mut start: Dims = smallvec::smallvec![0; new.len()];
         let mut axes: Vec<Runs> = vec![Runs::new(); new.len()];
-        let (mut i, mut j) = (0, 0);
-        while i < old.len() || j < new.len() {
-            let (i0, j0) = (i, j);
-            let take = |sizes: &[usize], at: &mut usize| {
-                let n = sizes.get(*at).copied().unwrap_or(1);
-                *at = (*at + 1).min(sizes.len());
-                n
-            };
-            let (mut p, mut q) = (take(old, &mut i), take(new, &mut j));
-            while p != q {
-                if p < q { p *= take(old, &mut i) } else { q *= take(new, &mut j) }
-            }
-            self.regroup(old, i0..i, new, j0..j, &mut start, &mut axes)?;
+        for (before, after) in reshape_groups(old, new) {
+            self.regroup(old, before, new, after, &mut start, &mut axes)?;
         }
         Ok(Piece { start, axes, ..self.clone() })
     }
