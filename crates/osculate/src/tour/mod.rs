@@ -6,7 +6,7 @@
 //! Same settings and seed, same findings to the last bit, on any number of threads; only what stands under `seconds`
 //! and `timing` differs from run to run.
 //!
-//! A new chapter is one file that implements [`chapter::Chapter`] and one line in [`CHAPTERS`].
+//! A new chapter is one file that implements `Chapter` and one line in `CHAPTERS`.
 
 mod chapter;
 mod contact;
