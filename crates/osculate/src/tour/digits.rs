@@ -74,7 +74,7 @@ impl Chapter for Digits {
             means = means.tile(SIDE, mean.clone(), c.to_string());
         }
         let row = |name: &str, counts: &[usize]| {
-            let total: usize = counts.iter().sum();
+            let total = counts.iter().fold(0usize, |n, c| n.saturating_add(*c));
             let cells = counts.iter().chain([&total]).map(usize::to_string);
             std::iter::once(name.to_owned()).chain(cells).collect::<Vec<_>>()
         };

@@ -6,7 +6,7 @@
 //! Same settings and seed, same findings to the last bit, on any number of threads; only what stands under `seconds`
 //! and `timing` differs from run to run.
 //!
-//! A new chapter is one file that implements [`chapter::Chapter`] and one line in [`CHAPTERS`].
+//! A new chapter is one file that implements `Chapter` and one line in `CHAPTERS`.
 
 mod chapter;
 mod contact;
@@ -104,6 +104,15 @@ pub struct Outcome {
 }
 
 /// Runs the tour and writes `tour.html`, `tour.json`, the trained network `net/` and its data `digits.npz` into `out`.
+///
+/// ```
+/// use osculate::tour::{self, Settings};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let out = folder.path();
+/// let done = tour::run(&Settings::tiny(0), out, numerics::Par::Seq, &numerics::progress::Silent)?;
+/// assert_eq!(tour::html(&done.findings)?, std::fs::read_to_string(done.html).unwrap());
+/// # Ok::<(), tour::Error>(())
+/// ```
 ///
 /// # Errors
 /// Settings that make no sense, files that cannot be written, and whatever a computation reports; an observer that

@@ -191,6 +191,50 @@ fn an_interrupted_tour_leaves_what_is_done() {
     assert_eq!(findings["chapters"].as_array().unwrap().len(), 3);
 }
 
+/// What a value becomes, if it changes.
+type Change = dyn Fn(&Value) -> Option<Value>;
+
+/// The same findings with every list or number replaced.
+fn doctored(v: &Value, change: &Change) -> Value {
+    match (change(v), v) {
+        (Some(new), _) => new,
+        (None, Value::Array(list)) => list.iter().map(|v| doctored(v, change)).collect(),
+        (None, Value::Object(map)) => map.iter().map(|(k, v)| (k.clone(), doctored(v, change))).collect(),
+        (None, other) => other.clone(),
+    }
+}
+
+#[test]
+fn doctored_findings_do_not_panic() {
+    let (outcome, _, _) = shared();
+    let cut = |keep: fn(usize) -> usize| {
+        move |v: &Value| match v {
+            // Not the list of chapters itself.
+            Value::Array(list) if !list.iter().any(Value::is_object) => Some(list[..keep(list.len())].to_vec().into()),
+            _ => None,
+        }
+    };
+    let integers = |new: u64| move |v: &Value| v.is_u64().then(|| new.into());
+    let floats = |new: f64| move |v: &Value| v.is_f64().then(|| new.into());
+    let changes: [Box<Change>; 9] = [
+        Box::new(cut(|_| 0)),
+        Box::new(cut(|n| n.min(1))),
+        Box::new(cut(|n| n / 2)),
+        Box::new(integers(0)),
+        Box::new(integers(1)),
+        Box::new(integers(u64::MAX)),
+        Box::new(floats(0.0)),
+        Box::new(floats(-1e308)),
+        Box::new(floats(5e-324)),
+    ];
+    for change in &changes {
+        // A page or an error, whichever it is.
+        if let Ok(page) = html(&doctored(&outcome.findings, change)) {
+            assert!(page.ends_with("</html>\n"));
+        }
+    }
+}
+
 #[test]
 fn findings_that_make_no_sense_are_errors() {
     for (bad, part) in [

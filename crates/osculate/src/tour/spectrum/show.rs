@@ -46,15 +46,15 @@ impl Spectrum {
                 three(ratio),
                 three(other)
             );
-            if let (Some(a), Some(b)) = (h.get(c - 2), h.get(c - 1)) {
+            if let (Some(a), Some(b)) = (h.get(c.wrapping_sub(2)), h.get(c.wrapping_sub(1))) {
                 text += &format!(
                     "From number {} to number {c} the Hessian's falls from {} to {}. ",
-                    c - 1,
+                    c.saturating_sub(1),
                     three(*a),
                     three(*b)
                 );
             }
-            text += if (c - 2..=c).contains(&i) && ratio > 1.5 {
+            text += if (c.saturating_sub(2)..=c).contains(&i) && ratio > 1.5 {
                 "That is what the theory says, on a small scale."
             } else {
                 "So the outliers fade into the bulk more than they stand apart from it. The theory promises a clear gap only \
