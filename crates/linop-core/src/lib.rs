@@ -80,6 +80,7 @@ mod op;
 mod operator;
 pub mod ops;
 mod props;
+mod source;
 mod space;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -92,4 +93,5 @@ pub use kind::Kind;
 pub use op::{Op, to_dense};
 pub use operator::{Cost, LinearOperator};
 pub use props::Props;
+pub use source::Source;
 pub use space::Space;

@@ -135,6 +135,21 @@ impl<T: Scalar> Op<T> {
         Ok(out)
     }
 
+    /// `A^-1 B` by the rules of [`inverse`](Self::inverse). For more than one solve keep the inverse.
+    ///
+    /// ```
+    /// use linop_core::{Mat, Op, Par};
+    /// let x = Op::diag(vec![1.0, 2.0]).solve(Mat::from_fn(2, 1, |_, _| 4.0).as_ref(), Par::Seq)?;
+    /// assert_eq!((x[(0, 0)], x[(1, 0)]), (4.0, 2.0));
+    /// # Ok::<(), linop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ShapeMismatch`, and those of [`inverse`](Self::inverse) and of an iteration that does not converge.
+    pub fn solve(&self, b: MatRef<'_, T>, par: Par) -> Result<Mat<T>, Error> {
+        self.inverse(par)?.times_mat(b, par)
+    }
+
     /// The matrix: products with blocks of 64 unit vectors, transposed ones if `8 * nrows < ncols`.
     pub fn to_dense(&self, par: Par) -> Result<Mat<T>, Error> {
         to_dense(self, par)
@@ -176,6 +191,7 @@ macro_rules! forward {
                 $inner.apply_t(out, alpha, x, beta, par, stack)
             }
             fn props(&$self) -> Props { $inner.props() }
+            fn assumed(&$self) -> Props { $inner.assumed() }
             fn kind(&$self) -> Kind<'_, T> { $inner.kind() }
             fn cost(&$self, k: usize) -> Cost { $inner.cost(k) }
             fn spaces(&$self) -> (Option<&Arc<Space>>, Option<&Arc<Space>>) { $inner.spaces() }

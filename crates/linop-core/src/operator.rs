@@ -70,6 +70,11 @@ pub trait LinearOperator<T: Scalar>: Debug + Send + Sync {
         Props::NONE
     }
 
+    /// The facts among [`props`](Self::props) that stand on a caller's word alone; parts answer for themselves.
+    fn assumed(&self) -> Props {
+        Props::NONE
+    }
+
     /// A borrowed view of the structure, for dispatch; user operators are [`Kind::Opaque`].
     fn kind(&self) -> Kind<'_, T> {
         Kind::Opaque

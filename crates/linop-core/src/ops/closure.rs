@@ -127,4 +127,4 @@ impl<T: Scalar> core::fmt::Debug for ClosureOp<T> {
     }
 }
 
-operator!(ClosureOp, |_| Kind::Opaque);
+operator!(ClosureOp, |_| Kind::Opaque, assumed: facts);

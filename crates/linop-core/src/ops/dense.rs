@@ -10,12 +10,14 @@ pub struct Dense<T: Scalar> {
     props: Props,
     /// What the caller's word has to stand up to in debug builds.
     probed: OnceLock<Result<(), Error>>,
+    /// Facts that stand on the caller's word.
+    word: Props,
 }
 
 impl<T: Scalar> Dense<T> {
     /// Takes a matrix; nothing is assumed about it.
     pub fn new(mat: Mat<T>) -> Self {
-        Dense { mat, props: Props::NONE, probed: OnceLock::from(Ok(())) }
+        Dense { mat, props: Props::NONE, probed: OnceLock::from(Ok(())), word: Props::NONE }
     }
 
     /// Copies the lower triangle to the upper one, which makes the matrix self-adjoint by construction.
@@ -25,14 +27,14 @@ impl<T: Scalar> Dense<T> {
         }
         kernels::mirror_lower(mat.as_mut());
         let n = mat.nrows();
-        Ok(Dense { mat, props: Props::SELF_ADJOINT.close(n, n), probed: OnceLock::from(Ok(())) })
+        Ok(Dense { mat, props: Props::SELF_ADJOINT.close(n, n), probed: OnceLock::from(Ok(())), word: Props::NONE })
     }
 
     /// The matrix with facts that the caller vouches for; SELF_ADJOINT and PSD are probed at the first product in debug
     /// builds.
     pub fn with_props(mat: Mat<T>, props: Props) -> Self {
         let props = props.close(mat.nrows(), mat.ncols());
-        Dense { mat, props, probed: OnceLock::new() }
+        Dense { mat, props, probed: OnceLock::new(), word: props }
     }
 
     /// The matrix.
@@ -70,10 +72,13 @@ impl<T: Scalar> Dense<T> {
     fn facts(&self) -> Props {
         self.props
     }
+    fn word(&self) -> Props {
+        self.word
+    }
     fn price(&self, k: usize) -> Cost {
         let (m, n, k) = (self.mat.nrows() as f64, self.mat.ncols() as f64, k as f64);
         cost::<T>(2.0 * m * n * k, m * n + (m + n) * k)
     }
 }
 
-operator!(Dense, Kind::Dense);
+operator!(Dense, Kind::Dense, assumed: word);

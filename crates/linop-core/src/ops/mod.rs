@@ -217,7 +217,7 @@ pub(crate) fn add_cost(a: Cost, b: Cost) -> Cost {
 
 /// Writes the trait around `shape`, `req`, `run`, `facts` and `price` of a type.
 macro_rules! operator {
-    ($ty:ident, $kind:expr $(, spaces: $spaces:ident)?) => {
+    ($ty:ident, $kind:expr $(, spaces: $spaces:ident)? $(, assumed: $assumed:ident)?) => {
         impl<T: numerics::Scalar> crate::LinearOperator<T> for $ty<T> {
             fn nrows(&self) -> usize {
                 self.shape().0
@@ -270,6 +270,9 @@ macro_rules! operator {
             fn cost(&self, k: usize) -> crate::Cost {
                 self.price(k)
             }
+            $(fn assumed(&self) -> crate::Props {
+                self.$assumed()
+            })?
             $(fn spaces(&self) -> (Option<&std::sync::Arc<crate::Space>>, Option<&std::sync::Arc<crate::Space>>) {
                 self.$spaces()
             })?

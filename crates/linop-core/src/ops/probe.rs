@@ -1,7 +1,8 @@
 //! The debug-build check of facts that a caller vouches for: two fixed vectors at the first product.
 //!
-//! Costs one product with two columns, once per operator. Violations are relative to `max(|u| |A v|, |v| |A u|)`: 1e-10 in
-//! `f64`, 1e-4 in `f32`, whose rounding is larger than 1e-10.
+//! Costs one product with two columns, once per operator. Violations are relative to the larger vector times the larger
+//! image (one of the two may lie in the null space, and its image be rounding): 1e-10 in `f64`, 1e-4 in `f32`, whose
+//! rounding is larger than 1e-10.
 
 use crate::{Error, Props};
 use numerics::{Mat, MatMut, MatRef, Scalar};
@@ -30,16 +31,11 @@ pub(super) fn probe<T: Scalar>(
     let fails = |property, violation: f64| {
         if violation > tolerance { Err(Error::FalseAssumption { op: "assume", property, violation }) } else { Ok(()) }
     };
-    let scale = (norm(&x, 0) * norm(&y, 1)).max(norm(&x, 1) * norm(&y, 0));
+    let scale = norm(&x, 0).max(norm(&x, 1)) * norm(&y, 0).max(norm(&y, 1));
     if scale > 0.0 {
         fails("SELF_ADJOINT", (dot(&x, 0, &y, 1) - dot(&x, 1, &y, 0)).abs() / scale)?;
-    }
-    if facts.contains(Props::PSD) {
-        for j in 0..2 {
-            let scale = norm(&x, j) * norm(&y, j);
-            if scale > 0.0 {
-                fails("PSD", -dot(&x, j, &y, j) / scale)?;
-            }
+        if facts.contains(Props::PSD) {
+            (0..2).try_for_each(|j| fails("PSD", -dot(&x, j, &y, j) / scale))?;
         }
     }
     Ok(())

@@ -54,6 +54,9 @@ impl<T: Scalar> Spaced<T> {
     fn facts(&self) -> Props {
         self.inner.props()
     }
+    fn word(&self) -> Props {
+        self.inner.assumed()
+    }
     fn price(&self, k: usize) -> Cost {
         self.inner.cost(k)
     }
@@ -64,4 +67,4 @@ fn seen_through<T: Scalar>(a: &Spaced<T>) -> Kind<'_, T> {
     a.inner.kind()
 }
 
-operator!(Spaced, seen_through, spaces: both);
+operator!(Spaced, seen_through, spaces: both, assumed: word);

@@ -32,6 +32,8 @@ macro_rules! forwarded {
 pub struct Assumed<T: Scalar> {
     inner: Op<T>,
     props: Props,
+    /// What was added follows from how the operator was made.
+    derived: bool,
     probed: OnceLock<Result<(), Error>>,
 }
 
@@ -39,13 +41,18 @@ impl<T: Scalar> Assumed<T> {
     /// `inner` with `props` on top of what it knows.
     pub fn new(inner: Op<T>, props: Props) -> Self {
         let props = (inner.props() | props).close(inner.nrows(), inner.ncols());
-        Assumed { inner, props, probed: OnceLock::new() }
+        Assumed { inner, props, derived: false, probed: OnceLock::new() }
     }
 
     pub(crate) fn derived(inner: Op<T>, props: Props) -> Self {
-        let op = Assumed::new(inner, props);
+        let op = Assumed { derived: true, ..Assumed::new(inner, props) };
         op.probed.get_or_init(|| Ok(()));
         op
+    }
+
+    fn word(&self) -> Props {
+        let added = if self.derived { Props::NONE } else { self.props.without(self.inner.props()) };
+        added | self.inner.assumed()
     }
 
     fn probe(&self) -> Result<(), Error> {
@@ -98,7 +105,7 @@ impl<T: Scalar> Assumed<T> {
     }
 }
 
-operator!(Assumed, seen_through, spaces: operand_spaces);
+operator!(Assumed, seen_through, spaces: operand_spaces, assumed: word);
 
 /// Facts do not hide structure.
 fn seen_through<T: Scalar>(a: &Assumed<T>) -> Kind<'_, T> {
@@ -131,12 +138,15 @@ impl<T: Scalar> Orthogonal<T> {
     ) -> Result<(), Error> {
         side.run(&self.inner, out, alpha, x, beta, par, stack)
     }
+    fn word(&self) -> Props {
+        Props::ORTHOGONAL.without(self.inner.props())
+    }
     fn facts(&self) -> Props {
         (self.inner.props() | Props::ORTHOGONAL).close(self.inner.nrows(), self.inner.ncols())
     }
 }
 
-operator!(Orthogonal, Kind::Orthogonal, spaces: operand_spaces);
+operator!(Orthogonal, Kind::Orthogonal, spaces: operand_spaces, assumed: word);
 
 /// What a [`Counted`] operator has done so far.
 #[derive(Debug, Default)]
@@ -201,6 +211,11 @@ impl<T: Scalar> Counted<T> {
     fn facts(&self) -> Props {
         self.inner.props()
     }
+    /// Its parts are hidden: one doubtful part makes all its facts doubtful.
+    fn word(&self) -> Props {
+        let doubtful = self.inner.sources().iter().any(|(_, s)| *s == crate::Source::Assumed);
+        self.inner.props().when(doubtful)
+    }
 }
 
-operator!(Counted, |_| Kind::Opaque, spaces: operand_spaces);
+operator!(Counted, |_| Kind::Opaque, spaces: operand_spaces, assumed: word);

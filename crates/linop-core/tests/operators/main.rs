@@ -7,4 +7,5 @@ mod rewrites;
 mod rules;
 mod samples;
 mod spaces;
+mod trees;
 mod zoo;
