@@ -58,6 +58,9 @@ pub enum Error {
     /// A solver.
     #[error(transparent)]
     Operator(#[from] linop_core::Error),
+    /// An estimate from products.
+    #[error(transparent)]
+    Sketch(#[from] ::sketch::Error),
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
@@ -127,7 +130,7 @@ enum Verb {
     Info(info::Info),
     /// Train a model as a file describes it
     Train(train::Train),
-    /// Gradient, curvature products and extreme eigenvalues of a model's risk
+    /// Gradient, curvature products, eigenvalues, traces and diagonals of a model's risk
     Curvature(Box<curvature::Curvature>),
     /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
     Pde(Box<pde::PdeVerb>),
