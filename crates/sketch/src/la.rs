@@ -71,6 +71,10 @@ pub(crate) struct Extension {
 
 /// `y = q inside + q_new r`.
 pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> Result<Extension, Error> {
+    if q.ncols() == 0 {
+        let f = dense::qr(y)?;
+        return Ok(Extension { inside: Mat::zeros(0, y.ncols()), q: f.q, r: f.r });
+    }
     let mut inside = mul_tn(q, y, par);
     let mut rest = sub_mul(y.to_owned(), q, inside.as_ref(), par);
     let again = mul_tn(q, rest.as_ref(), par);
@@ -78,7 +82,7 @@ pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> 
     dense::axpy(inside.as_mut(), 1.0, again.as_ref());
     let f = dense::qr(rest.as_ref())?;
     // where the rest is rounding noise its directions need not be orthogonal to q
-    let fresh = if q.ncols() == 0 { f.q } else { orth(project_out(q, f.q, par).as_ref())? };
+    let fresh = orth(project_out(q, f.q, par).as_ref())?;
     let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
     let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
     Ok(Extension { inside, q: fresh, r })
