@@ -10,6 +10,7 @@
 mod admm;
 mod auto;
 mod baseline;
+mod file;
 mod measure;
 mod program;
 mod proximal;

@@ -430,3 +430,19 @@ fn samples_have_the_inverse_as_covariance() {
     assert!(matches!(flat.slogdet(Par::Seq), Err(Error::IllConditionedDiagonal { index: 1, .. })));
     assert_eq!(Op::new(flat).nrows(), 3);
 }
+
+#[test]
+fn factors_go_through_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for two_sided in [false, true] {
+        let (found, a) = random_lord(12, 3, 5, two_sided);
+        let path = folder.path().join("lord");
+        found.save(&path).unwrap();
+        let back = Lord::load(&path).unwrap();
+        check_operator(&back, a.as_ref(), 1e-13);
+        assert_eq!(back.diagonal_part(), found.diagonal_part());
+        assert_eq!(back.low_rank_part().is_symmetric_form(), !two_sided);
+        assert!(matches!(Measurements::load(&path), Err(Error::Dense(_))));
+    }
+    assert!(Lord::load(folder.path().join("nothing")).is_err());
+}
