@@ -121,6 +121,7 @@ impl<T: Scalar> Settings<T> for SirfConfig {
             sides: dims.iter().zip(kinds).map(|(&n, &kind)| Side::new(n, kind)).collect(),
             momentum: vec![T::ZERO; shape.len()],
             step: 0,
+            traces: Vec::with_capacity(dims.len()),
             config: self.clone(),
             shape,
         })
@@ -188,6 +189,7 @@ struct Sirf<T> {
     sides: Vec<Side<T>>,
     momentum: Vec<T>,
     step: u64,
+    traces: Vec<T>,
 }
 
 impl<T: Scalar> Sirf<T> {
@@ -211,9 +213,10 @@ impl<T: Scalar> Sirf<T> {
     fn learn(&mut self, h: &[T], batch: f64, par: Par) {
         let f = T::from_f64;
         let (a, c) = (f(self.config.curvature_momentum), f(1.0 - self.config.curvature_momentum));
-        let traces: Vec<T> = self.sides.iter().map(Side::mean_square).collect();
+        self.traces.clear();
+        self.traces.extend(self.sides.iter().map(Side::mean_square));
         for (j, side) in self.sides.iter_mut().enumerate().filter(|(_, s)| s.is_on()) {
-            let others = traces.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, |x, (_, &t)| x * t);
+            let others = self.traces.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, |x, (_, &t)| x * t);
             let damping = f(self.config.damping) * others;
             let weight = f(batch * side.n as f64 / self.shape.len() as f64);
             let stride = if side.kind == FactorKind::Dense {

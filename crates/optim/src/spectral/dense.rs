@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 /// # Ok::<(), optim::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SpectralMatrix<T> {
+pub struct SpectralMatrix<T: Scalar> {
     n: usize,
     rules: SpectralRules,
     b: Vec<T>,
@@ -34,6 +34,7 @@ pub struct SpectralMatrix<T> {
     a: Vec<T>,
     half: Mat<T>,
     u: Mat<T>,
+    old_d: Vec<T>,
     turner: Turner<T>,
 }
 
@@ -56,7 +57,8 @@ impl<T: Scalar> SpectralMatrix<T> {
             a: vec![T::ZERO; n],
             half: empty(),
             u: empty(),
-            turner: Turner::new(n),
+            old_d: vec![T::ZERO; n],
+            turner: Turner::new(n, rules.cayley),
         })
     }
 
@@ -163,11 +165,14 @@ impl<T: Scalar> SpectralMatrix<T> {
         check(step >= 0.0 && step.is_finite(), "step", step, "finite and at least 0")?;
         self.project(gradient, par)?;
         let two_beta = T::from_f64(2.0 * step);
+        self.old_d.copy_from_slice(&self.d);
         for (i, (a, &d)) in self.a.iter_mut().zip(&self.d).enumerate() {
             *a = d - two_beta * d * d * self.u[(i, i)];
         }
-        let d = self.d.clone();
-        self.turn(|w, i, j| -(two_beta * d[i] * d[j] * w), par)?;
+        let d = core::mem::take(&mut self.old_d);
+        let turned = self.turn(|w, i, j| -(two_beta * d[i] * d[j] * w), par);
+        self.old_d = d;
+        turned?;
         for (i, d) in self.d.iter_mut().enumerate() {
             let x = (-(two_beta * *d * self.u[(i, i)])).max(-T::ONE).min(T::ONE);
             *d = positive(*d * grow(self.rules.eigenvalues, x));
@@ -273,14 +278,14 @@ pub enum SpdMethod {
 /// # Ok::<(), optim::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SpdOptimizer<T> {
+pub struct SpdOptimizer<T: Scalar> {
     method: SpdMethod,
     inner: Inner<T>,
     par: Par,
 }
 
 #[derive(Clone, Debug)]
-enum Inner<T> {
+enum Inner<T: Scalar> {
     Spectral(Box<SpectralMatrix<T>>),
     Plain(Mat<T>),
 }

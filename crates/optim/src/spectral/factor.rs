@@ -1,6 +1,7 @@
 //! One step of a basis and its eigenvalues, given the increment of the target in the present eigenbasis.
 
-use super::{EigenvalueRule, Rotation, SpectralRules, cayley};
+use super::cayley::CayleyWork;
+use super::{Cayley, EigenvalueRule, Rotation, SpectralRules};
 use crate::Error;
 use numerics::{Mat, MatRef, Par, Scalar};
 
@@ -35,13 +36,14 @@ pub(crate) fn log_growth<T: Scalar>(rule: EigenvalueRule, x: T) -> T {
 
 /// Turns bases; keeps the skew matrix between steps.
 #[derive(Clone, Debug)]
-pub(crate) struct Turner<T> {
+pub(crate) struct Turner<T: Scalar> {
     skew: Mat<T>,
+    cayley: CayleyWork<T>,
 }
 
 impl<T: Scalar> Turner<T> {
-    pub(crate) fn new(n: usize) -> Self {
-        Turner { skew: Mat::zeros(n, n) }
+    pub(crate) fn new(n: usize, kind: Cayley) -> Self {
+        Turner { skew: Mat::zeros(n, n), cayley: CayleyWork::new(n, kind) }
     }
 
     /// `B <- B Cay(N - N^T)`; `off(i, j)` is the off-diagonal increment of the target for `i > j`.
@@ -81,9 +83,9 @@ impl<T: Scalar> Turner<T> {
             numerics::dense::scale(self.skew.as_mut(), scale);
             largest *= scale.to_f64();
         }
-        cayley::turn(b, n, &mut self.skew, rules.cayley, step, par)?;
+        self.cayley.turn(b, n, &mut self.skew, rules.cayley, step, par)?;
         if largest > LARGE_SKEW {
-            cayley::correct(b, n, par);
+            self.cayley.correct(b, n, par);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@
 //! [`crate::spectral`]. Cost per step of an `m x n` matrix: `5 m n (m + n)` flops, and `2.7 (m^3 + n^3)` when bases move.
 
 use super::factor::log_growth;
-use super::{EigenvalueRule, Increment, SpectralRules, Turner, grow};
+use super::{Cayley, EigenvalueRule, Increment, SpectralRules, Turner, grow};
 use crate::blockwise::{Call, Common, Done, Field, Layout, Rule, Settings};
 use crate::error::check;
 use crate::kron_engine::FactorKind;
@@ -175,7 +175,7 @@ impl<T: Scalar> Settings<T> for SpectralConfig {
 
 /// One mode: basis (dense only), logarithms of the eigenvalues, which sum to zero.
 #[derive(Clone, Debug)]
-pub(crate) struct Mode<T> {
+pub(crate) struct Mode<T: Scalar> {
     pub(crate) n: usize,
     kind: FactorKind,
     pub(crate) b: Vec<T>,
@@ -187,7 +187,7 @@ pub(crate) struct Mode<T> {
 }
 
 impl<T: Scalar> Mode<T> {
-    fn new(n: usize, kind: FactorKind) -> Self {
+    fn new(n: usize, kind: FactorKind, cayley: Cayley) -> Self {
         let dense = if kind == FactorKind::Dense { n } else { 0 };
         let mut b = vec![T::ZERO; dense * dense];
         b.iter_mut().step_by(dense + 1).for_each(|x| *x = T::ONE);
@@ -199,7 +199,7 @@ impl<T: Scalar> Mode<T> {
             d: vec![T::ONE; n],
             u: vec![T::ZERO; if dense > 0 { n * n } else { n }],
             a: vec![T::ZERO; n],
-            turner: Turner::new(dense),
+            turner: Turner::new(dense, cayley),
         }
     }
 
@@ -214,7 +214,7 @@ impl<T: Scalar> Mode<T> {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct SpectralKron<T> {
+pub(crate) struct SpectralKron<T: Scalar> {
     config: SpectralConfig,
     shape: Shape,
     pub(crate) modes: Vec<Mode<T>>,
@@ -223,18 +223,20 @@ pub(crate) struct SpectralKron<T> {
     begun: bool,
     step: u64,
     powers: Vec<Vec<T>>,
+    traces: Vec<T>,
 }
 
 impl<T: Scalar> SpectralKron<T> {
     pub(crate) fn new(config: &SpectralConfig, dims: &[usize], kinds: &[FactorKind]) -> Self {
         let shape = Shape::new(dims);
         SpectralKron {
-            modes: dims.iter().zip(kinds).map(|(&n, &kind)| Mode::new(n, kind)).collect(),
+            modes: dims.iter().zip(kinds).map(|(&n, &kind)| Mode::new(n, kind, config.rules.cayley)).collect(),
             alpha: T::ONE,
             m: vec![T::ZERO; shape.len()],
             begun: false,
             step: 0,
             powers: dims.iter().map(|&n| vec![T::ONE; n]).collect(),
+            traces: Vec::with_capacity(dims.len()),
             config: config.clone(),
             shape,
         }
@@ -266,7 +268,8 @@ impl<T: Scalar> SpectralKron<T> {
         p.copy_from_slice(g);
         self.rotate(true, p, x, par);
         let weight = T::from_f64(if self.config.root == 1.0 { batch } else { 1.0 });
-        let traces: Vec<T> = self.modes.iter().map(Mode::inverse_trace).collect();
+        self.traces.clear();
+        self.traces.extend(self.modes.iter().map(Mode::inverse_trace));
         let damping = T::from_f64(self.config.damping);
         let mut t = T::ZERO;
         let mut first = true;
@@ -275,7 +278,7 @@ impl<T: Scalar> SpectralKron<T> {
                 continue;
             }
             self.second_moment(j, p, x, weight, par);
-            let others = traces.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, |a, (_, &t)| a * t);
+            let others = self.traces.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, |a, (_, &t)| a * t);
             let mode = &mut self.modes[j];
             let stride = if mode.kind == FactorKind::Dense { mode.n + 1 } else { 1 };
             mode.u.iter_mut().step_by(stride).for_each(|u| *u += damping * others);

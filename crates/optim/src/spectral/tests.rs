@@ -296,7 +296,7 @@ fn truncated_maps_have_the_stated_singular_values() {
         for t in [0.05, 0.1, 0.25, 0.5] {
             let mut b = vec![1.0, 0.0, 0.0, 1.0];
             let mut n = skew(2, &[(1, 0, t)]);
-            cayley::turn(&mut b, 2, &mut n, kind, 1, Par::Seq).unwrap();
+            cayley::CayleyWork::new(2, kind).turn(&mut b, 2, &mut n, kind, 1, Par::Seq).unwrap();
             let gram = b[0] * b[0] + b[2] * b[2];
             let mut expected = (1.0 - t.powi(power)).powi(2);
             if kind == Cayley::Two {
@@ -314,7 +314,7 @@ fn the_exact_map_is_the_cayley_map() {
     let n = skew(3, &[(1, 0, 0.2), (2, 0, -0.1), (2, 1, 0.3)]);
     let start = dense::qr(noise(3, 3, 5).as_ref()).unwrap().q;
     let mut b: Vec<f64> = (0..9).map(|i| start[(i / 3, i % 3)]).collect();
-    cayley::turn(&mut b, 3, &mut n.clone(), Cayley::Exact, 1, Par::Seq).unwrap();
+    cayley::CayleyWork::new(3, Cayley::Exact).turn(&mut b, 3, &mut n.clone(), Cayley::Exact, 1, Par::Seq).unwrap();
     let expected = &start * cayley_of(&n);
     assert!((0..9).all(|i| (b[i] - expected[(i / 3, i % 3)]).abs() < 1e-15));
 }

@@ -10,3 +10,4 @@ mod search;
 mod sgd;
 mod spectral;
 mod traces;
+mod whitening;
