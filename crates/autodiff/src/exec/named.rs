@@ -5,11 +5,12 @@
 //! intermediate values when both are replaced by their bodies, which is cheaper than computing them twice.
 
 use crate::ops::{Call, Op};
-use crate::program::Program;
+use crate::program::{Node, NodeId, Program};
 use crate::trace::{Tensor, trace};
 use crate::types::TensorType;
 use numerics::simd::{self, Binary, Unary};
 use numerics::{Par, Scalar};
+use std::collections::HashMap;
 
 /// A registered kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,7 @@ impl Named {
         let &(_, kernel, composition) = REGISTRY.iter().find(|e| e.0 == name)?;
         let [input] = call.body().inputs() else { return None };
         let ty = &call.body().node(input.node).ty;
-        let same =
-            |p: &Program| p.nodes() == call.body().nodes() && p.outputs()[0].node == call.body().outputs()[0].node;
+        let same = |p: &Program| p.nodes().len() == call.body().nodes().len() && in_order(p) == in_order(call.body());
         reference(ty, composition).filter(|p| call.body().outputs().len() == 1 && same(p)).map(|_| kernel)
     }
 
@@ -96,6 +96,29 @@ impl Named {
             }
         }
     }
+}
+
+/// The nodes that the first output needs, operands in the order in which they are read: the same for two programs that
+/// do the same, whatever order they were written in.
+fn in_order(program: &Program) -> Vec<Node> {
+    fn visit(p: &Program, id: NodeId, place: &mut HashMap<NodeId, NodeId>, out: &mut Vec<Node>) -> NodeId {
+        if let Some(&at) = place.get(&id) {
+            return at;
+        }
+        let mut node = p.node(id).clone();
+        for a in &mut node.args {
+            *a = visit(p, *a, place, out);
+        }
+        let at = NodeId(out.len() as u32);
+        out.push(node);
+        place.insert(id, at);
+        at
+    }
+    let mut nodes = Vec::new();
+    if let Some(first) = program.outputs().first() {
+        visit(program, first.node, &mut HashMap::new(), &mut nodes);
+    }
+    nodes
 }
 
 /// The body of a composition for this type.

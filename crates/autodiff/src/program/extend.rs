@@ -126,6 +126,18 @@ impl Builder {
         if self.ty(x).shape.as_slice() == shape && axes.iter().copied().eq(0..shape.len()) {
             return Ok(x);
         }
+        if let Op::Broadcast(inner) = &self.node(x).op
+            && axes.len() == inner.shape.len()
+        {
+            // A repetition of a repetition; a wrong axis is the shape rule's to find.
+            let places: Option<Dims> = inner.axes.iter().map(|&a| axes.get(a).copied()).collect();
+            let fits = axes.windows(2).all(|w| w[0] < w[1])
+                && axes.iter().zip(&inner.shape).all(|(&a, n)| shape.get(a) == Some(n));
+            if let (Some(places), true) = (places, fits) {
+                let source = self.node(x).args[0];
+                return self.broadcast(source, shape, &places);
+            }
+        }
         self.push(Broadcast { shape: Dims::from_slice(shape), axes: Dims::from_slice(axes) }, &[x])
     }
 

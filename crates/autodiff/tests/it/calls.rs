@@ -186,8 +186,10 @@ fn models_and_losses_cost_what_they_did() {
         let variance = (&centred * &centred).mean(&[1]).reshape(&[7, 1]);
         let h = centred * (variance + 1e-5).powf(-0.5) * &p[2] + &p[3];
         let z = h.dot(&p[4], &[], &[(1, 1)]) + &p[5];
-        let shifted = &z - z.max(&[1]).stop_gradient().unsqueeze(1);
-        let logs = &shifted - shifted.exp().sum(&[1]).ln().unsqueeze(1);
+        let (top, winner) = (z.max(&[1]), z.argmax().one_hot(3));
+        let zero = z.tracer().full(&[7, 3], 0.0);
+        let shifted = winner.select(&zero, &(&z - top.unsqueeze(1)));
+        let logs = &shifted - winner.select(&zero, &shifted.exp()).sum(&[1]).ln_1p().unsqueeze(1);
         let terms = -(t[2].one_hot(3) * logs).sum(&[1]);
         vec![("loss", terms.sum_all())]
     })

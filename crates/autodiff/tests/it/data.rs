@@ -117,7 +117,8 @@ fn programs_change_their_number_of_data() {
             sum.iter().zip(&expected).for_each(|(s, e)| assert_close(name, s, data(e), 1e-13));
         }
         let larger = make(2).with_data_size(&axes, 7).unwrap();
-        assert_eq!(larger.inline().unwrap(), whole.inline().unwrap(), "{name}");
+        let size = |p: &Program| (p.flops(), p.inline().unwrap().nodes().len());
+        assert_eq!(size(&larger), size(&whole), "{name}");
     }
 }
 

@@ -54,18 +54,19 @@ fn terms(u: &Use, other: Option<&Value<f64>>, mut f: impl FnMut(usize, usize, f6
     }
 }
 
-struct Setting {
-    name: &'static str,
-    program: Program,
-    leaves: Vec<Leaf>,
-    inputs: Vec<Value<f64>>,
+/// A program with parameters, at a point.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) program: Program,
+    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) inputs: Vec<Value<f64>>,
 }
 
 fn assert_close(name: &str, got: &[f64], expected: &[f64]) {
     assert_eq!(got.len(), expected.len(), "{name}");
     let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        assert!((g - e).abs() <= 1e-13 * scale, "{name}, entry {i}: {g} against {e}");
+        assert!((g - e).abs() <= 1e-12 * scale, "{name}, entry {i}: {g} against {e}");
     }
 }
 
@@ -168,7 +169,8 @@ fn check_forward(s: &Setting, taps: &Taps) {
     }
 }
 
-fn check(s: &Setting) -> Taps {
+/// Cotangents give the gradient, tangents the derivative.
+pub(crate) fn check(s: &Setting) -> Taps {
     let taps = s.program.taps(&s.leaves).unwrap_or_else(|e| panic!("{}: {e}\n{}", s.name, s.program));
     taps.program.verify().unwrap();
     for u in &taps.uses {
@@ -381,6 +383,27 @@ fn stacked_streams_have_a_bias_on_one_of_them() {
     let counts: Vec<usize> = taps.uses.iter().map(|u| u.param).collect();
     assert_eq!(counts.iter().filter(|p| **p == 0).count(), 2);
     assert_eq!(counts.iter().filter(|p| **p == 1).count(), 1);
+}
+
+/// The streams of a Laplacian by Taylor mode: value, directions and their collapsed sum are three uses of each weight, and
+/// one of its bias.
+#[test]
+fn streams_of_taylor_mode_are_uses() {
+    use autodiff::Jet;
+    let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
+    let mut s = model("laplacian", &[2], vec![linear(2, 4), Layer::Tanh {}, linear(4, 1)], 3);
+    s.program = s.program.collapsed_jet(&[1], &Jet::new(2, 2).straight()).unwrap();
+    for i in s.inputs.len()..s.program.inputs().len() {
+        s.inputs.push(numbers(&s.program.input_type(i).shape, 40 + i as u64, -1.0, 1.0).into());
+    }
+    for program in [s.program.clone(), s.program.simplify().unwrap()] {
+        s.program = program;
+        let taps = check(&s);
+        let of = |k: usize| taps.uses.iter().filter(|u| u.param == k).collect::<Vec<_>>();
+        assert!(of(2).len() == 3 && of(1).len() == 1 && of(3).len() == 1, "{:#?}\n{}", taps.uses, s.program);
+        assert!(of(0).iter().chain(&of(2)).all(|u| u.kind == TapKind::Contraction));
+        assert_eq!(of(3)[0].bias_of.map(|i| taps.uses[i].param), Some(2));
+    }
 }
 
 #[test]
