@@ -3,16 +3,23 @@
 use autodiff::{Input, Output, Program, Tensor, TensorType, Value, Workspace, trace};
 use numerics::{Mat, Par};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 struct Counting;
 
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Allocations of this thread: the tests run beside each other.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() -> usize {
+    COUNT.with(Cell::get)
+}
 
 // SAFETY: every call is handed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
+        COUNT.with(|c| c.set(c.get() + 1));
         // SAFETY: handed on.
         unsafe { System.alloc(layout) }
     }
@@ -21,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(p, layout) }
     }
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
+        COUNT.with(|c| c.set(c.get() + 1));
         // SAFETY: handed on.
         unsafe { System.realloc(p, layout, size) }
     }
@@ -55,10 +62,10 @@ fn second_run_allocates_nothing() {
         let mut outputs: Vec<Output<'_, f64>> = room.iter_mut().map(|r| Output::Real(r)).collect();
         let mut w = Workspace::with_par(Par::Seq);
         exe.run(&mut w, &inputs, &mut outputs).unwrap();
-        let before = COUNT.load(Ordering::Relaxed);
+        let before = count();
         exe.run(&mut w, &inputs, &mut outputs).unwrap();
         exe.run(&mut w, &inputs, &mut outputs).unwrap();
-        assert_eq!(COUNT.load(Ordering::Relaxed), before);
+        assert_eq!(count(), before);
         drop(outputs);
         assert!(room.iter().flatten().all(|x| x.is_finite()));
     }
@@ -86,9 +93,9 @@ fn columns_and_held_values_allocate_nothing() {
         exe.run_with(&mut w, &held, &[input], &mut [room]).unwrap();
     };
     run();
-    let before = COUNT.load(Ordering::Relaxed);
+    let before = count();
     run();
     run();
-    assert_eq!(COUNT.load(Ordering::Relaxed), before);
+    assert_eq!(count(), before);
     assert!(y.norm_max() > 0.0);
 }

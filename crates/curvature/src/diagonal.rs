@@ -1,17 +1,23 @@
 //! The exact diagonal of a matrix of outer products: `kappa sum_n sum_v (J_n^T g_nv)^2`, squares entry by entry.
 //!
-//! One backward pass per vector, several data and vectors at a time, squared and summed where they arise: `C - 1` vectors a
-//! loss term for the GGN of cross-entropy, C for the other losses, one a draw or a gradient for the other Fisher matrices.
-//! Cost: that many backward passes for every datum, with a result of P numbers each.
+//! `C - 1` vectors a loss term for the GGN of cross-entropy, C for the other losses, one a draw or a gradient for the other
+//! Fisher matrices. Layers that meet each datum once need no gradient of a datum ([`layers`]); otherwise gradients are
+//! formed for several data and vectors at a time, squared and summed where they arise. Cost: a backward pass per vector,
+//! and in the second case a result of P numbers for each.
 
 use crate::chunk::{Chunk, Source};
 use crate::engine::outputs;
 use crate::error::Error;
 use crate::fisher::{ChunkTerms, Fisher};
+use crate::layers;
 use crate::loss::Root;
-use crate::risk::{Risk, Traced};
+use crate::risk::{Risk, Traced, residual_bytes};
+use crate::split::split;
 use autodiff::{Builder, Executable, Input, Output, Program, Workspace};
 use numerics::{Par, Scalar};
+
+/// Most vectors of a datum that go back through the layers at once.
+const LAYER_VECTORS: usize = 16;
 
 /// Bytes of per-datum gradients that are formed at once.
 const BLOCK_BYTES: usize = 32 << 20;
@@ -137,11 +143,68 @@ impl<T: Scalar> Walk<'_, T> {
 impl<T: Scalar> Risk<T> {
     /// The exact diagonal of the GGN or of a Fisher matrix; its sum is the exact trace.
     ///
+    /// Where every parameter meets every datum once in a layer, it takes a backward pass per vector and a product per layer;
+    /// otherwise the gradient of every vector is formed.
+    ///
     /// # Errors
     /// A risk whose loss is not known term by term, a derivative that the model does not have.
     pub fn fisher_diagonal(&self, fisher: Fisher, par: Par) -> Result<Vec<T>, Error> {
-        let terms = self.known_terms("diagonal")?;
+        let mut sum = match self.layered_squares(fisher, par)? {
+            Some(sum) => sum,
+            None => self.formed_squares(fisher, par)?,
+        };
         let scale = self.fisher_scale(fisher)?;
+        sum.iter_mut().for_each(|x| *x *= scale);
+        Ok(sum)
+    }
+
+    /// The squares by layers, if the model's parameters allow it.
+    fn layered_squares(&self, fisher: Fisher, par: Par) -> Result<Option<Vec<T>>, Error> {
+        let terms = self.known_terms("diagonal")?;
+        let Some(leaves) = self.leaves() else { return Ok(None) };
+        let width = match fisher {
+            Fisher::Type2 => terms.loss.root_columns(),
+            Fisher::MonteCarlo { samples, .. } => samples,
+            Fisher::Empirical { .. } => 1,
+        };
+        let width = width.clamp(1, LAYER_VECTORS);
+        let list = self.chunks(|n| {
+            let cut = split(&self.traced(0, n)?.whole.jvp(&[0])?.select_outputs(&[1])?, 1)?;
+            Ok(width * residual_bytes::<T>(&cut.primal, &cut.fixed))
+        })?;
+        let mut workspace = Workspace::with_par(par);
+        let (mut sum, mut share) = (vec![T::ZERO; self.dim()], vec![T::ZERO; self.dim()]);
+        let mut programs: Vec<(usize, Executable<T>, Executable<T>, Vec<Source>)> = Vec::new();
+        for chunk in list {
+            let n = chunk.rows.len();
+            if !programs.iter().any(|p| p.0 == n) {
+                let traced = self.traced(chunk.batch, n)?;
+                let Some(program) = layers::squares(&traced, leaves, n, width)? else { return Ok(None) };
+                let sources = Source::list(traced.model.inputs())?;
+                programs.push((n, traced.model.compile()?, program.compile()?, sources));
+            }
+            let Some((_, model, program, sources)) = programs.iter().find(|p| p.0 == n) else { continue };
+            let f = outputs(model, self, &chunk, &mut workspace)?;
+            let mut columns = self.columns(terms, fisher, &f, &chunk)?;
+            let size = f.len() / n;
+            let mut g = vec![T::ZERO; width * f.len()];
+            for first in (0..columns.count()).step_by(width) {
+                for (i, g) in g.chunks_exact_mut(size).enumerate() {
+                    let (v, datum) = (first + i / n, i % n);
+                    if v < columns.count() { columns.fill(datum, v, g) } else { g.fill(T::ZERO) }
+                }
+                let mut inputs: Vec<Input<'_, T>> = sources.iter().map(|s| s.value(self, &chunk, &[])).collect();
+                inputs.push(Input::Real(&g));
+                program.run(&mut workspace, &inputs, &mut [Output::Real(&mut share)])?;
+                numerics::simd::axpy(&mut sum, T::ONE, &share);
+            }
+        }
+        Ok(Some(sum))
+    }
+
+    /// The squares of gradients that are formed, several at a time.
+    fn formed_squares(&self, fisher: Fisher, par: Par) -> Result<Vec<T>, Error> {
+        let terms = self.known_terms("diagonal")?;
         let mut workspace = Workspace::with_par(par);
         let mut sum = vec![T::ZERO; self.dim()];
         let mut walk: Option<Walk<'_, T>> = None;
@@ -165,7 +228,6 @@ impl<T: Scalar> Risk<T> {
                 walk.add(&chunk, columns.as_mut(), &mut workspace, &mut sum)?;
             }
         }
-        sum.iter_mut().for_each(|x| *x *= scale);
         Ok(sum)
     }
 
@@ -206,5 +268,40 @@ impl<T: Scalar> Risk<T> {
             program: squares(&traced, data, vectors)?.compile()?,
             sources: Source::list(traced.model.inputs())?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reduction, Supervised};
+    use autodiff::nn::{Loss, Sequential};
+    use autodiff::{Array, Value};
+
+    /// Both ways to the same squares; which one a net takes.
+    #[test]
+    fn layers_and_formed_gradients_agree() {
+        let config = |layers: &str| format!(r#"{{"model_type": "sequential", "input": [3], "layers": [{layers}]}}"#);
+        let plain = config(
+            r#"{"type": "linear", "in": 3, "out": 5, "bias": true}, {"type": "layernorm", "shape": [5], "eps": 1e-5},
+               {"type": "tanh"}, {"type": "linear", "in": 5, "out": 4, "bias": false}"#,
+        );
+        for loss in [Loss::cross_entropy(), Loss::mse()] {
+            let model = Sequential::from_json(&plain).unwrap();
+            let n = 7;
+            let x = Value::Real(Array::from_fn(&[n, 3], |i| (i as f64 * 1.7).sin()));
+            let y = match loss {
+                Loss::Mse => Value::Real(Array::from_fn(&[n, 4], |i| (i as f64 * 0.3).cos())),
+                _ => Value::Int(Array::from_fn(&[n], |i| (i % 4) as i64)),
+            };
+            let params = (0..model.params().total()).map(|i| (i as f64 * 0.9).cos()).collect();
+            let risk = Supervised::new(model, loss, Reduction::Mean).risk(params, vec![(x, y, None)]).unwrap();
+            for fisher in [Fisher::Type2, Fisher::monte_carlo(3, 1), Fisher::empirical()] {
+                let layered = risk.layered_squares(fisher, Par::Seq).unwrap().expect("every parameter is used once");
+                let formed = risk.formed_squares(fisher, Par::Seq).unwrap();
+                let top = formed.iter().fold(0.0, |m: f64, x| m.max(*x));
+                layered.iter().zip(&formed).for_each(|(a, b)| assert!((a - b).abs() <= 1e-13 * top, "{a} against {b}"));
+            }
+        }
     }
 }

@@ -32,6 +32,7 @@ mod engine;
 mod error;
 mod fisher;
 mod gradient;
+mod layers;
 pub mod loss;
 mod operator;
 mod programs;

@@ -7,7 +7,8 @@ use crate::block;
 use crate::chunk::{self, Chunk};
 use crate::error::Error;
 use crate::loss::TermLoss;
-use autodiff::{Builder, Program, TensorType, Value};
+use crate::split::is_shared;
+use autodiff::{Builder, Leaf, Program, TensorType, Value};
 use core::ops::Range;
 use numerics::Scalar;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub(crate) struct Terms {
     pub(crate) loss: TermLoss,
     /// Whether the reduction is `mean`.
     pub(crate) mean: bool,
+    /// The tensors that the parameters are made of, in order.
+    pub(crate) leaves: Arc<[Leaf]>,
 }
 
 /// Some of the parameters: where they are, and their values.
@@ -139,6 +142,11 @@ impl<T> Risk<T> {
         self.terms.as_ref()
     }
 
+    /// The parameters as tensors, if they are known and all are differentiated.
+    pub(crate) fn leaves(&self) -> Option<&[Leaf]> {
+        self.terms.as_ref().filter(|_| self.group.is_none()).map(|t| &*t.leaves)
+    }
+
     /// The same risk whose operators keep at most this many bytes between products (2 GiB otherwise); what does not fit is
     /// computed again in every product. Results do not depend on it.
     #[must_use]
@@ -155,7 +163,8 @@ impl<T: Scalar> Risk<T> {
     /// targets, and returns the weighted sum of the loss terms, without axes.
     ///
     /// # Errors
-    /// No data at all; a model or loss whose interface is not the documented one for some batch.
+    /// No data at all; a model or loss whose interface is not the documented one for some batch; a model that mixes data
+    /// (statistics of a batch, say), or a loss that is not a sum over the data.
     pub fn new<E: Into<Error>, F: Into<Error>>(
         model: impl Fn(usize) -> Result<Program, E> + Send + Sync + 'static,
         loss: impl Fn(&TensorType, &[TensorType]) -> Result<Program, F> + Send + Sync + 'static,
@@ -177,7 +186,8 @@ impl<T: Scalar> Risk<T> {
         let risk = Risk { model, loss, params, group, batches, loss_scale, separable, terms, memory };
         for i in 0..risk.batches.len() {
             if !(0..i).any(|j| risk.types(j) == risk.types(i)) {
-                risk.traced(i, risk.batches[i].len())?;
+                let n = risk.batches[i].len();
+                check_data(&risk.traced(i, n)?.whole, n)?;
             }
         }
         Ok(risk)
@@ -209,6 +219,24 @@ impl<T: Scalar> Risk<T> {
     /// of the whole ones, and cost less, because nothing is computed for the others.
     ///
     /// `ranges` are places in the vector of all parameters, in increasing order.
+    ///
+    /// ```
+    /// use autodiff::nn::{Loss, Sequential};
+    /// use autodiff::{Array, Value};
+    /// use curvature::{Reduction, Supervised};
+    /// use linop_core::{LinearOperator, Op, ops::BlockDiag};
+    /// let config = r#"{"model_type": "sequential", "input": [2], "layers": [{"type": "linear", "in": 2, "out": 1, "bias": true}]}"#;
+    /// let model = Sequential::from_json(config)?;
+    /// let ranges: Vec<_> = model.params().iter().map(|p| p.range()).collect();
+    /// let (x, y) = (Array::from_fn(&[2, 2], |i| i as f64), Array::from_fn(&[2, 1], |_| 1.0));
+    /// let problem = Supervised::new(model, Loss::mse(), Reduction::Mean);
+    /// let risk = problem.risk(vec![0.0; 3], vec![(Value::Real(x), Value::Real(y), None)])?;
+    /// // The block-diagonal GGN, a block per tensor.
+    /// let block = |range| Ok::<_, curvature::Error>(Op::new(risk.block(&[range])?.ggn()?));
+    /// let blocks = BlockDiag::new(ranges.into_iter().map(block).collect::<Result<Vec<_>, _>>()?)?;
+    /// assert_eq!(blocks.nrows(), 3);
+    /// # Ok::<(), curvature::Error>(())
+    /// ```
     ///
     /// # Errors
     /// No range; ranges that are empty, out of order, overlap or end behind the parameters.
@@ -296,6 +324,17 @@ fn check_interface(role: &'static str, program: &Program, expected: &[TensorType
         1 => Ok(()),
         n => Err(Error::Interface { role, expected: "one output".into(), got: format!("{n} outputs") }),
     }
+}
+
+/// Checks that the sum is one over the data: what belongs to one datum never meets what belongs to another.
+fn check_data(whole: &Program, n: usize) -> Result<(), Error> {
+    let axis = |i: usize| {
+        let per_datum = whole.input_type(i).shape.first() == Some(&n) && !is_shared(&whole.inputs()[i].name);
+        per_datum.then_some(0)
+    };
+    let axes: Vec<Option<usize>> = (0..whole.inputs().len()).map(axis).collect();
+    whole.data_axes(&axes)?;
+    Ok(())
 }
 
 /// `(params, inputs[, fixed], targets..) -> loss(model(params, inputs), targets..)`.

@@ -24,6 +24,8 @@ pub(crate) fn is_shared(input: &str) -> bool {
 
 /// Cuts a program whose last `directions` inputs are directions; output `i` depends on direction `i` only.
 pub(crate) fn split(program: &Program, directions: usize) -> Result<Split, Error> {
+    // The cut goes through named sub-programs, whose derivatives hold work that does not depend on the direction.
+    let program = &program.inline()?;
     let data = program.inputs().len() - directions;
     let reached = |from: &dyn Fn(usize) -> bool| -> Vec<bool> {
         let mut seen = vec![false; program.nodes().len()];

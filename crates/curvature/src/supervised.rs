@@ -6,8 +6,8 @@
 use crate::error::Error;
 use crate::loss::TermLoss;
 use crate::risk::{Batch, Risk, Terms};
-use autodiff::nn::{Loss, Sequential};
-use autodiff::{Array, Builder, Kind, Program, TensorType, Value};
+use autodiff::nn::{Loss, Param, Sequential};
+use autodiff::{Array, Builder, Kind, Leaf, Program, TensorType, Value};
 use numerics::Scalar;
 use std::sync::Arc;
 
@@ -93,7 +93,10 @@ impl Supervised {
             vec![batch],
             T::from_f64(loss_scale),
         )?;
-        Ok(risk.with_terms(Terms { loss: terms, mean: self.reduction == Reduction::Mean }))
+        let leaf =
+            |p: &Param| Leaf { name: p.name().into(), input: 0, offset: Some(p.offset()), shape: p.shape().into() };
+        let leaves = self.model.params().iter().map(leaf).collect();
+        Ok(risk.with_terms(Terms { loss: terms, mean: self.reduction == Reduction::Mean, leaves }))
     }
 
     fn outputs(&self, n: usize) -> TensorType {

@@ -6,6 +6,7 @@
 //! low-rank part is attached last, so that a shift ends up where a solve can use it.
 
 use crate::ops::*;
+use crate::space::meet;
 use crate::{Error, Kind, LinearOperator, Op, Props};
 use numerics::{Mat, Par, Scalar, dense as kernels};
 
@@ -52,7 +53,8 @@ impl<T: Scalar> Op<T> {
             Kind::BlockDiag(b) => BlockDiag::new(all(b.blocks())).map(Op::new),
             _ => Ok(Op::new(Transposed::new(self.clone()))),
         };
-        rewritten.unwrap_or_else(|_| Op::new(Transposed::new(self.clone()))).known(kept)
+        let (output, input) = self.spaces();
+        rewritten.unwrap_or_else(|_| Op::new(Transposed::new(self.clone()))).known(kept).between(input, output)
     }
 
     /// `a A`.
@@ -62,7 +64,8 @@ impl<T: Scalar> Op<T> {
             return self.clone();
         }
         if a == T::ZERO {
-            return Op::zero(m, n);
+            let (output, input) = self.spaces();
+            return Op::zero(m, n).between(output, input);
         }
         let kept = self.props().scaled(a.to_f64(), m, n);
         let plain = || Op::new(Scaled::new(a, self.clone()));
@@ -85,7 +88,8 @@ impl<T: Scalar> Op<T> {
             Kind::Eigh(e) => Eigh::new(e.vectors().clone(), times(e.values())).map_or_else(|_| plain(), Op::new),
             _ => plain(),
         };
-        op.known(kept)
+        let (output, input) = self.spaces();
+        op.known(kept).between(output, input)
     }
 
     /// `A + sigma I`.
@@ -299,6 +303,16 @@ impl<T: Scalar> Parts<T> {
 
 /// The sum of operators of one shape.
 pub fn sum<T: Scalar>(terms: &[Op<T>]) -> Result<Op<T>, Error> {
+    let (mut output, mut input) = (None, None);
+    for t in terms {
+        let (o, i) = t.spaces();
+        output = meet("sum", output, o)?;
+        input = meet("sum", input, i)?;
+    }
+    Ok(merged_sum(terms)?.between(output, input))
+}
+
+fn merged_sum<T: Scalar>(terms: &[Op<T>]) -> Result<Op<T>, Error> {
     let Some(first) = terms.first() else {
         return Err(Error::InvalidArgument { op: "sum", what: "needs at least one term".into() });
     };
@@ -368,6 +382,15 @@ fn merge_terms<T: Scalar>(a: &Op<T>, b: &Op<T>) -> Result<Option<Op<T>>, Error> 
 
 /// The product of operators with matching sizes, leftmost first.
 pub fn product<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
+    for w in factors.windows(2) {
+        meet("product", w[0].spaces().1, w[1].spaces().0)?;
+    }
+    let output = factors.first().and_then(|f| f.spaces().0);
+    let input = factors.last().and_then(|f| f.spaces().1);
+    Ok(merged_product(factors)?.between(output, input))
+}
+
+fn merged_product<T: Scalar>(factors: &[Op<T>]) -> Result<Op<T>, Error> {
     let flat = |factors: &[Op<T>]| -> Vec<Op<T>> {
         factors
             .iter()

@@ -2,8 +2,9 @@
 //!
 //! The algebra (`+`, `-`, `*`, `.t()`, `.kron()`, ...) works on handles and rewrites where structure allows.
 
-use crate::{Cost, Error, Kind, LinearOperator, Props};
+use crate::{Cost, Error, Kind, LinearOperator, Props, Space};
 use core::fmt::{self, Debug};
+use numerics::rng::{Law, Role};
 use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 use std::sync::Arc;
 
@@ -36,10 +37,117 @@ impl<T: Scalar> Op<T> {
         if self.props().contains(props) { self } else { Op::new(crate::ops::Assumed::derived(self, props)) }
     }
 
+    /// The operator between these spaces (of results, of inputs); `None` leaves a side as it is.
+    ///
+    /// ```
+    /// use linop_core::{Error, LinearOperator, Op, Space};
+    /// let space = Space::new([vec![2, 3], vec![2]])?;
+    /// let a = Op::diag(vec![1.0_f64; 8]).with_spaces(Some(space.clone()), Some(space.clone()))?;
+    /// assert!((&a * &a)?.spaces().0.is_some_and(|s| **s == space));
+    /// // The same size in other shapes does not fit.
+    /// let other = Op::<f64>::identity(8).with_spaces(Some(Space::new([vec![8]])?), None)?;
+    /// assert!(matches!(&a + &other, Err(Error::SpaceMismatch { .. })));
+    /// # Ok::<(), linop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ShapeMismatch` for a space of another size.
+    pub fn with_spaces(&self, output: Option<Space>, input: Option<Space>) -> Result<Self, Error> {
+        let (old_output, old_input) = self.spaces();
+        let output = output.map(Arc::new).or_else(|| old_output.cloned());
+        let input = input.map(Arc::new).or_else(|| old_input.cloned());
+        Ok(Op::new(crate::ops::Spaced::new(self.clone(), output, input)?))
+    }
+
+    /// The operator between spaces that are known to fit.
+    pub(crate) fn between(self, output: Option<&Arc<Space>>, input: Option<&Arc<Space>>) -> Self {
+        if (output.is_none() && input.is_none()) || self.spaces() == (output, input) {
+            return self;
+        }
+        match crate::ops::Spaced::new(self.clone(), output.cloned(), input.cloned()) {
+            Ok(spaced) => Op::new(spaced),
+            Err(_) => self,
+        }
+    }
+
+    /// How far `u . (A v)` and `(A^T u) . v` are apart for random u and v, relative to `max(|u| |A v|, |A^T u| |v|)`: a
+    /// quick test of a product and its transpose that are written apart.
+    ///
+    /// ```
+    /// use linop_core::{Op, ops::ClosureOp};
+    /// use numerics::Par;
+    /// // The transpose of a doubling must double, too.
+    /// let double = |c: f64| move |mut out: numerics::MatMut<'_, f64>, x: numerics::MatRef<'_, f64>| {
+    ///     for j in 0..x.ncols() { for i in 0..x.nrows() { out[(i, j)] = c * x[(i, j)]; } }
+    ///     Ok(())
+    /// };
+    /// let right = Op::new(ClosureOp::new(50, 50, double(2.0)).with_transpose(double(2.0)));
+    /// let wrong = Op::new(ClosureOp::new(50, 50, double(2.0)).with_transpose(double(2.1)));
+    /// assert!(right.dot_test(0, Par::Seq)? < 1e-14 && wrong.dot_test(0, Par::Seq)? > 1e-6);
+    /// # Ok::<(), linop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the two products, `TransposeUnavailable` among them.
+    pub fn dot_test(&self, seed: u64, par: Par) -> Result<f64, Error> {
+        let (m, n) = (self.nrows(), self.ncols());
+        let draw = |len: usize, i: u64| {
+            let mut x = Mat::zeros(len, 1);
+            numerics::rng::probe(Law::Gaussian, seed, Role::LanczosStart, i, x.col_as_slice_mut(0));
+            x
+        };
+        let (u, v) = (draw(m, 0), draw(n, 1));
+        let (mut av, mut atu) = (Mat::<T>::zeros(m, 1), Mat::<T>::zeros(n, 1));
+        let mut buffer = MemBuffer::new(self.apply_req(1, par).or(self.apply_t_req(1, par)));
+        self.apply(av.as_mut(), T::ONE, v.as_ref(), T::ZERO, par, MemStack::new(&mut buffer))?;
+        self.apply_t(atu.as_mut(), T::ONE, u.as_ref(), T::ZERO, par, MemStack::new(&mut buffer))?;
+        let dot = |x: &Mat<T>, y: &Mat<T>| -> f64 {
+            x.col_as_slice(0).iter().zip(y.col_as_slice(0)).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
+        };
+        let norm = |x: &Mat<T>| dot(x, x).sqrt();
+        let scale = (norm(&u) * norm(&av)).max(norm(&atu) * norm(&v));
+        let apart = (dot(&u, &av) - dot(&atu, &v)).abs();
+        Ok(if scale > 0.0 { apart / scale } else { apart })
+    }
+
     /// A counting and timing wrapper, and its counters.
     pub fn counted(&self) -> (Self, Arc<crate::ops::Counts>) {
         let (op, counts) = crate::ops::Counted::new(self.clone());
         (Op::new(op), counts)
+    }
+
+    /// `A X` as a new matrix: the product for callers who do not keep scratch.
+    ///
+    /// ```
+    /// use linop_core::Op;
+    /// use numerics::{Mat, Par};
+    /// let y = Op::diag(vec![1.0, 2.0]).times_mat(Mat::from_fn(2, 3, |_, j| j as f64).as_ref(), Par::Seq)?;
+    /// assert_eq!(y[(1, 2)], 4.0);
+    /// # Ok::<(), linop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ShapeMismatch`, and those of the operator.
+    pub fn times_mat(&self, x: MatRef<'_, T>, par: Par) -> Result<Mat<T>, Error> {
+        let mut out = Mat::zeros(self.nrows(), x.ncols());
+        let mut buffer = MemBuffer::new(self.apply_req(x.ncols(), par));
+        self.apply(out.as_mut(), T::ONE, x, T::ZERO, par, MemStack::new(&mut buffer))?;
+        Ok(out)
+    }
+
+    /// `A^-1 B` by the rules of [`inverse`](Self::inverse). For more than one solve keep the inverse.
+    ///
+    /// ```
+    /// use linop_core::{Mat, Op, Par};
+    /// let x = Op::diag(vec![1.0, 2.0]).solve(Mat::from_fn(2, 1, |_, _| 4.0).as_ref(), Par::Seq)?;
+    /// assert_eq!((x[(0, 0)], x[(1, 0)]), (4.0, 2.0));
+    /// # Ok::<(), linop_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ShapeMismatch`, and those of [`inverse`](Self::inverse) and of an iteration that does not converge.
+    pub fn solve(&self, b: MatRef<'_, T>, par: Par) -> Result<Mat<T>, Error> {
+        self.inverse(par)?.times_mat(b, par)
     }
 
     /// The matrix: products with blocks of 64 unit vectors, transposed ones if `8 * nrows < ncols`.
@@ -83,8 +191,10 @@ macro_rules! forward {
                 $inner.apply_t(out, alpha, x, beta, par, stack)
             }
             fn props(&$self) -> Props { $inner.props() }
+            fn assumed(&$self) -> Props { $inner.assumed() }
             fn kind(&$self) -> Kind<'_, T> { $inner.kind() }
             fn cost(&$self, k: usize) -> Cost { $inner.cost(k) }
+            fn spaces(&$self) -> (Option<&Arc<Space>>, Option<&Arc<Space>>) { $inner.spaces() }
         }
     )*};
 }

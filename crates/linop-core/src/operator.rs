@@ -3,9 +3,10 @@
 //! Source: arXiv:2501.19183; semantics as in `docs/architecture.md`. A product with a block of K columns costs what
 //! [`LinearOperator::cost`] says and allocates nothing: scratch comes from the caller.
 
-use crate::{Error, Kind, Props};
+use crate::{Error, Kind, Props, Space};
 use core::fmt::Debug;
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
+use std::sync::Arc;
 
 /// An estimate of what one product costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -69,9 +70,19 @@ pub trait LinearOperator<T: Scalar>: Debug + Send + Sync {
         Props::NONE
     }
 
+    /// The facts among [`props`](Self::props) that stand on a caller's word alone; parts answer for themselves.
+    fn assumed(&self) -> Props {
+        Props::NONE
+    }
+
     /// A borrowed view of the structure, for dispatch; user operators are [`Kind::Opaque`].
     fn kind(&self) -> Kind<'_, T> {
         Kind::Opaque
+    }
+
+    /// The spaces of results and of inputs, where the caller has attached them.
+    fn spaces(&self) -> (Option<&Arc<Space>>, Option<&Arc<Space>>) {
+        (None, None)
     }
 
     /// Estimated cost of a product with `k` columns.

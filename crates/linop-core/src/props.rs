@@ -104,6 +104,11 @@ impl Props {
         self.0 == 0
     }
 
+    /// The facts that are set, one by one, with their names.
+    pub(crate) fn each(self) -> impl Iterator<Item = (&'static str, Props)> {
+        Self::NAMES.iter().copied().filter(move |(_, p)| self.contains(*p))
+    }
+
     /// The names of the facts that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.iter().filter(move |(_, p)| self.contains(*p)).map(|(n, _)| *n)

@@ -295,7 +295,12 @@ impl FromStr for Law {
 /// assert!((v.iter().map(|x| x * x).sum::<f64>() - 100.0).abs() < 1e-10);
 /// ```
 pub fn probe<T: Scalar>(law: Law, seed: u64, role: Role, column: u64, out: &mut [T]) {
-    let mut stream = Stream::new(seed, role, column, 0);
+    probe_at(law, seed, role, (column, 0), out);
+}
+
+/// The same at the address (seed, role, i, j).
+pub fn probe_at<T: Scalar>(law: Law, seed: u64, role: Role, (i, j): (u64, u64), out: &mut [T]) {
+    let mut stream = Stream::new(seed, role, i, j);
     let n = out.len();
     match law {
         Law::Rademacher => stream.fill_signs(out),

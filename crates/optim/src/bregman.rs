@@ -423,6 +423,50 @@ mod tests {
         assert!((2.0..8.0).contains(&ratio), "{errors:?}");
     }
 
+    /// Long-tailed gradients that are no Kronecker product: few samples hurt the more the larger the trace power.
+    #[test]
+    fn stability_on_long_tails_falls_with_the_trace_power() {
+        let (m, n, pool) = (8, 12, 512);
+        let mut terms = Vec::new();
+        for (k, (weight, p)) in [(1.0, 1.8), (0.3, 1.2), (0.15, 0.8)].into_iter().enumerate() {
+            let basis = |size: usize, seed: u64| {
+                let q = crate::problems::orthogonal(size, seed).unwrap();
+                Mat::from_fn(size, size, |i, j| q[(i, j)] * (1.0 + j as f64).powf(-p / 2.0))
+            };
+            terms.push((weight, basis(m, 2 * k as u64), basis(n, 2 * k as u64 + 1)));
+        }
+        let mut all = Vec::new();
+        for t in 0..pool {
+            let mut g = noise(m, n, 21, t);
+            dense::scale(g.as_mut(), 0.02);
+            for (k, (weight, l, r)) in terms.iter().enumerate() {
+                let mut x = l * noise(m, n, 30 + k as u64, t) * r;
+                dense::scale(x.as_mut(), *weight);
+                g += x;
+            }
+            all.extend((0..m * n).map(|i| 0.1 * g[(i / n, i % n)]));
+        }
+        let len = m * n;
+        let moment = |x: &[f64]| second_moment(x, len, Par::Seq).unwrap();
+        let few = 10;
+        let whole = moment(&all);
+        let parts: Vec<_> = (0..8).map(|k| moment(&all[k * few * len..(k + 1) * few * len])).collect();
+        let mut last = 0.0;
+        for power in [0.0, 1.0, 2.0] {
+            let o = FitOptions { power, tol: 1e-7, ..FitOptions::default() };
+            let reference = product(&fit(whole.as_ref(), m, n, &o).unwrap());
+            let white = crate::roots::inverse_root(reference.as_ref(), 0.5, 0.0, Par::Seq).unwrap();
+            let mut error = 0.0;
+            for c in &parts {
+                let found = product(&fit(c.as_ref(), m, n, &o).unwrap());
+                let relative = &white * &found * &white - Mat::<f64>::identity(len, len);
+                error += relative.squared_norm_l2() / (len * parts.len()) as f64;
+            }
+            assert!(error > 1.2 * last, "{power}: {error} after {last}");
+            last = error;
+        }
+    }
+
     #[test]
     fn bad_input() {
         let c = Mat::<f64>::identity(6, 6);

@@ -9,7 +9,7 @@
 
 use crate::Error;
 use crate::error::check;
-use numerics::dense::{self, Eigh};
+use numerics::dense::{self, Eigh, FactorWork};
 use numerics::{Mat, MatMut, MatRef, Par, Scalar};
 
 /// `(A + eps I)^{-exponent}` through the eigenvalues.
@@ -101,38 +101,70 @@ pub fn newton_root<T: Scalar>(
     if n == 0 {
         return Ok(NewtonRoot { root: Mat::zeros(0, 0), iterations: 0, residual: 0.0 });
     }
-    let norm = dense::norm_l2(a);
-    let stalled = || Error::from(numerics::Error::NoConvergence { op: "newton_root", n });
-    if norm == T::ZERO {
-        return Err(stalled());
+    let mut work = NewtonWork::new(n);
+    let (iterations, residual) = work.run(a, p, tol, max_iterations, par)?;
+    Ok(NewtonRoot { root: work.x, iterations, residual })
+}
+
+/// Memory of the Newton iteration; the root is left in `x`.
+#[derive(Clone, Debug)]
+pub(crate) struct NewtonWork<T> {
+    pub(crate) x: Mat<T>,
+    m: Mat<T>,
+    t: Mat<T>,
+    u: Mat<T>,
+}
+
+impl<T: Scalar> NewtonWork<T> {
+    pub(crate) fn new(n: usize) -> Self {
+        let zeros = || Mat::zeros(n, n);
+        NewtonWork { x: zeros(), m: zeros(), t: zeros(), u: zeros() }
     }
-    let q = f64::from(p);
-    let z = T::from_f64((1.0 + q) / 2.0) / norm;
-    let mut x = Mat::<T>::identity(n, n);
-    dense::scale(x.as_mut(), z.powf(T::from_f64(1.0 / q)));
-    let mut m = Mat::from_fn(n, n, |i, j| z * a[(i, j)]);
-    let (mut t, mut u) = (Mat::<T>::zeros(n, n), Mat::<T>::zeros(n, n));
-    let mut residual = distance_from_identity(m.as_ref());
-    for iterations in 0..=max_iterations {
-        if residual < tol {
-            return Ok(NewtonRoot { root: x, iterations, residual });
+
+    /// Iterations and residual.
+    pub(crate) fn run(
+        &mut self,
+        a: MatRef<'_, T>,
+        p: u32,
+        tol: f64,
+        max_iterations: usize,
+        par: Par,
+    ) -> Result<(usize, f64), Error> {
+        let n = a.nrows();
+        let norm = dense::norm_l2(a);
+        let stalled = || Error::from(numerics::Error::NoConvergence { op: "newton_root", n });
+        if norm == T::ZERO {
+            return Err(stalled());
         }
-        if iterations == max_iterations || !residual.is_finite() {
-            break;
-        }
-        for j in 0..n {
-            for i in 0..n {
-                let one = if i == j { T::from_f64(q + 1.0) } else { T::ZERO };
-                t[(i, j)] = (one - m[(i, j)]) / T::from_f64(q);
+        let NewtonWork { x, m, t, u } = self;
+        let q = f64::from(p);
+        let z = T::from_f64((1.0 + q) / 2.0) / norm;
+        dense::scale(x.as_mut(), T::ZERO);
+        add_to_diagonal(x.as_mut(), z.powf(T::from_f64(1.0 / q)));
+        dense::copy(m.as_mut(), a);
+        dense::scale(m.as_mut(), z);
+        let mut residual = distance_from_identity(m.as_ref());
+        for iterations in 0..=max_iterations {
+            if residual < tol {
+                return Ok((iterations, residual));
             }
+            if iterations == max_iterations || !residual.is_finite() {
+                break;
+            }
+            for j in 0..n {
+                for i in 0..n {
+                    let one = if i == j { T::from_f64(q + 1.0) } else { T::ZERO };
+                    t[(i, j)] = (one - m[(i, j)]) / T::from_f64(q);
+                }
+            }
+            dense::gemm(u.as_mut(), T::ONE, x.as_ref(), t.as_ref(), T::ZERO, par);
+            core::mem::swap(x, u);
+            multiply_by_power(m, t, u, p, par);
+            dense::symmetrize(m.as_mut());
+            residual = distance_from_identity(m.as_ref());
         }
-        dense::gemm(u.as_mut(), T::ONE, x.as_ref(), t.as_ref(), T::ZERO, par);
-        core::mem::swap(&mut x, &mut u);
-        multiply_by_power(&mut m, &mut t, &mut u, p, par);
-        dense::symmetrize(m.as_mut());
-        residual = distance_from_identity(m.as_ref());
+        Err(stalled())
     }
-    Err(stalled())
 }
 
 /// `m <- t^p m`, by squaring; `t` and `u` are used up.
@@ -161,6 +193,31 @@ fn distance_from_identity<T: Scalar>(m: MatRef<'_, T>) -> f64 {
         }
     }
     most
+}
+
+/// `f` of the symmetric matrix in `a`, which is used up, into `out`; `vectors` is scratch. `f` is given the
+/// least and the largest eigenvalue too.
+pub(crate) fn spectral_into<T: Scalar>(
+    work: &mut FactorWork<T>,
+    mut a: MatMut<'_, T>,
+    values: &mut [T],
+    mut vectors: MatMut<'_, T>,
+    out: MatMut<'_, T>,
+    f: impl Fn(T, T, T) -> T,
+    par: Par,
+) -> Result<(), Error> {
+    work.eigh(a.as_mut(), values, vectors.as_mut())?;
+    let (least, largest) = match (values.first(), values.last()) {
+        (Some(&least), Some(&largest)) => (least, largest),
+        _ => return Ok(()),
+    };
+    // The matrix has served; its memory takes the scaled eigenvectors.
+    dense::copy(a.as_mut(), vectors.as_ref());
+    for (j, &l) in values.iter().enumerate() {
+        dense::scale(a.as_mut().subcols_mut(j, 1), f(l, least, largest));
+    }
+    dense::gemm(out, T::ONE, a.as_ref(), vectors.as_ref().transpose(), T::ZERO, par);
+    Ok(())
 }
 
 /// Eigenpairs of `a + eps I`.

@@ -11,9 +11,11 @@ use crate::blockwise::{Call, Common, Done, Field, Layout, Rule, Settings};
 use crate::error::check;
 use crate::kron_engine::modes::{Shape, square, square_mut};
 use crate::kron_engine::{FactorKind, TOLERATED_FAILURES};
+use crate::roots::{self, NewtonWork};
 use crate::slots::bias_correction;
-use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup, roots};
-use numerics::{Mat, MatRef, Par, Scalar, dense};
+use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
+use numerics::dense::FactorWork;
+use numerics::{MatMut, MatRef, Par, Scalar, dense};
 use serde::{Deserialize, Serialize};
 
 /// How an inverse root is found.
@@ -249,17 +251,21 @@ impl<T: Scalar> Settings<T> for ShampooConfig {
 
 /// One mode: statistics and their root; vectors for a diagonal factor.
 #[derive(Clone, Debug)]
-struct Side<T> {
+struct Side<T: Scalar> {
     n: usize,
     kind: FactorKind,
     exponent: f64,
     l: Vec<T>,
     root: Vec<T>,
     failures: u64,
+    work: FactorWork<T>,
+    newton: Option<NewtonWork<T>>,
+    values: Vec<T>,
+    power: [Vec<f64>; 2],
 }
 
 impl<T: Scalar> Side<T> {
-    fn new(n: usize, kind: FactorKind, exponent: f64, initial: f64) -> Self {
+    fn new(n: usize, kind: FactorKind, exponent: f64, config: &ShampooConfig) -> Self {
         let (len, stride) = match kind {
             FactorKind::Dense => (n * n, n + 1),
             FactorKind::Diagonal => (n, 1),
@@ -270,7 +276,20 @@ impl<T: Scalar> Side<T> {
             a.iter_mut().step_by(stride).for_each(|a| *a = T::from_f64(x));
             a
         };
-        Side { n, kind, exponent, l: diagonal(initial), root: diagonal(1.0), failures: 0 }
+        let dense = if kind == FactorKind::Dense && exponent != 0.0 { n } else { 0 };
+        let newton = matches!(config.root, RootEngine::Newton { .. }).then(|| NewtonWork::new(dense));
+        Side {
+            n,
+            kind,
+            exponent,
+            l: diagonal(config.initial),
+            root: diagonal(1.0),
+            failures: 0,
+            work: FactorWork::new(dense),
+            newton,
+            values: vec![T::ZERO; dense],
+            power: [vec![0.0; dense], vec![0.0; dense]],
+        }
     }
 
     fn is_on(&self) -> bool {
@@ -279,7 +298,7 @@ impl<T: Scalar> Side<T> {
 }
 
 #[derive(Clone, Debug)]
-struct Shampoo<T> {
+struct Shampoo<T: Scalar> {
     config: ShampooConfig,
     shape: Shape,
     sides: Vec<Side<T>>,
@@ -293,7 +312,7 @@ impl<T: Scalar> Shampoo<T> {
     fn new(config: &ShampooConfig, dims: &[usize], kinds: &[FactorKind]) -> Self {
         let shape = Shape::new(dims);
         let side = |(j, (&n, &kind)): (usize, (&usize, &FactorKind))| {
-            Side::new(n, kind, config.exponent_of(j, dims.len()), config.initial)
+            Side::new(n, kind, config.exponent_of(j, dims.len()), config)
         };
         let grafted = !matches!(config.graft, Graft::None | Graft::Sgd);
         let len = |wanted: bool| if wanted { shape.len() } else { 0 };
@@ -325,7 +344,7 @@ impl<T: Scalar> Shampoo<T> {
     }
 
     /// New roots; the first mode whose root has failed too often.
-    fn find_roots(&mut self, par: Par) -> Option<usize> {
+    fn find_roots(&mut self, matrices: &mut [T], par: Par) -> Option<usize> {
         let c = &self.config;
         let corrected = c.beta2 < 1.0 && c.weighted && c.bias_correction;
         let correction = if corrected { bias_correction(c.beta2, self.step).recip() } else { 1.0 };
@@ -337,12 +356,16 @@ impl<T: Scalar> Shampoo<T> {
                 continue;
             }
             let n = side.n;
-            let mut l = square(&side.l, n).to_owned();
-            dense::scale(l.as_mut(), T::from_f64(scale));
-            dense::symmetrize(l.as_mut());
-            match find_root(c, l.as_ref(), side.exponent, par) {
-                Ok(root) if dense::is_all_finite(root.as_ref()) => {
-                    dense::copy(square_mut(&mut side.root, n), root.as_ref());
+            let (l, matrices) = matrices.split_at_mut(n * n);
+            let (vectors, matrices) = matrices.split_at_mut(n * n);
+            let mut mats =
+                [square_mut(l, n).transpose_mut(), square_mut(vectors, n), square_mut(&mut matrices[..n * n], n)];
+            dense::copy(mats[0].as_mut(), square(&side.l, n));
+            dense::scale(mats[0].as_mut(), T::from_f64(scale));
+            dense::symmetrize(mats[0].as_mut());
+            match find_root(c, side, &mut mats, par) {
+                Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
+                    dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
                     side.failures = 0;
                 }
                 _ => {
@@ -448,30 +471,50 @@ fn diagonal_root<T: Scalar>(c: &ShampooConfig, side: &mut Side<T>, scale: f64) {
     }
 }
 
-fn find_root<T: Scalar>(c: &ShampooConfig, l: MatRef<'_, T>, exponent: f64, par: Par) -> Result<Mat<T>, Error> {
-    let eps = if c.relative_eps { c.eps * largest_eigenvalue(l).max(f64::MIN_POSITIVE) } else { c.eps };
-    match c.root {
-        RootEngine::Eigh => roots::inverse_root(l, exponent, eps, par),
-        RootEngine::PseudoInverse { rtol, atol } => roots::pseudo_inverse_root(l, exponent, rtol, atol, par),
-        RootEngine::Newton { tol, iterations } => {
-            let p = exponent.recip().round();
-            if (p * exponent - 1.0).abs() > 1e-12 {
-                return roots::inverse_root(l, exponent, eps, par);
-            }
-            let mut shifted = l.to_owned();
-            roots::add_to_diagonal(shifted.as_mut(), T::from_f64(eps));
-            match roots::newton_root(shifted.as_ref(), p as u32, tol, iterations, par) {
-                Ok(found) => Ok(found.root),
-                Err(_) => roots::inverse_root(l, exponent, eps, par),
-            }
+/// The inverse root of `mats[0]`, which is used up, into `mats[2]`.
+fn find_root<T: Scalar>(
+    c: &ShampooConfig,
+    side: &mut Side<T>,
+    mats: &mut [MatMut<'_, T>; 3],
+    par: Par,
+) -> Result<(), Error> {
+    let exponent = side.exponent;
+    let [l, vectors, out] = mats;
+    let eps = if c.relative_eps {
+        c.eps * largest_eigenvalue(l.as_ref(), &mut side.power).max(f64::MIN_POSITIVE)
+    } else {
+        c.eps
+    };
+    let power = |l: T| l.powf(T::from_f64(-exponent));
+    if let RootEngine::PseudoInverse { rtol, atol } = c.root {
+        let rtol = rtol.unwrap_or(side.n as f64 * T::EPS.to_f64());
+        let cut = |l: T, _: T, largest: T| {
+            if l > T::from_f64((rtol * largest.to_f64()).max(atol)) { power(l) } else { T::ZERO }
+        };
+        let (work, values) = (&mut side.work, &mut side.values);
+        return roots::spectral_into(work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), cut, par);
+    }
+    roots::add_to_diagonal(l.as_mut(), T::from_f64(eps));
+    if let (RootEngine::Newton { tol, iterations }, Some(newton)) = (c.root, &mut side.newton) {
+        let p = exponent.recip().round();
+        let integer = (p * exponent - 1.0).abs() < 1e-12;
+        if integer && newton.run(l.as_ref(), p as u32, tol, iterations, par).is_ok() {
+            dense::copy(out.as_mut(), newton.x.as_ref());
+            return Ok(());
         }
     }
+    let eps = T::from_f64(eps);
+    let lifted = |l: T, least: T, _: T| power(if least < eps { (l - least) + eps } else { l });
+    let (work, values) = (&mut side.work, &mut side.values);
+    roots::spectral_into(work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), lifted, par)
 }
 
 /// By power iteration from the column sums, 100 steps or 1e-6.
-fn largest_eigenvalue<T: Scalar>(a: MatRef<'_, T>) -> f64 {
+fn largest_eigenvalue<T: Scalar>(a: MatRef<'_, T>, [x, y]: &mut [Vec<f64>; 2]) -> f64 {
     let n = a.nrows();
-    let mut x: Vec<f64> = (0..n).map(|j| 1.0 + (0..n).map(|i| a[(i, j)].to_f64().abs()).sum::<f64>()).collect();
+    for (j, x) in x.iter_mut().enumerate() {
+        *x = 1.0 + (0..n).map(|i| a[(i, j)].to_f64().abs()).sum::<f64>();
+    }
     let mut value = 0.0_f64;
     for _ in 0..100 {
         let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -479,10 +522,13 @@ fn largest_eigenvalue<T: Scalar>(a: MatRef<'_, T>) -> f64 {
             return value;
         }
         x.iter_mut().for_each(|x| *x /= norm);
-        let y: Vec<f64> = (0..n).map(|i| (0..n).map(|j| a[(i, j)].to_f64() * x[j]).sum()).collect();
-        let new: f64 = x.iter().zip(&y).map(|(x, y)| x * y).sum();
+        for (i, y) in y.iter_mut().enumerate() {
+            *y = (0..n).map(|j| a[(i, j)].to_f64() * x[j]).sum();
+        }
+        let new: f64 = x.iter().zip(y.iter()).map(|(x, y)| x * y).sum();
         let done = (new - value).abs() <= 1e-6 * new.abs();
-        (value, x) = (new, y);
+        value = new;
+        core::mem::swap(x, y);
         if done {
             break;
         }
@@ -492,7 +538,8 @@ fn largest_eigenvalue<T: Scalar>(a: MatRef<'_, T>) -> f64 {
 
 impl<T: Scalar> Rule<T> for Shampoo<T> {
     fn scratch_len(&self) -> usize {
-        2 * self.shape.len()
+        let largest = self.sides.iter().filter(|s| s.kind == FactorKind::Dense).map(|s| s.n).max().unwrap_or(0);
+        2 * self.shape.len() + 3 * largest * largest
     }
 
     #[allow(private_interfaces)]
@@ -500,12 +547,12 @@ impl<T: Scalar> Rule<T> for Shampoo<T> {
         let Call { g, out, scratch, par, .. } = call;
         let n = self.shape.len();
         let (filtered, scratch) = scratch.split_at_mut(n);
-        let grafted = &mut scratch[..n];
+        let (grafted, matrices) = scratch.split_at_mut(n);
         self.step += 1;
         let start = self.config.start.unwrap_or(self.config.period).max(1);
         let due = self.step == start || (self.step > start && self.step.is_multiple_of(self.config.period));
         self.learn(g, par);
-        let stuck = if due { self.find_roots(par) } else { None };
+        let stuck = if due { self.find_roots(matrices, par) } else { None };
         self.filter(g, filtered);
         let has_graft = self.graft(g, filtered, grafted);
         if self.step < start {

@@ -1,5 +1,10 @@
 //! Steps do not allocate, counted by an allocator of this thread's requests.
-use optim::{AdamW, AdamWConfig, Grads, NonFinite, Optimizer, ParamGroup, ParamList, Sgd, SgdConfig, clip_global_norm};
+use optim::spectral::{Cayley, SpectralRules};
+use optim::{
+    Accumulator, AdamW, AdamWConfig, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList,
+    Preconditioned, PsgdConfig, Refresh, RootEngine, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig,
+    SpectralConfig, clip_global_norm, recommended, reference,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -63,5 +68,61 @@ fn no_step_allocates() {
             }
         });
         assert_eq!(n, 0, "{}", method.kind());
+    }
+}
+
+fn boxed(config: impl Settings<f64> + 'static) -> Box<dyn Optimizer<f64>> {
+    Box::new(Preconditioned::new(config).unwrap())
+}
+
+/// Refreshes, roots and turns of bases included; the first gradients make bases and packing buffers.
+#[test]
+fn no_matrix_method_allocates_after_its_first_steps() {
+    let mut list = ParamList::new();
+    let group = list.add_group(ParamGroup::new("all"));
+    list.push("matrix", &[30, 17], group).unwrap();
+    list.push("tensor", &[4, 5, 6], group).unwrap();
+    list.push("vector", &[9], group).unwrap();
+    let mut methods = Vec::new();
+    for base in [
+        reference::kl_shampoo(),
+        reference::kl_soap(),
+        reference::soap(),
+        reference::idealised_kl_shampoo(),
+        recommended::kl_shampoo(),
+        recommended::soap(),
+        KronConfig { refresh: Refresh::Eigh, ..recommended::kl_shampoo() },
+        KronConfig { refresh: Refresh::Adaptive(1e-3), sort: true, ..reference::kl_soap() },
+    ] {
+        methods.push(boxed(KronConfig { period: 2, ..base }));
+    }
+    let pseudo = RootEngine::PseudoInverse { rtol: None, atol: 0.0 };
+    methods.push(boxed(ShampooConfig { eps: 1e-6, ..reference::meta_shampoo() }));
+    methods.push(boxed(ShampooConfig { root: pseudo, eps: 0.0, ..reference::meta_shampoo() }));
+    methods.push(boxed(ShampooConfig { start: Some(1), period: 2, ..reference::google_shampoo() }));
+    for cayley in [Cayley::Exact, Cayley::Two, Cayley::Three] {
+        let rules = SpectralRules { cayley, ..SpectralRules::default() };
+        methods.push(boxed(SpectralConfig { rules, ..SpectralConfig::default() }));
+    }
+    methods.push(boxed(SirfConfig::default()));
+    methods.push(boxed(PsgdConfig::default()));
+    methods.push(boxed(MuonConfig::default()));
+    let gradients: Vec<Vec<f64>> =
+        (0..9).map(|t| (0..list.len()).map(|i| (1.7 * i as f64 + 0.31 * (t * t) as f64).sin()).collect()).collect();
+    let mut sum = Accumulator::new(&list);
+    for (i, method) in methods.iter_mut().enumerate() {
+        let mut w = vec![1.0; list.len()];
+        method.init(&list).unwrap();
+        for g in &gradients[..4] {
+            method.step(&mut w, Grads::all(g), 1.0).unwrap();
+        }
+        let n = counted(|| {
+            for g in &gradients[4..] {
+                sum.add(Grads::all(g), 2.0).unwrap();
+                method.step(&mut w, sum.mean(), 1.0).unwrap();
+                sum.clear();
+            }
+        });
+        assert_eq!(n, 0, "{} ({i})", method.kind());
     }
 }

@@ -96,7 +96,45 @@ fn check_case(dir: &Path, path: &Path, stem: &str, batch: usize) {
         let values: Vec<f64> = reply["eigenvalues"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         let expected = tensor(&file, &format!("{operator}_largest"));
         assert_close(&label("eigenvalues"), &values, &expected[..3], 1e-9);
+        assert!(reply["product_seconds"].as_f64().unwrap() > 0.0 && reply["gradient_seconds"].as_f64().unwrap() > 0.0);
     }
+    let diagonal = at("diagonal.npy");
+    let list = ["--operator", "ggn", "--trace", "--diagonal", "--save", diagonal.to_str().unwrap()];
+    let reply = with(&list);
+    let expected = tensor(&file, "ggn_diagonal");
+    assert_close(&label("diagonal"), &read_npy(&diagonal), &expected, 1e-10);
+    let trace: f64 = expected.iter().sum();
+    assert_close(&label("trace"), &[reply["trace"]["value"].as_f64().unwrap()], &[trace], 1e-10);
+    assert_eq!((&reply["trace"]["stderr"], &reply["products"]), (&0.0.into(), &0.into()));
+    let product = at("product.npy");
+    let multiply = |operator: &str, rest: &[&str]| -> (Value, Vec<f64>) {
+        let (v, out) = (at("v.npy"), product.to_str().unwrap());
+        let list = ["--operator", operator, "--matvec", v.to_str().unwrap(), "--save", out];
+        (with(&[&list, rest].concat()), read_npy(&product))
+    };
+    let (_, jv) = multiply("jacobian", &[]);
+    assert_close(&label("Jacobian"), &jv, &tensor(&file, "jacobian_vector"), 1e-10);
+    let expected = tensor(&file, "empirical_fisher_vector");
+    let (reply, fv) = multiply("empirical-fisher", &["--memory", "0"]);
+    assert_close(&label("empirical Fisher"), &fv, &expected, 1e-10);
+    assert_eq!(reply["residuals_mode"], "recompute");
+    let factor = if case["loss"] == "mse" { 0.5 } else { 1.0 };
+    let expected: Vec<f64> = expected.iter().map(|x| factor * x).collect();
+    assert_close(&label("nll"), &multiply("empirical-fisher", &["--ef-scale", "nll"]).1, &expected, 1e-10);
+    if file.get("datum_fisher_vector").is_some() {
+        let expected = tensor(&file, "datum_fisher_vector");
+        assert_close(
+            &label("by datum"),
+            &multiply("empirical-fisher", &["--granularity", "datum"]).1,
+            &expected,
+            1e-10,
+        );
+    }
+}
+
+#[test]
+fn a_label_for_every_pixel() {
+    check_model("pixels");
 }
 
 #[test]
@@ -154,6 +192,51 @@ fn vectors_by_parameter_names() {
     assert_close("first column", &first, &tensor(&file, "ggn_vector"), 1e-10);
 }
 
+/// What needs no reference of its own: sizes, agreement of the ways to ask, estimates within their error bars.
+#[test]
+fn every_operator_answers() {
+    let dir = golden().join("mlp");
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let data = dir.join("cross-entropy.npz");
+    let base = ["curvature", "--json", "--quiet", "--model", dir.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let call = |rest: &[&str]| {
+        let all = base.iter().chain(&["--loss", "cross-entropy"]).chain(rest).map(|s| (*s).to_owned());
+        run(&all.collect::<Vec<_>>()).unwrap()
+    };
+    let dense = |operator: &str, rest: &[&str]| {
+        let out = at("dense.npy");
+        call(&[&["--operator", operator, "--dense", "--save", &out], rest].concat());
+        let a = osculate::io::npy::read(Path::new(&out)).unwrap();
+        (a.shape().to_vec(), a.to_floats::<f64>().unwrap())
+    };
+    let (shape, jacobian) = dense("jacobian", &[]);
+    assert_eq!(shape, [44, 118], "11 data with 4 outputs");
+    write_npy(Path::new(&at("v.npy")), &vec![1.0; 118]);
+    let reply = call(&["--operator", "jacobian", "--matvec", &at("v.npy"), "--save", &at("jv.npy")]);
+    assert_eq!(reply["products"], 1);
+    let expected: Vec<f64> = jacobian.chunks(118).map(|row| row.iter().sum()).collect();
+    assert_close("Jacobian product", &read_npy(Path::new(&at("jv.npy"))), &expected, 1e-12);
+
+    let trace = |m: &[f64]| (0..118).map(|i| m[i * 119]).sum::<f64>();
+    for rest in [&["--granularity", "term"][..], &["--granularity", "datum"], &["--mc-samples", "3", "--seed", "5"]] {
+        let (_, fisher) = dense("fisher-mc", rest);
+        let exact = call(&[&["--operator", "fisher-mc", "--trace"], rest].concat());
+        assert_close("trace", &[exact["trace"]["value"].as_f64().unwrap()], &[trace(&fisher)], 1e-12);
+    }
+    // The Hessian has no exact pass: estimates with error bars, exact where products enough are allowed.
+    let (_, hessian) = dense("hessian", &[]);
+    let exact = call(&["--operator", "hessian", "--trace"]);
+    assert_close("trace", &[exact["trace"]["value"].as_f64().unwrap()], &[trace(&hessian)], 1e-10);
+    let estimate = call(&["--operator", "hessian", "--trace", "--products", "40"]);
+    let (value, stderr) = (estimate["trace"]["value"].as_f64().unwrap(), estimate["trace"]["stderr"].as_f64().unwrap());
+    assert!(stderr > 0.0 && (value - trace(&hessian)).abs() < 5.0 * stderr, "{value} +- {stderr}");
+    let out = at("d.safetensors");
+    let estimate = call(&["--operator", "hessian", "--diagonal", "--rtol", "0.3", "--save", &out]);
+    assert!(estimate["diagonal"]["products"].as_u64().unwrap() <= 300);
+    assert_eq!(File::read(Path::new(&out)).unwrap().get("0.weight").unwrap().shape, [7, 5]);
+}
+
 #[test]
 fn mistakes_are_one_line_and_leave_nothing() {
     let dir = golden().join("mlp");
@@ -173,6 +256,12 @@ fn mistakes_are_one_line_and_leave_nothing() {
     };
     fails(&["--loss", "mse"], &["nothing to compute"]);
     fails(&["--loss", "hinge", "--gradient"], &["hinge"]);
+    fails(&["--loss", "mse", "--operator", "jacobian", "--eigs", "2"], &["jacobian", "not square"]);
+    fails(&["--loss", "mse", "--operator", "fisher-mc", "--mc-samples", "0", "--trace"], &["mc-samples"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--trace", "--rtol=-1"], &["rtol"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--diagonal"], &["--save"]);
+    let dense = at("dense.npy");
+    fails(&["--loss", "mse", "--operator", "ggn", "--dense", "--save", &dense, "--memory", "1000"], &["1000"]);
     fails(&["--loss", "mse", "--gradient", "--batch-size", "0"], &["batch size 0"]);
     fails(&["--loss", "cross-entropy", "--label-smoothing", "2", "--gradient"], &["smoothing"]);
     fails(&["--loss", "mse", "--gradient", "--save", &at("g.txt")], &[".npy or .safetensors"]);

@@ -374,6 +374,19 @@ fn the_command_trains_and_says_so() {
 }
 
 #[test]
+fn the_example_learns_the_digits() {
+    let mut t = trainer::<f32>(&parse(Path::new(""), include_str!("../examples/digits.toml")));
+    assert_eq!((t.steps(), t.train_len(), t.validation_len()), (720, 1500, 297));
+    while !t.finished() {
+        t.step().unwrap();
+    }
+    let (training, validation) = (t.score_training().unwrap(), t.validate().unwrap().unwrap());
+    assert!(training.accuracy.unwrap() > 0.99, "{training:?}");
+    // 97.6 % with seed 0; one picture in a hundred more or less would be no mistake of the program.
+    assert!(validation.accuracy.unwrap() > 0.96, "{validation:?}");
+}
+
+#[test]
 fn threads_do_not_change_a_bit() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), &DIGITS.replace("batch_size = 256", "batch_size = 700"));

@@ -4,6 +4,7 @@
 use crate::Error;
 use numerics::dense::{self, Diag, Triangle};
 use numerics::{Mat, MatRef, Par};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// `a b`.
@@ -13,9 +14,39 @@ pub(crate) fn mul(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> 
     out
 }
 
+/// Rows of one partial sum of a product over many rows.
+const CHUNK: usize = 4096;
+/// Partial sums held at a time.
+const WAVE: usize = 16;
+
+/// Sums `part` over chunks of rows, added from the first to the last, so that threads change no bit. A product over many
+/// rows has a small result: split over its result, threads would wait for each other after every few hundred rows.
+fn over_rows(n: usize, shape: (usize, usize), par: Par, part: impl Fn(Range<usize>) -> Mat<f64> + Sync) -> Mat<f64> {
+    let mut out = Mat::zeros(shape.0, shape.1);
+    let chunk = |c: usize| c * CHUNK..((c + 1) * CHUNK).min(n);
+    let chunks = n.div_ceil(CHUNK);
+    for first in (0..chunks).step_by(WAVE) {
+        let wave = first..(first + WAVE).min(chunks);
+        let parts: Vec<Mat<f64>> = if par.degree() > 1 {
+            wave.into_par_iter().map(|c| part(chunk(c))).collect()
+        } else {
+            wave.map(|c| part(chunk(c))).collect()
+        };
+        parts.iter().for_each(|p| dense::axpy(out.as_mut(), 1.0, p.as_ref()));
+    }
+    out
+}
+
 /// `a^T b`.
 pub(crate) fn mul_tn(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -> Mat<f64> {
-    mul(a.transpose(), b, par)
+    let n = a.nrows();
+    if n <= 2 * CHUNK {
+        return mul(a.transpose(), b, par);
+    }
+    over_rows(n, (a.ncols(), b.ncols()), par, |rows| {
+        let (a, b) = (a.subrows(rows.start, rows.len()), b.subrows(rows.start, rows.len()));
+        mul(a.transpose(), b, Par::Seq)
+    })
 }
 
 /// `a b^T`.
@@ -31,8 +62,17 @@ pub(crate) fn sub_mul(mut y: Mat<f64>, a: MatRef<'_, f64>, b: MatRef<'_, f64>, p
 
 /// `a^T a`, exactly symmetric.
 pub(crate) fn gram(a: MatRef<'_, f64>, par: Par) -> Mat<f64> {
-    let mut out = Mat::zeros(a.ncols(), a.ncols());
-    dense::syrk(out.as_mut(), 1.0, a.transpose(), 0.0, par);
+    let (n, k) = (a.nrows(), a.ncols());
+    let lower = |a: MatRef<'_, f64>, par| {
+        let mut out = Mat::zeros(k, k);
+        dense::syrk(out.as_mut(), 1.0, a.transpose(), 0.0, par);
+        out
+    };
+    let mut out = if n <= 2 * CHUNK {
+        lower(a, par)
+    } else {
+        over_rows(n, (k, k), par, |rows| lower(a.subrows(rows.start, rows.len()), Par::Seq))
+    };
     dense::mirror_lower(out.as_mut());
     out
 }
@@ -71,6 +111,10 @@ pub(crate) struct Extension {
 
 /// `y = q inside + q_new r`.
 pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> Result<Extension, Error> {
+    if q.ncols() == 0 {
+        let f = dense::qr(y)?;
+        return Ok(Extension { inside: Mat::zeros(0, y.ncols()), q: f.q, r: f.r });
+    }
     let mut inside = mul_tn(q, y, par);
     let mut rest = sub_mul(y.to_owned(), q, inside.as_ref(), par);
     let again = mul_tn(q, rest.as_ref(), par);
@@ -78,7 +122,7 @@ pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> 
     dense::axpy(inside.as_mut(), 1.0, again.as_ref());
     let f = dense::qr(rest.as_ref())?;
     // where the rest is rounding noise its directions need not be orthogonal to q
-    let fresh = if q.ncols() == 0 { f.q } else { orth(project_out(q, f.q, par).as_ref())? };
+    let fresh = orth(project_out(q, f.q, par).as_ref())?;
     let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
     let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
     Ok(Extension { inside, q: fresh, r })

@@ -69,7 +69,7 @@ pub use recovery::{
 pub use settings::{Budget, Estimate, Settings, Status};
 pub use spectrum::{
     Density, DensityOptions, Kpm, LogDensity, QuadratureOptions, chebyshev_density, eigenpairs_near,
-    log_spectral_density, logdet, schatten_norm, spectral_density, trace_function,
+    log_spectral_density, logdet, schatten_norm, spectral_density, trace_function, trace_function_deflated,
 };
 pub use structured::{SparseSigns, Srht, Ssrht, fwht};
 pub use trace::{TraceMethod, estimate_trace, trace};

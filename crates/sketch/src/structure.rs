@@ -7,7 +7,13 @@ use linop_core::{Kind, LinearOperator, Op, algebra};
 use numerics::{Par, Scalar};
 
 /// Structure only: nothing is made dense.
-const NO_DENSE: Limits = Limits { dense: 0, memory: Limits::MEMORY };
+pub(crate) fn structure_only() -> Limits {
+    let none = |mut limits: Limits| {
+        limits.dense = 0;
+        limits
+    };
+    none(Limits::default())
+}
 
 /// An exact part and the operator whose part is still missing.
 pub(crate) struct Split<V, T: Scalar> {
@@ -28,7 +34,7 @@ fn by_rule<V>(value: Result<V, linop_core::Error>) -> Result<Option<V>, Error> {
 pub(crate) fn split_diagonal<T: Scalar>(a: &Op<T>, par: Par) -> Result<Split<Vec<f64>, T>, Error> {
     let n = a.nrows();
     let wide = |v: Vec<T>| v.into_iter().map(|x| x.to_f64()).collect::<Vec<_>>();
-    if let Some(d) = by_rule(dispatch::diagonal(a, NO_DENSE, par))? {
+    if let Some(d) = by_rule(dispatch::diagonal(a, structure_only(), par))? {
         return Ok(Split { exact: wide(d), rest: None });
     }
     let add = |x: &mut [f64], y: &[f64]| x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
@@ -56,7 +62,7 @@ pub(crate) fn split_diagonal<T: Scalar>(a: &Op<T>, par: Par) -> Result<Split<Vec
         Kind::LowRankUpdate(l) => {
             let mut part = split_diagonal(l.base(), par)?;
             let low = Op::new(l.low_rank_part().clone());
-            add(&mut part.exact, &wide(dispatch::diagonal(&low, NO_DENSE, par)?));
+            add(&mut part.exact, &wide(dispatch::diagonal(&low, structure_only(), par)?));
             part
         }
         Kind::Transposed(t) => split_diagonal(t.inner(), par)?,
@@ -75,7 +81,7 @@ pub(crate) fn split_diagonal<T: Scalar>(a: &Op<T>, par: Par) -> Result<Split<Vec
 
 /// Splits `a` for its trace.
 pub(crate) fn split_trace<T: Scalar>(a: &Op<T>, par: Par) -> Result<Split<f64, T>, Error> {
-    if let Some(t) = by_rule(dispatch::trace(a, NO_DENSE, par))? {
+    if let Some(t) = by_rule(dispatch::trace(a, structure_only(), par))? {
         return Ok(Split { exact: t.to_f64(), rest: None });
     }
     let split = split_diagonal(a, par)?;
@@ -84,7 +90,7 @@ pub(crate) fn split_trace<T: Scalar>(a: &Op<T>, par: Par) -> Result<Split<f64, T
 
 /// The squared Frobenius norm, if structure gives it.
 pub(crate) fn frobenius_sq<T: Scalar>(a: &Op<T>, par: Par) -> Result<Option<f64>, Error> {
-    Ok(by_rule(dispatch::frobenius_sq(a, NO_DENSE, par))?.map(|x| x.to_f64()))
+    Ok(by_rule(dispatch::frobenius_sq(a, structure_only(), par))?.map(|x| x.to_f64()))
 }
 
 /// An exact number and weighted operators whose numbers are missing.
@@ -95,7 +101,7 @@ pub(crate) struct Parts<T: Scalar> {
 
 /// Splits a positive definite operator for its log determinant.
 pub(crate) fn split_logdet<T: Scalar>(a: &Op<T>, par: Par) -> Result<Parts<T>, Error> {
-    if let Some((sign, log)) = by_rule(dispatch::slogdet(a, NO_DENSE, par))? {
+    if let Some((sign, log)) = by_rule(dispatch::slogdet(a, structure_only(), par))? {
         return if sign > T::ZERO {
             Ok(Parts { exact: log.to_f64(), rest: Vec::new() })
         } else {

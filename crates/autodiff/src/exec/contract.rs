@@ -53,6 +53,10 @@ pub(super) struct Product {
 const UNIT: Axis = Axis { n: 1, a: 0, b: 0, c: 0 };
 /// A loop over products narrower than this is avoided by packing.
 const NARROW: usize = 64;
+/// Distances (elements) whose multiples meet in few sets of the first-level cache.
+const ALIASED: usize = 128;
+/// Free size of the other operand from which packing costs little beside the product.
+const REUSED: usize = 384;
 /// Multiplications up to which plain loops beat a call.
 const TINY: usize = 64;
 /// Multiplications from which a product is spread over threads.
@@ -111,7 +115,29 @@ impl Axes {
         }
         pack[0] |= narrow(&self.rows, 0) || scattered(&self.rows, &self.inner, 0);
         pack[1] |= narrow(&self.cols, 1) || scattered(&self.cols, &self.inner, 1);
+        if let Some(side) = self.aliased() {
+            pack[side] = true;
+        }
         (0..2).filter(|&side| pack[side]).map(|side| self.pack(side)).collect()
+    }
+
+    /// The operand that a large product reads at distances that fall into few cache sets: faer keeps the other one packed
+    /// and takes this one as it lies, the left one for a row-major value and the right one for a column-major value.
+    fn aliased(&self) -> Option<usize> {
+        let size = |axes: &[Axis]| axes.iter().map(|x| x.n).product::<usize>();
+        let (rows, cols, inner) = (size(&self.rows), size(&self.cols), size(&self.inner));
+        if rows * cols * inner < PARALLEL {
+            return None;
+        }
+        let fastest = |axes: &[Axis]| axes.iter().any(|x| x.c == 1);
+        let (side, free, others) = match (fastest(&self.cols), fastest(&self.rows)) {
+            (true, _) => (0, &self.rows, cols),
+            (_, true) => (1, &self.cols, rows),
+            _ => return None,
+        };
+        let neighbours = free.iter().any(|x| x.stride(side) == 1);
+        let far = self.inner.last().is_some_and(|x| x.stride(side) % ALIASED == 0 && x.stride(side) > 0);
+        (neighbours && far && others >= REUSED).then_some(side)
     }
 
     fn pack(&mut self, side: usize) -> Packing {

@@ -31,7 +31,7 @@ pub(super) enum Src {
     Dense { buf: usize, offset: usize },
     /// One number for all positions.
     Uniform { buf: usize, offset: usize },
-    /// A strided operand whose last axis is contiguous and long: blocks end where its rows end.
+    /// A strided operand or value whose last axis is contiguous and long: blocks end where its rows end.
     Rows(usize),
 }
 
@@ -83,17 +83,28 @@ pub(super) struct Kernel<T> {
     pub(super) registers: usize,
 }
 
-/// A node of the run: its operation, operands (members by position, or views), and the buffer it is stored in, if any.
+/// A node of the run: its operation, operands (members by position, or views), and where it is stored, if it is.
 pub(super) struct Member<'a> {
     pub(super) op: &'a Op,
     pub(super) args: Vec<Operand>,
-    pub(super) store: Option<usize>,
+    pub(super) store: Option<View>,
 }
 
 /// An operand of a member.
 pub(super) enum Operand {
     Member(usize),
     Outside(View),
+}
+
+/// Whether kernels take the view in place though it is not dense.
+fn has_long_rows(v: &View) -> bool {
+    let (shape, [strides]) = coalesce(&v.shape, [&v.strides]);
+    strides.last() == Some(&1) && shape.last().is_some_and(|&n| n >= LONG_ROW)
+}
+
+/// Whether a kernel can store a value like this.
+pub(super) fn can_store(v: &View) -> bool {
+    v.is_dense() || has_long_rows(v)
 }
 
 fn unary_code<T: Scalar>(u: Unary, x: Src) -> Code<T> {
@@ -174,17 +185,28 @@ impl<T: Scalar> Assembler<T> {
         if let Some(&src) = self.loaded.get(&key) {
             return src;
         }
-        let (shape, [step]) = coalesce(&v.shape, [&v.strides]);
-        let inner = strides(&shape);
-        let contiguous = step.last() == Some(&1) && shape.last().is_some_and(|&n| n >= LONG_ROW);
-        self.loads.push(Strided { buf: v.buf, offset: v.offset, shape, inner, strides: step });
-        let place = self.loads.len() - 1;
-        let src = if contiguous { Src::Rows(place) } else { self.fresh() };
-        if !contiguous {
+        let place = self.strided(v);
+        let src = if has_long_rows(v) { Src::Rows(place) } else { self.fresh() };
+        if matches!(src, Src::Reg(_)) {
             self.code.push((Code::Load(place), src));
         }
         self.loaded.insert(key, src);
         src
+    }
+
+    fn strided(&mut self, v: &View) -> usize {
+        let (shape, [strides_now]) = coalesce(&v.shape, [&v.strides]);
+        let inner = strides(&shape);
+        self.loads.push(Strided { buf: v.buf, offset: v.offset, shape, inner, strides: strides_now });
+        self.loads.len() - 1
+    }
+
+    /// Where a stored value goes.
+    fn target(&mut self, v: &View) -> Src {
+        match v.is_dense() {
+            true => Src::Dense { buf: v.buf, offset: v.offset },
+            false => Src::Rows(self.strided(v)),
+        }
     }
 
     /// A block for a source that may be a single number.
@@ -257,8 +279,8 @@ impl<T: Scalar> Assembler<T> {
         }
         let block = BLOCK.min((REGISTERS / count.max(1)).max(64) / 32 * 32).min(numel.max(1));
         let mut rows = Vec::new();
-        for (code, _) in &mut self.code {
-            for s in sources(code).into_iter().flatten() {
+        for (code, dst) in &mut self.code {
+            for s in sources(code).into_iter().flatten().chain([dst]) {
                 if let Src::Rows(i) = *s {
                     rows.extend(self.loads[i].shape.last());
                 }
@@ -299,8 +321,8 @@ impl<T: Scalar> Kernel<T> {
                 };
             }
             let code = asm.member(m.op, &args[..m.args.len()]);
-            let dst = match m.store {
-                Some(buf) => Src::Dense { buf, offset: 0 },
+            let dst = match &m.store {
+                Some(view) => asm.target(view),
                 None => asm.fresh(),
             };
             asm.code.push((code, dst));
@@ -381,7 +403,13 @@ impl<T: Scalar> Kernel<T> {
         let out = match dst {
             // SAFETY: register `r` has `block >= n` elements.
             Src::Reg(r) => unsafe { registers.add(r * self.block) },
-            Src::Rows(_) | Src::Uniform { .. } => core::ptr::null_mut(),
+            // SAFETY: the row of position `at`, which has `n` elements from there on.
+            Src::Rows(i) => unsafe {
+                let l = &self.loads[i];
+                m.write(l.buf).add(l.offset + l.position(at))
+            },
+            // The assembler stores into no uniform place.
+            Src::Uniform { .. } => core::ptr::null_mut(),
             // SAFETY: the buffer holds the whole iteration space.
             Src::Dense { buf, offset } => unsafe { m.write(buf).add(offset + at) },
         };

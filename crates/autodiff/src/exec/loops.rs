@@ -6,8 +6,10 @@ use numerics::{Scalar, simd};
 /// Rows shorter than this are reduced by a plain loop.
 const SHORT: usize = 24;
 
-/// Side of a tile of a transposing copy: 16 lines of 16 numbers fit the first-level cache many times over.
-const TILE: usize = 16;
+/// Side of a tile of a transposing copy: a cache line of `f64`.
+const TILE: usize = 8;
+/// Elements of a copy that are worth a thread.
+const PARALLEL: usize = 1 << 16;
 
 /// Copies a box; both sides have one stride per axis.
 ///
@@ -25,17 +27,8 @@ pub(super) unsafe fn copy<E: Copy>(shape: &[usize], src: *const E, ss: &[usize],
                 unsafe { *dst.add(i * ds[0]) = *src.add(i * ss[0]) };
             }
         }
-        // A transposition, in square tiles so that each cache line is fetched once.
-        [n, m] if ss[0] == 1 && ds[1] == 1 && ss[1] > 1 => {
-            for (top, left) in (0..n).step_by(TILE).flat_map(|i| (0..m).step_by(TILE).map(move |j| (i, j))) {
-                for i in top..n.min(top + TILE) {
-                    for j in left..m.min(left + TILE) {
-                        // SAFETY: position `(i, j)` of the box.
-                        unsafe { *dst.add(i * ds[0] + j) = *src.add(i + j * ss[1]) };
-                    }
-                }
-            }
-        }
+        // SAFETY: handed on.
+        [n, m] if ss[0] == 1 && ds[1] == 1 && ss[1] > 1 => unsafe { transpose(n, m, src, ss[1], dst, ds[0]) },
         [n, ..] => {
             for i in 0..n {
                 // SAFETY: the sub-box at `i` lies inside the box.
@@ -43,6 +36,81 @@ pub(super) unsafe fn copy<E: Copy>(shape: &[usize], src: *const E, ss: &[usize],
             }
         }
     }
+}
+
+/// Copies `m` columns of length `n`, `from` apart, as `n` rows, `to` apart: by tiles, each read and written in whole lines.
+unsafe fn transpose<E: Copy>(n: usize, m: usize, src: *const E, from: usize, dst: *mut E, to: usize) {
+    for left in (0..m).step_by(TILE) {
+        for top in (0..n).step_by(TILE) {
+            let (height, width) = (TILE.min(n - top), TILE.min(m - left));
+            // SAFETY: the tile lies inside the box, whose elements are inside both allocations by the caller's promise.
+            unsafe {
+                let (src, dst) = (src.add(top + left * from), dst.add(top * to + left));
+                if (height, width) == (TILE, TILE) {
+                    let mut tile = [[*src; TILE]; TILE];
+                    for (j, column) in tile.iter_mut().enumerate() {
+                        for (i, x) in column.iter_mut().enumerate() {
+                            *x = *src.add(i + j * from);
+                        }
+                    }
+                    for i in 0..TILE {
+                        for (j, column) in tile.iter().enumerate() {
+                            *dst.add(i * to + j) = column[i];
+                        }
+                    }
+                } else {
+                    for (i, j) in (0..height).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                        *dst.add(i * to + j) = *src.add(i + j * from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A pointer on its way to another thread.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<P>(pub(super) P);
+
+// SAFETY: the users of these pointers give each thread elements of its own.
+unsafe impl<P> Send for Sent<P> {}
+
+impl<P> Sent<P> {
+    /// Taking the whole wrapper along, not the bare pointer inside.
+    pub(super) fn get(self) -> P {
+        self.0
+    }
+}
+
+/// [`copy`] of a large box on several threads, halves of the first axis at a time.
+///
+/// # Safety
+/// As for [`copy`]; distinct positions of the box have distinct places in `dst`.
+pub(super) unsafe fn copy_on<E: Copy + Send>(
+    threads: usize,
+    shape: &[usize],
+    src: *const E,
+    ss: &[usize],
+    dst: *mut E,
+    ds: &[usize],
+) {
+    let total: usize = shape.iter().product();
+    let threads = threads.min(total / PARALLEL);
+    if threads < 2 || shape[0] < 2 {
+        // SAFETY: handed on.
+        return unsafe { copy(shape, src, ss, dst, ds) };
+    }
+    let half = (shape[0] / 2).next_multiple_of(TILE).min(shape[0] - 1);
+    let (mut low, mut high) = (crate::Dims::from_slice(shape), crate::Dims::from_slice(shape));
+    (low[0], high[0]) = (half, shape[0] - half);
+    let ends = (Sent(src), Sent(dst));
+    let far = (Sent(src.wrapping_add(half * ss[0])), Sent(dst.wrapping_add(half * ds[0])));
+    rayon::join(
+        // SAFETY: the halves of the box are boxes of their own.
+        move || unsafe { copy_on(threads / 2, &low, ends.0.get(), ss, ends.1.get(), ds) },
+        // SAFETY: as above.
+        move || unsafe { copy_on(threads - threads / 2, &high, far.0.get(), ss, far.1.get(), ds) },
+    );
 }
 
 /// Adds a box to another, `dst += src`; positions of `dst` may repeat.
@@ -169,6 +237,42 @@ impl Reduction {
         }
         // SAFETY: handed on.
         unsafe { self.sum_at(&self.kept, src, &self.kept_strides, out) };
+    }
+
+    /// [`Reduction::sum`] on several threads, which share the kept positions out; each sum is one thread's, so its bits
+    /// do not depend on their number.
+    ///
+    /// # Safety
+    /// As for [`Reduction::sum`].
+    pub(super) unsafe fn sum_on<T: Scalar>(&self, threads: usize, src: *const T, out: &mut [T]) {
+        let work = out.len() * self.gone.iter().product::<usize>();
+        let threads = threads.min(work / PARALLEL);
+        match self.kept.first() {
+            Some(&n) if threads > 1 && n > 1 && work > 0 => {
+                // SAFETY: handed on.
+                unsafe { self.sum_rows(threads, n, src, out) };
+            }
+            // SAFETY: handed on.
+            _ => unsafe { self.sum(src, out) },
+        }
+    }
+
+    /// The first `n` positions of the first kept axis.
+    unsafe fn sum_rows<T: Scalar>(&self, threads: usize, n: usize, src: *const T, out: &mut [T]) {
+        if threads == 1 || n == 1 {
+            let kept: crate::Dims = core::iter::once(n).chain(self.kept[1..].iter().copied()).collect();
+            // SAFETY: these positions are inside the box.
+            return unsafe { self.sum_at(&kept, src, &self.kept_strides, out) };
+        }
+        let half = n / 2;
+        let (low, high) = out.split_at_mut(out.len() / n * half);
+        let (near, far) = (Sent(src), Sent(src.wrapping_add(half * self.kept_strides[0])));
+        rayon::join(
+            // SAFETY: the halves are positions of their own.
+            move || unsafe { self.sum_rows(threads / 2, half, near.get(), low) },
+            // SAFETY: as above.
+            move || unsafe { self.sum_rows(threads - threads / 2, n - half, far.get(), high) },
+        );
     }
 
     unsafe fn sum_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {

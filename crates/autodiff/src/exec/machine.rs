@@ -57,18 +57,18 @@ pub(super) enum Step<T> {
     Product {
         a: Place,
         b: Place,
-        c: usize,
+        c: Place,
         product: Product,
     },
     Sum {
         x: Place,
-        out: usize,
+        out: Place,
         len: usize,
         reduction: Reduction,
     },
     Max {
         x: Place,
-        out: usize,
+        out: Place,
         len: usize,
         reduction: Reduction,
     },
@@ -135,6 +135,11 @@ impl<T: Scalar> Plan<T> {
     /// Bytes that a workspace takes.
     pub(super) fn bytes(&self) -> usize {
         (self.arena + self.registers) * size_of::<T>() + self.ints * size_of::<i64>()
+    }
+
+    /// Whether some step may be worth several threads.
+    pub(super) fn is_large(&self) -> bool {
+        self.costs.iter().any(Cost::is_large)
     }
 
     /// Drops its own constants where another plan of the same program has the same ones.
@@ -226,9 +231,16 @@ impl<'a, T: Scalar> Machine<'a, T> {
     }
 
     #[allow(clippy::mut_from_ref)]
+    unsafe fn part(&self, p: Place, len: usize) -> &mut [T] {
+        // SAFETY: `len` elements of a buffer of the workspace or an output; liveness keeps them disjoint from all that the
+        // step reads.
+        unsafe { core::slice::from_raw_parts_mut(self.write(p.buf).wrapping_add(p.offset), len) }
+    }
+
+    #[allow(clippy::mut_from_ref)]
     unsafe fn out(&self, buf: usize, len: usize) -> &mut [T] {
-        // SAFETY: a buffer of the workspace with `len` elements; liveness keeps it disjoint from all that the step reads.
-        unsafe { core::slice::from_raw_parts_mut(self.write(buf), len) }
+        // SAFETY: handed on.
+        unsafe { self.part(Place { buf, offset: 0 }, len) }
     }
 
     /// Runs a step.
@@ -242,7 +254,7 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 Step::Fused(k) => k.run(self),
                 Step::Copy(m) => {
                     let dst = self.write(m.dst.buf).add(m.dst.offset);
-                    loops::copy(&m.shape, self.at(m.src), &m.from, dst, &m.to);
+                    loops::copy_on(self.par.degree(), &m.shape, self.at(m.src), &m.from, dst, &m.to);
                 }
                 Step::CopyInt(m) => {
                     let src = self.read_int(m.src.buf).add(m.src.offset);
@@ -254,10 +266,12 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 }
                 Step::Zero { buf, len } => self.out(*buf, *len).fill(T::ZERO),
                 Step::Product { a, b, c, product } => {
-                    product.run(self.at(*a), self.at(*b), self.write(*c), self.par);
+                    product.run(self.at(*a), self.at(*b), self.write(c.buf).add(c.offset), self.par);
                 }
-                Step::Sum { x, out, len, reduction } => reduction.sum(self.at(*x), self.out(*out, *len)),
-                Step::Max { x, out, len, reduction } => reduction.max(self.at(*x), self.out(*out, *len)),
+                Step::Sum { x, out, len, reduction } => {
+                    reduction.sum_on(self.par.degree(), self.at(*x), self.part(*out, *len));
+                }
+                Step::Max { x, out, len, reduction } => reduction.max(self.at(*x), self.part(*out, *len)),
                 Step::ArgMax { x, n, out, len } => {
                     let out = core::slice::from_raw_parts_mut(self.write_int(*out), *len);
                     loops::argmax(self.slice(*x, n * len), *n, out);

@@ -16,6 +16,7 @@ mod machine;
 mod named;
 mod plan;
 mod profile;
+mod target;
 mod view;
 mod workspace;
 
@@ -172,7 +173,10 @@ impl<T: Scalar> Executable<T> {
         workspace.fit(&plan);
         let machine = Machine::new(&plan, workspace);
         // SAFETY: the arguments were checked against the plan's sizes and strides, and the workspace was fitted.
-        unsafe { plan.run(&machine, times) }
+        let run = || unsafe { plan.run(&machine, times) };
+        // The thread pool is entered once per run: each entry costs as much as a small step.
+        let enter = machine.par.degree() > 1 && plan.is_large() && rayon::current_thread_index().is_none();
+        if enter { rayon::join(run, || ()).0 } else { run() }
     }
 
     /// Checks the arguments, and notes where they are and how they lie.

@@ -12,6 +12,7 @@ use super::loops::{Pick, Reduction};
 use super::machine::{Loc, Move, Place, Plan, Step};
 use super::named::Named;
 use super::profile::Cost;
+use super::target;
 use super::view::{View, coalesce};
 use crate::array::Value;
 use crate::error::Error;
@@ -37,8 +38,6 @@ struct Buf {
     len: usize,
     first: usize,
     last: usize,
-    /// Whether it is a value of a run that is not closed yet.
-    open: bool,
 }
 
 struct Run {
@@ -52,6 +51,12 @@ struct Planner<'p, T> {
     users: Vec<Vec<usize>>,
     is_output: Vec<bool>,
     views: Vec<View>,
+    /// The node that computes what a node's view shows.
+    owners: Vec<usize>,
+    /// Where a node had best put its value: a part of an output or of a value that it is joined into.
+    targets: Vec<Option<View>>,
+    /// Where the outputs are, real ones only.
+    ends: Vec<Option<View>>,
     bufs: Vec<Buf>,
     open: Vec<Run>,
     steps: Vec<Step<T>>,
@@ -86,6 +91,9 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
         users,
         is_output,
         views: Vec::with_capacity(n),
+        owners: Vec::with_capacity(n),
+        targets: vec![None; n],
+        ends: Vec::new(),
         bufs: Vec::new(),
         open: Vec::new(),
         steps: Vec::new(),
@@ -93,6 +101,7 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
         consts: Vec::new(),
         int_consts: Vec::new(),
     };
+    p.aim();
     for (i, node) in program.nodes().iter().enumerate() {
         let view = p.node(i, node)?;
         if view.shape != node.ty.shape {
@@ -101,6 +110,13 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
         if view.end() > p.bufs[view.buf].len {
             return Err(Error::Malformed(format!("node {i} reaches beyond its operand")));
         }
+        let shows =
+            matches!(node.op, Op::Broadcast(_) | Op::Transpose(_) | Op::Slice(_) | Op::Window(_) | Op::Reshape(_));
+        let owner = match node.args.first() {
+            Some(a) if shows && p.views[a.index()].buf == view.buf => p.owners[a.index()],
+            _ => i,
+        };
+        p.owners.push(owner);
         p.views.push(view);
     }
     Ok(p.finish())
@@ -108,7 +124,7 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
 
 impl<T: Scalar> Planner<'_, T> {
     fn buffer(&mut self, kind: Kind, len: usize, home: Home) -> usize {
-        self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0, open: false });
+        self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0 });
         self.bufs.len() - 1
     }
 
@@ -127,20 +143,55 @@ impl<T: Scalar> Planner<'_, T> {
         self.steps.push(step);
     }
 
-    /// Makes sure that the buffer's contents are computed by the steps so far.
-    fn force(&mut self, buf: usize) {
-        if !self.bufs[buf].open {
-            return;
+    /// Chooses places for values that end in outputs or in joined values.
+    fn aim(&mut self) {
+        let program = self.program;
+        for (i, port) in program.outputs().iter().enumerate() {
+            let ty = &program.node(port.node).ty;
+            if ty.kind == Kind::Int {
+                self.ends.push(None);
+                continue;
+            }
+            let strides = self.layout.output(i).map_or_else(|| strides(&ty.shape), |s| s.expand(&ty.shape));
+            let mut view = View { buf: 0, offset: 0, shape: ty.shape.clone(), strides };
+            view.buf = self.buffer(Kind::Real, view.end(), Home::Output(i));
+            target::assign(program, &mut self.targets, port.node, view.clone());
+            self.ends.push(Some(view));
         }
-        let holds = |r: &Run| r.nodes.iter().any(|&n| self.views[n].buf == buf);
-        if let Some(k) = self.open.iter().position(holds) {
+        for (i, node) in program.nodes().iter().enumerate().rev() {
+            let Op::Concat(c) = &node.op else { continue };
+            let view = match self.targets[i].clone() {
+                Some(view) => view,
+                None => View::dense(self.real(node.ty.numel()), &node.ty.shape),
+            };
+            self.targets[i] = Some(view.clone());
+            for (&arg, part) in node.args.iter().zip(self.parts(node, c.axis, &view)) {
+                target::assign(program, &mut self.targets, arg, part);
+            }
+        }
+    }
+
+    /// The parts of a joined value.
+    fn parts(&self, node: &Node, axis: usize, whole: &View) -> Vec<View> {
+        let mut offset = whole.offset;
+        let part = |a: &NodeId| {
+            let shape = self.program.node(*a).ty.shape.clone();
+            let view = View { buf: whole.buf, offset, shape, strides: whole.strides.clone() };
+            offset += view.shape[axis] * whole.strides[axis];
+            view
+        };
+        node.args.iter().map(part).collect()
+    }
+
+    /// Makes sure that a node's value is computed by the steps so far.
+    fn force(&mut self, node: usize) {
+        if let Some(k) = self.open.iter().position(|r| r.nodes.binary_search(&node).is_ok()) {
             self.close(k);
         }
     }
 
     fn close(&mut self, k: usize) {
         let run = self.open.swap_remove(k);
-        run.nodes.iter().for_each(|&n| self.bufs[self.views[n].buf].open = false);
         let numel: usize = run.shape.iter().product();
         if numel == 0 {
             return;
@@ -159,8 +210,8 @@ impl<T: Scalar> Planner<'_, T> {
                 Operand::Member(_) => None,
             }));
             let leaves = self.is_output[n] || self.users[n].iter().any(|u| run.nodes.binary_search(u).is_err());
-            let store = leaves.then_some(self.views[n].buf);
-            touched.extend(store);
+            let store = leaves.then(|| self.views[n].clone());
+            touched.extend(store.as_ref().map(|v| v.buf));
             members.push(Member { op: &node.op, args, store });
         }
         let kernel = Kernel::new(numel, &members);
@@ -169,9 +220,8 @@ impl<T: Scalar> Planner<'_, T> {
 
     /// A view whose contents are computed by the steps so far.
     fn ready(&mut self, id: NodeId) -> View {
-        let view = self.views[id.index()].clone();
-        self.force(view.buf);
-        view
+        self.force(self.owners[id.index()]);
+        self.views[id.index()].clone()
     }
 
     fn copy(&mut self, src: &View, dst: usize, offset: usize, to: &[usize]) {
@@ -246,9 +296,10 @@ impl<T: Scalar> Planner<'_, T> {
             },
             op if elementwise(op) => {
                 self.join(i, node);
-                let buf = self.real(len);
-                self.bufs[buf].open = true;
-                View::dense(buf, shape)
+                match self.targets[i].take() {
+                    Some(view) => view,
+                    None => View::dense(self.real(len), shape),
+                }
             }
             Op::Broadcast(b) => {
                 let x = &self.views[node.args[0].index()];
@@ -281,8 +332,8 @@ impl<T: Scalar> Planner<'_, T> {
                 }
             },
             Op::Dot(d) => self.dot(i, node, d),
-            Op::ReduceSum(r) => self.reduce(node, &r.axes, true),
-            Op::ReduceMax(r) => self.reduce(node, &r.axes, false),
+            Op::ReduceSum(r) => self.reduce(i, node, &r.axes, true),
+            Op::ReduceMax(r) => self.reduce(i, node, &r.axes, false),
             Op::ArgMax(_) => {
                 let x = self.dense(node.args[0]);
                 let out = self.buffer(Kind::Int, len, Home::Arena);
@@ -298,12 +349,15 @@ impl<T: Scalar> Planner<'_, T> {
                 out
             }
             Op::Concat(c) => {
-                let out = View::dense(self.real(len), shape);
-                let mut offset = 0;
-                for &a in &node.args {
+                let out = match self.targets[i].take() {
+                    Some(view) => view,
+                    None => View::dense(self.real(len), shape),
+                };
+                for (&a, part) in node.args.iter().zip(self.parts(node, c.axis, &out)) {
                     let x = self.ready(a);
-                    self.copy(&x, out.buf, offset, &out.strides);
-                    offset += x.shape[c.axis] * out.strides[c.axis];
+                    if !x.is(&part) {
+                        self.copy(&x, part.buf, part.offset, &part.strides);
+                    }
                 }
                 out
             }
@@ -385,7 +439,7 @@ impl<T: Scalar> Planner<'_, T> {
             let inside =
                 self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.binary_search(&a.index()).is_ok());
             if !inside {
-                self.force(self.views[a.index()].buf);
+                self.force(self.owners[a.index()]);
             }
         }
         match self.open.iter_mut().position(|r| r.shape == node.ty.shape) {
@@ -399,10 +453,13 @@ impl<T: Scalar> Planner<'_, T> {
         }
     }
 
-    fn reduce(&mut self, node: &Node, axes: &[usize], sum: bool) -> View {
+    fn reduce(&mut self, i: usize, node: &Node, axes: &[usize], sum: bool) -> View {
         let x = self.ready(node.args[0]);
         let (shape, len) = (&node.ty.shape, node.ty.numel());
-        let out = self.real(len);
+        let view = match self.targets[i].take().filter(View::is_dense) {
+            Some(view) => view,
+            None => View::dense(self.real(len), shape),
+        };
         if len > 0 {
             let part = |keep: bool| -> (Dims, Dims) {
                 let axes = (0..x.shape.len()).filter(|a| axes.contains(a) != keep);
@@ -414,14 +471,14 @@ impl<T: Scalar> Planner<'_, T> {
             let fastest = |s: &Dims| s.iter().copied().filter(|&s| s > 0).min().unwrap_or(usize::MAX);
             let by_rows = fastest(&kept_strides) < fastest(&gone_strides);
             let reduction = Reduction { kept, kept_strides, gone, gone_strides, by_rows };
-            let xp = place(&x);
+            let (xp, out) = (place(&x), place(&view));
             let step = match sum {
                 true => Step::Sum { x: xp, out, len, reduction },
                 false => Step::Max { x: xp, out, len, reduction },
             };
-            self.emit(step, &[x.buf, out]);
+            self.emit(step, &[x.buf, view.buf]);
         }
-        View::dense(out, shape)
+        view
     }
 
     fn dot(&mut self, i: usize, node: &Node, d: &Dot) -> View {
@@ -453,13 +510,16 @@ impl<T: Scalar> Planner<'_, T> {
             *operand = self.packed(&source);
         }
         let product = axes.product();
-        let step = Step::Product { a: place(&x), b: place(&y), c: view.buf, product };
+        let step = Step::Product { a: place(&x), b: place(&y), c: place(&view), product };
         self.emit(step, &[x.buf, y.buf, view.buf]);
         view
     }
 
     /// The value's layout: row-major after the transpositions that follow it, if nobody else uses it.
     fn dot_layout(&mut self, i: usize, node: &Node) -> View {
+        if let Some(view) = self.targets[i].take() {
+            return view;
+        }
         let shape = &node.ty.shape;
         let mut order: Dims = (0..shape.len()).collect();
         let mut at = i;
@@ -475,24 +535,21 @@ impl<T: Scalar> Planner<'_, T> {
         View { buf, offset: 0, shape: shape.clone(), strides: laid }
     }
 
-    /// Lets a value be output `i`: the step that computes it may as well write it where it belongs; else it is copied.
-    fn deliver(&mut self, i: usize, v: &View) {
-        let (kind, stride) = (self.bufs[v.buf].kind, self.layout.output(i));
-        let whole = v.is_dense() && v.offset == 0 && v.numel() == self.bufs[v.buf].len;
-        if whole && stride.is_none() && kind == Kind::Real && matches!(self.bufs[v.buf].home, Home::Arena) {
-            self.bufs[v.buf].home = Home::Output(i);
-            return;
+    /// Makes output `i` of a value that is not there yet.
+    fn deliver(&mut self, i: usize, id: NodeId) {
+        let v = self.ready(id);
+        let end = match self.ends[i].take() {
+            Some(end) => end,
+            None => View::dense(self.buffer(Kind::Int, v.numel(), Home::Output(i)), &v.shape),
+        };
+        if !v.is(&end) {
+            self.copy(&v, end.buf, 0, &end.strides);
         }
-        let to = stride.map_or_else(|| strides(&v.shape), |s| s.expand(&v.shape));
-        let end = View { buf: 0, offset: 0, shape: v.shape.clone(), strides: to.clone() }.end();
-        let dst = self.buffer(kind, end, Home::Output(i));
-        self.copy(v, dst, 0, &to);
     }
 
     fn finish(mut self) -> Plan<T> {
-        let outputs: Vec<View> = self.program.outputs().iter().map(|p| self.ready(p.node)).collect();
-        for (i, v) in outputs.iter().enumerate() {
-            self.deliver(i, v);
+        for (i, port) in self.program.outputs().iter().enumerate() {
+            self.deliver(i, port.node);
         }
         let mut sizes = [0; 2];
         let mut offsets = vec![0; self.bufs.len()];

@@ -13,6 +13,13 @@ pub(super) struct Cost {
     bytes: u64,
 }
 
+impl Cost {
+    /// Whether the step may be worth several threads.
+    pub(super) fn is_large(&self) -> bool {
+        self.flops.max(self.bytes / 8) >= 1 << 16
+    }
+}
+
 /// One step of a compiled program, with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

@@ -27,6 +27,15 @@ impl View {
         self.numel() == 0 || (0..self.shape.len()).all(|i| self.shape[i] == 1 || self.strides[i] == expected[i])
     }
 
+    /// Whether it shows the same elements in the same places.
+    pub(super) fn is(&self, other: &View) -> bool {
+        let same = |i: usize| self.shape[i] == 1 || self.strides[i] == other.strides[i];
+        self.buf == other.buf
+            && self.offset == other.offset
+            && self.shape == other.shape
+            && (self.numel() == 0 || (0..self.shape.len()).all(same))
+    }
+
     /// Whether all elements are the same one.
     pub(super) fn is_uniform(&self) -> bool {
         self.shape.iter().zip(&self.strides).all(|(&n, &s)| n == 1 || s == 0)

@@ -9,6 +9,7 @@ use crate::program::{Builder, NodeId, Program};
 use crate::transform::declare_inputs;
 use crate::types::TensorType;
 use numerics::Mat;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// How the exact biharmonic is made.
@@ -74,12 +75,14 @@ pub enum Operator {
     Biharmonic(Scheme),
     /// `sum_alpha c_alpha d^alpha f`: multi-indices (one exponent per coordinate) with their coefficients.
     Linear(Vec<(Vec<usize>, f64)>),
-    /// `(1/S) sum_s v_s^T H v_s` over sampled directions, a new input `[S, D]`, or `[S, .., D]` per datum: an unbiased estimate
-    /// of the Laplacian if `E v v^T = I`.
-    StochasticLaplacian {
-        /// Number of directions.
-        samples: usize,
-        /// Whether every datum has its own.
+    /// `sum_r w_r d^K f[v_r, .., v_r]` with the directions and the weights as new inputs `[R, D]` (`[R, .., D]` per datum) and `[R]`.
+    /// With random directions and weights `1/R` it is the stochastic Laplacian (`K = 2`).
+    Directional {
+        /// `K`, at least 1.
+        order: usize,
+        /// `R`.
+        directions: usize,
+        /// Whether every datum has its own directions.
         per_datum: bool,
     },
 }
@@ -133,17 +136,46 @@ impl<'a> Pde<'a> {
     /// Points without coordinates or of integers; an output that does not start with the data axes; coefficients that do not
     /// fit the number of coordinates.
     pub fn build(&self) -> Result<Program, Error> {
+        Ok(self.counted()?.0)
+    }
+
+    /// What each operator costs alone: vectors that a linear layer carries per datum, and floating-point operations.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build).
+    pub fn costs(&self) -> Result<Vec<Cost>, Error> {
+        let one = |operator: &(String, Operator)| {
+            let alone = Pde { operators: vec![operator.clone()], ..self.clone() };
+            let (program, vectors) = alone.counted()?;
+            Ok(Cost { name: operator.0.clone(), vectors, flops: program.flops() })
+        };
+        self.operators.iter().map(one).collect()
+    }
+
+    fn counted(&self) -> Result<(Program, usize), Error> {
         let program = &self.program.inline()?;
         let points = Points::new(program, self.x)?;
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, program);
+        let vectors = Cell::new(0);
         let mut outputs = Vec::with_capacity(self.operators.len());
         for (name, operator) in &self.operators {
-            let maker = Maker { points, inputs: &inputs, strategy: self.strategy, name };
+            let maker = Maker { points, inputs: &inputs, strategy: self.strategy, name, vectors: &vectors };
             outputs.push((name.clone(), maker.make(&mut b, operator)?));
         }
-        Ok(b.finish(outputs))
+        Ok((b.finish(outputs), vectors.get()))
     }
+}
+
+/// What an operator costs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cost {
+    /// The operator's name.
+    pub name: String,
+    /// Vectors per datum that a linear layer in the middle of the network multiplies.
+    pub vectors: usize,
+    /// Floating-point operations of its program.
+    pub flops: u64,
 }
 
 struct Maker<'a> {
@@ -151,6 +183,8 @@ struct Maker<'a> {
     inputs: &'a [NodeId],
     strategy: Strategy,
     name: &'a str,
+    /// Vectors per datum so far.
+    vectors: &'a Cell<usize>,
 }
 
 impl Maker<'_> {
@@ -164,19 +198,34 @@ impl Maker<'_> {
             Operator::WeightedLaplacian { coefficients, drift } => self.weighted(b, coefficients, *drift),
             Operator::Biharmonic(scheme) => self.biharmonic(b, *scheme),
             Operator::Linear(terms) => self.linear(b, terms),
-            Operator::StochasticLaplacian { samples, per_datum } => {
-                let mut shape = vec![*samples];
-                if *per_datum {
-                    shape.extend(self.points.lead());
-                }
-                shape.push(dim);
-                let v = b.input(format!("{}.directions", self.name), TensorType::real(&shape));
-                let vectors = if *per_datum { v } else { self.points.spread_node(b, v)? };
-                let scale = 1.0 / *samples as f64;
-                let sum = Sum { order: 2, directions: *samples, vectors, weights: None, scale, drift: None };
-                self.points.sum(b, self.inputs, &sum, self.strategy)
+            Operator::Directional { order, directions, per_datum } => {
+                self.directional(b, *order, *directions, *per_datum)
             }
         }
+    }
+
+    fn directional(&self, b: &mut Builder, order: usize, directions: usize, per_datum: bool) -> Result<NodeId, Error> {
+        if order == 0 {
+            return Err(self.bad("a directional derivative has at least order 1"));
+        }
+        let own: &[usize] = if per_datum { self.points.lead() } else { &[] };
+        let shape: Vec<usize> =
+            core::iter::once(directions).chain(own.iter().copied()).chain([self.points.dim()]).collect();
+        let v = b.input(format!("{}.directions", self.name), TensorType::real(&shape));
+        let weights = b.input(format!("{}.weights", self.name), TensorType::real(&[directions]));
+        let vectors = if per_datum { v } else { self.points.spread_node(b, v)? };
+        let sum = Sum { order, directions, vectors, weights: Some(weights), scale: 1.0, drift: None };
+        self.sum(b, self.points, &sum)
+    }
+
+    /// One weighted sum, counted.
+    fn sum(&self, b: &mut Builder, points: Points<'_>, sum: &Sum) -> Result<NodeId, Error> {
+        self.count(sum.vectors_of(self.strategy));
+        points.sum(b, self.inputs, sum, self.strategy)
+    }
+
+    fn count(&self, vectors: usize) {
+        self.vectors.set(self.vectors.get() + vectors);
     }
 
     fn bad(&self, why: impl Into<String>) -> Error {
@@ -184,12 +233,14 @@ impl Maker<'_> {
     }
 
     fn value(&self, b: &mut Builder) -> Result<NodeId, Error> {
+        self.count(1);
         let map = b.inline(self.points.program, self.inputs)?;
         Ok(map[self.points.program.outputs()[0].node.index()])
     }
 
     /// `[D, .., C]`.
     fn firsts(&self, b: &mut Builder) -> Result<NodeId, Error> {
+        self.count(1 + self.points.dim());
         let vectors = self.points.spread(b, &Family::units(1, self.points.dim()).directions)?;
         self.points.firsts(b, self.inputs, vectors)
     }
@@ -219,7 +270,7 @@ impl Maker<'_> {
 
     fn family(&self, b: &mut Builder, family: &Family, scale: f64) -> Result<NodeId, Error> {
         let sum = self.points.family(b, family, scale)?;
-        self.points.sum(b, self.inputs, &sum, self.strategy)
+        self.sum(b, self.points, &sum)
     }
 
     fn weighted(&self, b: &mut Builder, a: &Coefficients, drift: Option<Drift>) -> Result<NodeId, Error> {
@@ -248,7 +299,7 @@ impl Maker<'_> {
             let at: Vec<usize> = (full.len() - shape.len()..full.len()).collect();
             sum.drift = Some(b.broadcast(input, &full, &at)?);
         }
-        self.points.sum(b, self.inputs, &sum, self.strategy)
+        self.sum(b, self.points, &sum)
     }
 
     fn biharmonic(&self, b: &mut Builder, scheme: Scheme) -> Result<NodeId, Error> {
@@ -260,7 +311,10 @@ impl Maker<'_> {
             (scheme, _) => scheme,
         };
         match scheme {
-            Scheme::Direct => tuple::biharmonic(b, self.points, self.inputs),
+            Scheme::Direct => {
+                self.count(2 + 2 * d + d * (d + 1) / 2);
+                tuple::biharmonic(b, self.points, self.inputs)
+            }
             Scheme::Interpolated => self.family(b, &biharmonic_interpolated(d)?, 1.0),
             Scheme::Symmetric | Scheme::Auto => self.family(b, &biharmonic_symmetric(d)?, 1.0),
             Scheme::Nested => {
@@ -268,8 +322,11 @@ impl Maker<'_> {
                     .strategy(self.strategy)
                     .operator("laplacian", Operator::Laplacian)
                     .build()?;
-                let outer = Maker { points: Points::new(&inner, self.points.x)?, ..*self };
-                outer.family(b, &Family::units(2, d), 1.0)
+                let outer = Points::new(&inner, self.points.x)?;
+                let sum = outer.family(b, &Family::units(2, d), 1.0)?;
+                let once = sum.vectors_of(self.strategy);
+                self.count(once * once);
+                outer.sum(b, self.inputs, &sum, self.strategy)
             }
         }
     }
@@ -332,6 +389,7 @@ impl Maker<'_> {
                         .strategy(self.strategy)
                         .operator("laplacian", Operator::Laplacian)
                         .build()?;
+                    self.count(2 * (d + 2) - 2);
                     return self.tangent(b, Points::new(&inner, self.points.x)?, &direction);
                 }
                 if let (4, Some(c)) = (order, biharmonic_multiple(symbol, d)) {
@@ -347,6 +405,7 @@ impl Maker<'_> {
         let v = b.real_const(&[1, direction.len()], direction.to_vec())?;
         let v = self.points.spread_node(b, v)?;
         let v = b.reshape(v, self.points.shape())?;
+        self.count(2);
         points.first_order(b, self.inputs, v)
     }
 }

@@ -88,7 +88,7 @@ mod tests {
                         let form = j
                             .iter()
                             .zip(&a)
-                            .fold(Some(Rational::ZERO), |s, (&j, &a)| s?.add(a.mul(Rational::integer(j as i128))?));
+                            .try_fold(Rational::ZERO, |s, (&j, &a)| s.add(a.mul(Rational::integer(j as i128))?));
                         let power = form.and_then(|f| f.powi(order)).unwrap();
                         let weight = gamma(&i, j).unwrap().div(Rational::integer(factorial)).unwrap();
                         sum = sum.add(power.mul(weight).unwrap()).unwrap();

@@ -12,5 +12,5 @@ mod points;
 mod rational;
 mod tuple;
 
-pub use build::{Coefficients, Drift, Operator, Pde, Scheme};
+pub use build::{Coefficients, Cost, Drift, Operator, Pde, Scheme};
 pub use points::Strategy;

@@ -42,6 +42,20 @@ pub(crate) struct Sum {
     pub(crate) drift: Option<NodeId>,
 }
 
+impl Sum {
+    /// Vectors per datum in a hidden linear layer.
+    pub(crate) fn vectors_of(&self, strategy: Strategy) -> usize {
+        let (k, r) = (self.order, self.directions);
+        let drift = if self.drift.is_some() { 2 } else { 0 };
+        match strategy {
+            Strategy::Collapsed | Strategy::Auto => 2 + (k - 1) * r,
+            Strategy::Taylor => 1 + k * r + drift,
+            Strategy::Nested if k == 2 => 2 * (1 + r) + drift,
+            Strategy::Nested => (1 << k.min(30)) * r + drift,
+        }
+    }
+}
+
 impl<'a> Points<'a> {
     pub(crate) fn new(program: &'a Program, x: usize) -> Result<Self, Error> {
         let known = || program.inputs().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");

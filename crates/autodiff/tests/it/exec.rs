@@ -261,6 +261,36 @@ fn a_profile_counts_every_step() {
     assert!(steps.iter().all(|s| s.seconds > 0.0) && (y[0] - 1650.0 * 0.8f64.tanh()).abs() < 1e-9);
 }
 
+/// Gradients of slices of one parameter vector are computed where they belong in the flat gradient.
+#[test]
+fn joined_values_are_written_in_place() {
+    let p = trace(&[("p", TensorType::real(&[40 * 30 + 30 + 300])), ("x", TensorType::real(&[20, 40]))], |_, x| {
+        let w = x[0].slice(0, 0, 1200).reshape(&[30, 40]);
+        let h = (x[1].matmul(&w.t()) + x[0].slice(0, 1200, 1230)).tanh();
+        vec![("loss", h.sum_all() + x[0].slice(0, 1230, 1530).exp().sum_all())]
+    })
+    .unwrap();
+    let inputs = values(&[numbers(&[1530], 1, -1.0, 1.0), numbers(&[20, 40], 2, -1.0, 1.0)]);
+    for wrt in [&[0][..], &[0, 1]] {
+        let grad = p.value_and_grad(wrt).unwrap();
+        check("in place", &grad, &inputs);
+        let exe = grad.compile::<f64>().unwrap();
+        let args: Vec<Input<'_, f64>> = inputs.iter().map(Input::from).collect();
+        let mut room: Vec<Vec<f64>> = exe.output_types().map(|t| vec![0.0; t.numel()]).collect();
+        let mut outputs: Vec<Output<'_, f64>> = room.iter_mut().map(|y| Output::Real(y)).collect();
+        let steps = exe.profile(&mut Workspace::new(), &args, &mut outputs, 1).unwrap();
+        assert!(steps.iter().all(|s| s.kind != "copy"), "{steps:?}");
+    }
+    // A value joined twice, an output that is a part of another, a joined value joined again.
+    let p = trace(&[("x", TensorType::real(&[3, 4]))], |t, x| {
+        let (y, z) = (x[0].sin(), x[0].exp());
+        let inner = t.concat(&[&y, &z, &y], 1);
+        vec![("y", y.clone()), ("outer", t.concat(&[&inner, &(&inner * &inner), &inner.t().reshape(&[3, 12])], 0))]
+    })
+    .unwrap();
+    check("joined again", &p, &values(&[numbers(&[3, 4], 5, -1.0, 1.0)]));
+}
+
 /// The number of threads changes no bit.
 #[test]
 fn threads_do_not_change_bits() {
@@ -268,6 +298,10 @@ fn threads_do_not_change_bits() {
         single(&[&[300, 400], &[400]], |x| (&x[0] * &x[1]).tanh().exp() * x[0].sin() + x[0].cos().t().t().sigmoid()),
         single(&[&[150, 160], &[160, 140]], |x| x[0].matmul(&x[1])),
         single(&[&[40, 60, 50], &[40, 50, 30]], |x| x[0].matmul(&x[1]).sum(&[0])),
+        single(&[&[700, 300]], |x| x[0].sum(&[0])),
+        single(&[&[700, 300]], |x| x[0].sum(&[1]) + x[0].t().reshape(&[700, 300]).sum(&[1])),
+        // Packed on the way into the product.
+        single(&[&[130, 384], &[130, 400]], |x| x[0].t().matmul(&x[1])),
     ];
     for (p, inputs) in &cases {
         check("threads", p, inputs);

@@ -170,7 +170,7 @@ fn collapsed_equals_standard(what: &str, p: &Program, point: &[Array<f64>], orde
         })
         .collect();
     let program = p.collapsed_jet(&wrt, &Jet::new(order, r).expansion(e)).unwrap();
-    let inputs = joined(&[point, &seeds[..(order - 1) * point.len()], &tops, &[weights.clone()]]);
+    let inputs = joined(&[point, &seeds[..(order - 1) * point.len()], &tops, std::slice::from_ref(&weights)]);
     let collapsed = run(&program, &inputs);
     for k in 0..order {
         assert_close(&format!("{what} order {k}"), collapsed[k].data(), standard[k].data(), 1e-13);

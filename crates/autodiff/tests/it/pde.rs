@@ -86,9 +86,14 @@ fn second_order_operators_are_sums_of_partial_derivatives() {
         let drifting: Vec<f64> = first.iter().zip(&second).map(|(p, q)| p + q).collect();
         for strategy in STRATEGIES {
             let what = format!("{strategy:?} in {d}");
-            assert_close(&what, &evaluate(&f, strategy, Operator::Laplacian, &[x.clone()]), &laplacian, 1e-11);
+            assert_close(
+                &what,
+                &evaluate(&f, strategy, Operator::Laplacian, std::slice::from_ref(&x)),
+                &laplacian,
+                1e-11,
+            );
             let operator = Operator::WeightedLaplacian { coefficients: Coefficients::Matrix(a.clone()), drift: None };
-            assert_close(&what, &evaluate(&f, strategy, operator, &[x.clone()]), &weighted, 1e-11);
+            assert_close(&what, &evaluate(&f, strategy, operator, std::slice::from_ref(&x)), &weighted, 1e-11);
             let operator = Operator::WeightedLaplacian {
                 coefficients: Coefficients::Sigma { columns: 2, per_datum: false },
                 drift: Some(Drift::Shared),
@@ -126,7 +131,7 @@ fn gradient_and_divergence() {
     let x = numbers(&[n, d], 9, -1.0, 1.0);
     let program =
         Pde::new(&f, 0).operator("gradient", Operator::Gradient).operator("div", Operator::Divergence).build().unwrap();
-    let out = run(&program, &[x.clone()]);
+    let out = run(&program, std::slice::from_ref(&x));
     assert_eq!(out[0].shape(), [n, 2, d]);
     let parts: Vec<Vec<f64>> = (0..d).map(|i| partial(&f, &[i], &x)).collect();
     let gradient: Vec<f64> = (0..n * 2 * d).map(|k| parts[k % d][k / d]).collect();
@@ -146,7 +151,7 @@ fn biharmonic_schemes_agree() {
             // The interpolation weights cancel about one digit.
             let tol = if scheme == Scheme::Interpolated { 1e-11 } else { 1e-12 } * 10.0;
             for strategy in STRATEGIES {
-                let got = evaluate(&f, strategy, Operator::Biharmonic(scheme), &[x.clone()]);
+                let got = evaluate(&f, strategy, Operator::Biharmonic(scheme), std::slice::from_ref(&x));
                 assert_close(&format!("{scheme:?} {strategy:?} in {d}"), &got, &truth, tol);
             }
         }
@@ -205,11 +210,13 @@ fn general_operators_are_sums_of_partial_derivatives() {
     for terms in operators {
         let truth = sum_of(terms.iter().map(|(alpha, c)| (*c, partial(&f, &expand(alpha), &x))));
         for strategy in STRATEGIES {
-            let got = evaluate(&f, strategy, Operator::Linear(terms.clone()), &[x.clone()]);
+            let got = evaluate(&f, strategy, Operator::Linear(terms.clone()), std::slice::from_ref(&x));
             assert_close(&format!("{terms:?} {strategy:?}"), &got, &truth, 1e-10);
         }
     }
-    assert!(evaluate(&f, Strategy::Auto, Operator::Linear(Vec::new()), &[x.clone()]).iter().all(|y| *y == 0.0));
+    assert!(
+        evaluate(&f, Strategy::Auto, Operator::Linear(Vec::new()), std::slice::from_ref(&x)).iter().all(|y| *y == 0.0)
+    );
 }
 
 /// Functions whose operators are known.
@@ -220,9 +227,11 @@ fn closed_forms() {
     let norm2 = |x: &Tensor| x.powf(2.0).sum(&[1]);
     let zero = [0.0; 4];
     for strategy in STRATEGIES {
-        let laplacian = |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Laplacian, &[x.clone()]);
-        let biharmonic =
-            |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Biharmonic(Scheme::Auto), &[x.clone()]);
+        let laplacian =
+            |f: &Program, x: &Array<f64>| evaluate(f, strategy, Operator::Laplacian, std::slice::from_ref(x));
+        let biharmonic = |f: &Program, x: &Array<f64>| {
+            evaluate(f, strategy, Operator::Biharmonic(Scheme::Auto), std::slice::from_ref(x))
+        };
         let f = at_points(4, 3, |_, x| norm2(x));
         assert_close("|x|^2", &laplacian(&f, &x3), &[6.0; 4], 0.0);
         let f = at_points(4, 3, |_, x| norm2(x).powf(-0.5));
@@ -238,7 +247,7 @@ fn closed_forms() {
         let k = [0.7, -1.1, 0.4];
         let k2: f64 = k.iter().map(|k| k * k).sum();
         let f = at_points(4, 3, |t, x| x.matmul(&t.constant(&[3], &k)).sin());
-        let value = run(&f, &[x3.clone()]).remove(0);
+        let value = run(&f, std::slice::from_ref(&x3)).remove(0);
         let expected: Vec<f64> = value.data().iter().map(|y| -k2 * y).collect();
         assert_close("sin(k.x)", &laplacian(&f, &x3), &expected, 1e-13);
         let expected: Vec<f64> = value.data().iter().map(|y| k2 * k2 * y).collect();
@@ -253,18 +262,61 @@ fn exhaustive_signs_give_the_laplacian() {
     let f = network(2, d);
     let x = numbers(&[2, d], 9, -1.0, 1.0);
     let samples = 1 << d;
-    let signs = Array::from_fn(&[samples, d], |k| if k / d >> (k % d) & 1 == 1 { -1.0 } else { 1.0 });
-    let exact = evaluate(&f, Strategy::Auto, Operator::Laplacian, &[x.clone()]);
+    let signs = Array::from_fn(&[samples, d], |k| if (k / d) >> (k % d) & 1 == 1 { -1.0 } else { 1.0 });
+    let exact = evaluate(&f, Strategy::Auto, Operator::Laplacian, std::slice::from_ref(&x));
     for per_datum in [false, true] {
         let v = match per_datum {
             false => signs.clone(),
             true => Array::from_fn(&[samples, 2, d], |k| signs.data()[k / (2 * d) * d + k % d]),
         };
-        let operator = Operator::StochasticLaplacian { samples, per_datum };
+        let operator = Operator::Directional { order: 2, directions: samples, per_datum };
+        let weights = Array::from_fn(&[samples], |_| 1.0 / samples as f64);
         for strategy in STRATEGIES {
-            assert_close("signs", &evaluate(&f, strategy, operator.clone(), &[x.clone(), v.clone()]), &exact, 1e-12);
+            let inputs = [x.clone(), v.clone(), weights.clone()];
+            assert_close("signs", &evaluate(&f, strategy, operator.clone(), &inputs), &exact, 1e-12);
         }
     }
+}
+
+/// Fourth derivatives along all signs are three times the biharmonic but for the pure fourth derivatives, which are added.
+#[test]
+fn exhaustive_signs_with_the_correction_give_the_biharmonic() {
+    let d = 3;
+    let f = network(2, d);
+    let x = numbers(&[2, d], 9, -1.0, 1.0);
+    let samples = 1 << d;
+    let all = samples + d;
+    let directions = Array::from_fn(&[all, d], |k| match k / d {
+        r if r < samples => {
+            if r >> (k % d) & 1 == 1 {
+                -1.0
+            } else {
+                1.0
+            }
+        }
+        r => f64::from(u8::from(r - samples == k % d)),
+    });
+    let weights = Array::from_fn(&[all], |r| if r < samples { 1.0 / (3 * samples) as f64 } else { 2.0 / 3.0 });
+    let operator = Operator::Directional { order: 4, directions: all, per_datum: false };
+    let got = evaluate(&f, Strategy::Collapsed, operator, &[x.clone(), directions, weights]);
+    assert_close("signs", &got, &evaluate(&f, Strategy::Auto, Operator::Biharmonic(Scheme::Auto), &[x]), 1e-11);
+}
+
+#[test]
+fn vectors_are_the_published_counts() {
+    let d = 5;
+    let f = network(2, d);
+    let count =
+        |operator, strategy| Pde::new(&f, 0).strategy(strategy).operator("op", operator).costs().unwrap()[0].vectors;
+    assert_eq!(count(Operator::Laplacian, Strategy::Collapsed), d + 2);
+    assert_eq!(count(Operator::Laplacian, Strategy::Taylor), 1 + 2 * d);
+    let biharmonic = |scheme, strategy| count(Operator::Biharmonic(scheme), strategy);
+    assert_eq!(biharmonic(Scheme::Interpolated, Strategy::Taylor), 141);
+    // Two fewer than the paper's 109, since one sum carries all weights.
+    assert_eq!(biharmonic(Scheme::Interpolated, Strategy::Collapsed), 107);
+    assert_eq!(biharmonic(Scheme::Symmetric, Strategy::Collapsed), 77);
+    assert_eq!(biharmonic(Scheme::Nested, Strategy::Collapsed), 49);
+    assert_eq!(biharmonic(Scheme::Auto, Strategy::Auto), 27);
 }
 
 /// The gradient in the parameters of half the squared Laplacian, against the one through nested derivatives.

@@ -12,7 +12,9 @@ the layers, weight before bias, row-major):
     hessian_diagonal, ggn_diagonal            [P]
     hessian_largest, ggn_largest              [6]  eigenvalues, descending
     hessian_smallest                          [6]  eigenvalues, ascending
-    empirical_fisher_vector                   [P]  (plain cases) kappa * sum_n g_n (g_n . v), g_n the gradient of l_n
+    jacobian_vector           [N S C]  J v, rows by datum, position, output
+    empirical_fisher_vector       [P]  kappa * sum_t w_t g_t (g_t . v), g_t the gradient of the loss term l_t
+    datum_fisher_vector           [P]  (several terms a datum) the same with g_n = sum_t sqrt(w_t) g_t for each datum
     class_weights, pos_weight                 [C]  (cases that use them)
 
 and `case` in its metadata: a JSON object with loss, reduction and options. The data are in `MODEL/CASE.npz`, the model in
@@ -79,6 +81,15 @@ MODELS = {
     },
 }
 
+MODELS["pixels"] = {
+    "input": [2, 4, 4],
+    "layers": [
+        {"type": "conv2d", "in": 2, "out": 3, "kernel": 3, "stride": 1, "padding": 1, "bias": True},
+        {"type": "tanh"},
+        {"type": "conv2d", "in": 3, "out": 3, "kernel": 2, "stride": 1, "padding": 0, "bias": True},
+    ],
+}
+
 # Cases of a model: loss and options. The first three are plain.
 PLAIN = {
     "mse": {"loss": "mse"},
@@ -92,7 +103,12 @@ OPTIONS = {
     "cross-entropy-classes": {"loss": "cross-entropy", "class_weights": True, "label_smoothing": 0.1},
     "bce-positive": {"loss": "bce", "pos_weight": True},
 }
-CASES = {"mlp": PLAIN | OPTIONS, "cnn": PLAIN, "zoo": PLAIN}
+# One label for every pixel of an image.
+LABELS = {
+    "labels": {"loss": "cross-entropy"},
+    "labels-mixed": {"loss": "cross-entropy", "weights": True, "ignored": True, "class_weights": True, "label_smoothing": 0.2},
+}
+CASES = {"mlp": PLAIN | OPTIONS, "cnn": PLAIN, "zoo": PLAIN, "pixels": LABELS}
 DATA_COUNT = 11
 EIGENVALUES = 6
 
@@ -182,16 +198,48 @@ def loss(case, f, data, reduction):
         )
     if how == "none":
         # Weights multiply each term and never enter a denominator.
-        per_datum = value if kind == "cross-entropy" else value.sum(-1)
-        value = (data["weights"] * per_datum).sum() / (value.numel() if reduction == "mean" else 1)
+        per_datum = value.reshape(len(value), -1).sum(-1)
+        value = (data["weights"] * per_datum).sum() * kappa(case, f, data, reduction)
     return value
 
 
-def kappa(f, reduction, kind):
-    """The scale of a plain reduction."""
+def label_weights(case, f, data, smoothing):
+    """The weight of every label's term: its class weight, mixed with their mean by smoothing; 0 where ignored."""
+    y = data["targets"]
+    a = data.get("class_weights", torch.ones(f.shape[1]))
+    return torch.where(y == -100, 0.0, (1 - smoothing) * a[y.clamp(min=0)] + smoothing * a.mean())
+
+
+def kappa(case, f, data, reduction):
+    """The scale of a reduction."""
     if reduction == "sum":
         return 1.0
-    return 1.0 / (f.shape[0] if kind == "cross-entropy" else f.numel())
+    return 1.0 / (label_weights(case, f, data, 0.0).sum() if case["loss"] == "cross-entropy" else f.numel())
+
+
+def by_term(x):
+    """Outputs, or rows of a Jacobian, as [terms, C, ..]: datum by datum, position by position."""
+    return x.movedim(1, 3).flatten(0, 2) if x.dim() > 3 else x
+
+
+def empirical_fisher(case, f, rows, data, reduction, v, per_datum):
+    """F v from the gradients of PyTorch's own loss terms and the explicit Jacobian."""
+    leaf = f.clone().requires_grad_(True)
+    plain = {key: tensor for key, tensor in data.items() if key != "weights"}
+    (slopes,) = torch.autograd.grad(loss(case, leaf, plain, "sum"), leaf)
+    slopes, rows = by_term(slopes), by_term(rows)
+    terms = len(slopes) // len(f)
+    if case["loss"] == "cross-entropy":
+        w = label_weights(case, f, data, case.get("label_smoothing", 0.0)).flatten()
+    else:
+        w = torch.ones(len(slopes))
+    datum = data.get("weights", torch.ones(len(f))).repeat_interleave(terms)
+    # The slopes are w_t u_t; the vectors sqrt(w_t weight_n) u_t pulled back.
+    root = torch.where(w > 0, (datum / w.clamp(min=1e-300)).sqrt(), 0.0)
+    vectors = torch.einsum("tcp,tc->tp", rows, root[:, None] * slopes)
+    if per_datum:
+        vectors = vectors.reshape(len(f), terms, -1).sum(1)
+    return kappa(case, f, data, reduction) * vectors.T @ (vectors @ v)
 
 
 def textbook_loss_hessian(f, kind, data):
@@ -216,9 +264,12 @@ def make_data(model, case, rng):
         if "pos_weight" not in case:
             arrays["targets"][0] = 0.25
     else:
-        arrays["targets"] = rng.integers(0, outputs, DATA_COUNT).astype(np.int64)
+        shape = (DATA_COUNT, 3, 3) if model is MODELS["pixels"] else DATA_COUNT
+        arrays["targets"] = rng.integers(0, outputs, shape).astype(np.int64)
     if case.get("ignored"):
         arrays["targets"][[1, 4, 5]] = -100
+    if case.get("ignored") and model is MODELS["pixels"]:
+        arrays["targets"][6, 1] = -100
     if case.get("weights"):
         arrays["weights"] = rng.uniform(0.2, 2.0, DATA_COUNT)
     options = {key: rng.uniform(0.5, 2.0, outputs) for key in ("class_weights", "pos_weight") if case.get(key)}
@@ -293,8 +344,13 @@ def reference(model, theta, v, case, plain, arrays, options, reduction):
     out["hessian_largest"] = spectrum_h.flip(0)[:EIGENVALUES]
     out["hessian_smallest"] = spectrum_h[:EIGENVALUES]
     out["ggn_largest"] = spectrum_g.flip(0)[:EIGENVALUES]
+    rows = jacobian_rows(model, theta, data["inputs"])
+    out["jacobian_vector"] = by_term(rows).flatten(0, 1) @ v
+    out["empirical_fisher_vector"] = empirical_fisher(case, f, rows, data, reduction, v, False)
+    if f.dim() > 2:
+        out["datum_fisher_vector"] = empirical_fisher(case, f, rows, data, reduction, v, True)
     if plain:
-        scale, rows = kappa(f, reduction, case["loss"]), jacobian_rows(model, theta, data["inputs"])
+        scale = kappa(case, f, data, reduction)
         blocks = textbook_loss_hessian(f, case["loss"], data)
         formed = scale * torch.einsum("ncp,ncd,ndq->pq", rows, blocks, rows)
         assert close(formed, dense_g, 1e-12), "GGN against the explicit Jacobian"
@@ -302,7 +358,7 @@ def reference(model, theta, v, case, plain, arrays, options, reduction):
         (slope,) = torch.autograd.grad(loss(case, leaf, data, "sum"), leaf)
         per_datum = torch.einsum("ncp,nc->np", rows, slope)
         assert close(scale * per_datum.sum(0), gradient, 1e-12)
-        out["empirical_fisher_vector"] = scale * per_datum.T @ (per_datum @ v)
+        assert close(out["empirical_fisher_vector"], scale * per_datum.T @ (per_datum @ v), 1e-12)
     arrays_out = {key: np.ascontiguousarray(tensor.detach().numpy()) for key, tensor in out.items()}
     return arrays_out | options
 

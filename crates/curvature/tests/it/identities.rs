@@ -189,3 +189,24 @@ fn wrong_interfaces_are_errors() {
     short[0].targets = vec![real(&[2, 3], vec![0.0; 6])];
     assert!(make(35, short).is_err(), "fewer targets than data");
 }
+
+/// What belongs to one datum must not meet what belongs to another: the operation is named.
+#[test]
+fn models_that_mix_data_are_errors() {
+    let centred = |n: usize| {
+        trace(&[("params", TensorType::real(&[12])), ("inputs", TensorType::real(&[n, 4]))], |_, t| {
+            let x = &t[1] - t[1].mean(&[0]).reshape(&[1, 4]).broadcast_to(&[n, 4]);
+            vec![("f", x.matmul(&t[0].reshape(&[3, 4]).t()))]
+        })
+    };
+    let message = Risk::new(centred, square, vec![0.1; 12], data(&[5], false), 1.0).unwrap_err().to_string();
+    assert!(message.contains("sub") && message.contains("identities.rs"), "{message}");
+    let product = |f: &TensorType, y: &[TensorType]| {
+        trace(&[("f", f.clone()), ("y", y[0].clone())], |_, t| {
+            let sum = (&t[0] - &t[1]).powf(2.0).sum_all();
+            vec![("sum", &sum * &sum)]
+        })
+    };
+    let message = Risk::new(linear, product, vec![0.1; 12], data(&[5], false), 1.0).unwrap_err().to_string();
+    assert!(message.contains("mul"), "{message}");
+}

@@ -1,7 +1,7 @@
 //! Eigendecompositions by structure: those of Kronecker products and sums are Kronecker products of the factors'.
 
 use super::{Cx, Limits, each_once, square};
-use crate::ops::{BlockDiag, Dense, Eigh, Kronecker};
+use crate::ops::{BlockDiag, Eigh, Kronecker};
 use crate::{Error, Kind, LinearOperator, Op, Props};
 use numerics::{Par, Scalar, dense as kernels};
 
@@ -64,7 +64,7 @@ pub(crate) fn eigh_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Eigh<T>, Error> {
         }
         _ => {
             let e = kernels::eigh(cx.dense("eigh", a)?.as_ref())?;
-            let q = Op::new(Dense::with_props(e.vectors, Props::ORTHOGONAL));
+            let q = Op::dense(e.vectors).derived(Props::ORTHOGONAL);
             Eigh::new(q, e.values)
         }
     }

@@ -36,7 +36,8 @@ pub(crate) fn inverse_in<T: Scalar>(a: &Op<T>, cx: &Cx) -> Result<Op<T>, Error> 
         }
         None => dense_or_iterative(a, n, cx)?,
     };
-    Ok(op.derived(facts.inverse(n)))
+    let (output, input) = a.spaces();
+    Ok(op.derived(facts.inverse(n)).between(input, output))
 }
 
 /// The inverse by structure with the rule's name; `None` where there is no rule.

@@ -11,18 +11,20 @@ use numerics::{Mat, MatMut, MatRef, Par, Scalar};
 #[derive(Clone, Debug)]
 pub(crate) struct Basis<T: Scalar> {
     q: Mat<T>,
+    /// The other half of a rotation; empty until the first.
+    turned: Mat<T>,
     len: usize,
 }
 
 impl<T: Scalar> Basis<T> {
     /// Room for `capacity` vectors of length `n`.
     pub(crate) fn new(n: usize, capacity: usize) -> Self {
-        Self { q: Mat::zeros(n, capacity), len: 0 }
+        Self { q: Mat::zeros(n, capacity), turned: Mat::zeros(0, 0), len: 0 }
     }
 
     /// A basis made of the orthonormal columns of `q`.
     pub(crate) fn from_mat(q: Mat<T>) -> Self {
-        Self { len: q.ncols(), q }
+        Self { len: q.ncols(), q, turned: Mat::zeros(0, 0) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,39 +49,37 @@ impl<T: Scalar> Basis<T> {
 
     /// Replaces the basis by the combinations `Q s`.
     pub(crate) fn rotate(&mut self, s: MatRef<'_, T>, par: Par) {
-        let mut q = Mat::zeros(self.q.nrows(), self.q.ncols());
-        gemm(q.as_mut().subcols_mut(0, s.ncols()), T::ONE, self.as_ref(), s, T::ZERO, par);
-        self.q = q;
+        if self.turned.shape() != self.q.shape() {
+            self.turned = Mat::zeros(self.q.nrows(), self.q.ncols());
+        }
+        let old = self.q.as_ref().subcols(0, self.len);
+        gemm(self.turned.as_mut().subcols_mut(0, s.ncols()), T::ONE, old, s, T::ZERO, par);
+        core::mem::swap(&mut self.q, &mut self.turned);
         self.len = s.ncols();
     }
 
-    /// One pass `w -= Q Q^T w`; adds `Q^T w` to `h`.
-    pub(crate) fn pass(&self, w: &mut [T], h: &mut [T], par: Par) {
-        if self.len == 0 {
-            return;
-        }
-        let mut c = vec![T::ZERO; self.len];
-        let rows = self.len;
-        gemm(
-            MatMut::from_column_major_slice_mut(&mut c, rows, 1),
-            T::ONE,
-            self.as_ref().transpose(),
-            column(w),
-            T::ZERO,
-            par,
-        );
-        let n = w.len();
-        gemm(MatMut::from_column_major_slice_mut(w, n, 1), -T::ONE, self.as_ref(), column(&c), T::ONE, par);
-        for (h, c) in h.iter_mut().zip(c) {
-            *h += c;
+    /// One pass `w -= Q Q^T w`; adds `Q^T w` to `h`. `c` is scratch of at least the basis' length.
+    pub(crate) fn pass(&self, w: &mut [T], h: &mut [T], c: &mut [T], par: Par) {
+        if self.len > 0 {
+            project(self.as_ref(), w, h, &mut c[..self.len], par);
         }
     }
 
     /// Two passes; `h` receives `Q^T w`.
-    pub(crate) fn project_out(&self, w: &mut [T], h: &mut [T], par: Par) {
+    pub(crate) fn project_out(&self, w: &mut [T], h: &mut [T], c: &mut [T], par: Par) {
         h.fill(T::ZERO);
-        self.pass(w, h, par);
-        self.pass(w, h, par);
+        self.pass(w, h, c, par);
+        self.pass(w, h, c, par);
+    }
+}
+
+/// `w -= Q Q^T w`; adds `c = Q^T w` to `h`.
+pub(crate) fn project<T: Scalar>(q: MatRef<'_, T>, w: &mut [T], h: &mut [T], c: &mut [T], par: Par) {
+    let (n, k) = (q.nrows(), q.ncols());
+    gemm(MatMut::from_column_major_slice_mut(c, k, 1), T::ONE, q.transpose(), column(w), T::ZERO, par);
+    gemm(MatMut::from_column_major_slice_mut(w, n, 1), -T::ONE, q, column(c), T::ONE, par);
+    for (h, &c) in h.iter_mut().zip(&*c) {
+        *h += c;
     }
 }
 
@@ -89,7 +89,8 @@ pub(crate) fn fresh<T: Scalar>(n: usize, seed: u64, draw: &mut u64, bases: &[&Ba
     for _ in 0..8 {
         probe(Law::Gaussian, seed, Role::LanczosStart, *draw, &mut w);
         *draw += 1;
-        let mut scratch = vec![T::ZERO; bases.iter().map(|b| b.len()).max().unwrap_or(0)];
+        let longest = bases.iter().map(|b| b.len()).max().unwrap_or(0);
+        let (mut scratch, mut c) = (vec![T::ZERO; longest], vec![T::ZERO; longest]);
         // Two rounds: after each, normalise, so that the second works on a vector of length one.
         let mut good = true;
         for _ in 0..3 {
@@ -100,7 +101,7 @@ pub(crate) fn fresh<T: Scalar>(n: usize, seed: u64, draw: &mut u64, bases: &[&Ba
             }
             scale(&mut w, before.recip());
             for b in bases {
-                b.pass(&mut w, &mut scratch, par);
+                b.pass(&mut w, &mut scratch, &mut c, par);
             }
         }
         let left = norm(&w);

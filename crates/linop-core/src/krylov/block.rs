@@ -92,11 +92,6 @@ impl<'a, T: Scalar> Product<'a, T> {
     }
 }
 
-/// Column `j` of any matrix as a vector.
-pub(crate) fn column_vec<T: Scalar>(a: MatRef<'_, T>, j: usize) -> Vec<T> {
-    (0..a.nrows()).map(|i| a[(i, j)]).collect()
-}
-
 /// Writes a vector into column `j`.
 pub(crate) fn write_column<T: Scalar>(mut a: MatMut<'_, T>, j: usize, x: &[T]) {
     for (i, &x) in x.iter().enumerate() {

@@ -4,14 +4,17 @@
 //! for all unfinished columns, about ten vector operations per column, four vectors per column of memory. The
 //! recursive residual is never overwritten while the directions are conjugate: when it meets the tolerance, `b - A x`
 //! is computed; if that misses, it becomes the residual **and** the directions are started afresh. A restart that does
-//! not halve the true residual ends the column as [`Outcome::Stagnated`].
+//! not halve the true residual ends the column as [`Outcome::Stagnated`]. Nothing is allocated once the memory of a
+//! solve is there.
 
-use super::block::{Product, check_rhs, check_self_adjoint, column_vec, write_column};
-use super::report::{Options, Outcome, Solution, SolveReport, true_residual};
-use super::vector::{axpy, dot, norm, scale, unit_scale, xpby};
+use super::block::{check_rhs, check_self_adjoint, write_column};
+use super::packed::{Packed, carve, read_column, residual};
+use super::report::{Options, Outcome, Solution, SolveReport};
+use super::vector::{axpy, dot, norm, quick_norm, scale, unit_scale, xpby};
+use crate::ops::{temp, temp_req};
 use crate::{Error, LinearOperator};
 use core::ops::Deref;
-use numerics::{Mat, MatRef, Par, Scalar};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 
 /// A [`Solution`] with the directions of zero or negative curvature that were met.
 #[derive(Clone, Debug)]
@@ -37,42 +40,57 @@ impl<T: Scalar> CgSolution<T> {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Active,
+    /// Has just been restarted from its true residual.
+    Restarted,
+    Done(Outcome),
+}
+
+/// Vectors per column.
+const VECTORS: usize = 5;
+
 /// One right-hand side under way, scaled by a power of two so that `|b|` is about one.
-struct Column<T> {
-    index: usize,
-    b: Vec<T>,
-    x: Vec<T>,
-    r: Vec<T>,
-    p: Vec<T>,
+struct Column<'a, T> {
+    b: &'a mut [T],
+    x: &'a mut [T],
+    r: &'a mut [T],
+    p: &'a mut [T],
+    /// The best iterate and its residual norm, once the iteration has got worse than it.
+    best: &'a mut [T],
+    best_norm: Option<T>,
     rz: T,
     rnorm: T,
+    bnorm: T,
     tol: T,
     scale: T,
     last_true: T,
     /// Residual norm of the start.
     first: T,
-    /// Residual norm and copy of the best iterate, once the iteration has got worse than it.
-    best: Option<(T, Vec<T>)>,
     restarted: bool,
+    state: State,
 }
 
-impl<T: Scalar> Column<T> {
+impl<T: Scalar> Column<'_, T> {
     /// The step `x += alpha p`, `r -= alpha q`; keeps the iterate that is left if it is the best so far.
     fn step(&mut self, alpha: T, q: &[T]) {
-        axpy(&mut self.r, -alpha, q);
-        let rnorm = norm(&self.r);
-        let best = self.best.as_ref().map_or(T::INFINITY, |b| b.0);
-        if !(rnorm <= self.rnorm) && self.rnorm < best {
-            match &mut self.best {
-                Some((norm, x)) => {
-                    *norm = self.rnorm;
-                    x.copy_from_slice(&self.x);
-                }
-                none => *none = Some((self.rnorm, self.x.clone())),
-            }
+        axpy(self.r, -alpha, q);
+        let rnorm = quick_norm(self.r);
+        if !(rnorm <= self.rnorm) && self.rnorm < self.best_norm.unwrap_or(T::INFINITY) {
+            self.best_norm = Some(self.rnorm);
+            self.best.copy_from_slice(self.x);
         }
-        axpy(&mut self.x, alpha, &self.p);
+        axpy(self.x, alpha, self.p);
         self.rnorm = rnorm;
+    }
+
+    fn is(&self, state: State) -> bool {
+        self.state == state
+    }
+
+    fn failed(&self) -> bool {
+        matches!(self.state, State::Done(o) if o != Outcome::Converged)
     }
 }
 
@@ -98,45 +116,84 @@ pub fn cg<T: Scalar>(
     options: &Options<'_, T>,
     par: Par,
 ) -> Result<CgSolution<T>, Error> {
-    const OP: &str = "cg";
+    let (n, k) = (a.nrows(), b.ncols());
+    let mut x = Mat::zeros(n, k);
+    let mut curvature = vec![None; k];
+    let mut report = SolveReport::new(OP, k);
+    let mut memory = MemBuffer::new(req(a, options.precond, k, par));
+    let stack = MemStack::new(&mut memory);
+    solve_in(a, b, options, x.as_mut(), &mut report, Some(&mut curvature), par, stack)?;
+    Ok(CgSolution { solution: Solution { x, report }, curvature })
+}
+
+const OP: &str = "cg";
+
+/// Scratch of [`solve_in`] for `k` columns.
+pub(crate) fn req<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    precond: Option<&dyn LinearOperator<T>>,
+    k: usize,
+    par: Par,
+) -> StackReq {
+    let child = Packed::child(Some(a), false, k, par).or(Packed::child(precond, false, k, par));
+    temp_req::<T>(1, slab_len(a, precond, k)).and(StackReq::new::<Column<'_, T>>(k)).and(child)
+}
+
+fn slab_len<T: Scalar>(a: &dyn LinearOperator<T>, precond: Option<&dyn LinearOperator<T>>, k: usize) -> usize {
+    let n = a.nrows();
+    (VECTORS * n * k) + n + Packed::len(Some(a), false, n, k) + Packed::len(precond, false, n, k)
+}
+
+/// [`cg`] into the caller's memory; the directions of curvature are kept if there is a list for them.
+pub(crate) fn solve_in<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    b: MatRef<'_, T>,
+    options: &Options<'_, T>,
+    x: MatMut<'_, T>,
+    report: &mut SolveReport,
+    mut curvature: Option<&mut Vec<Option<Vec<T>>>>,
+    par: Par,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
     let n = check_self_adjoint(OP, a)?;
     check_rhs(OP, n, b)?;
     let k = b.ncols();
     options.check(OP, n, k)?;
-
-    let mut x = Mat::zeros(n, k);
-    let mut curvature = vec![None; k];
-    let mut report = SolveReport::new(OP, k);
-    let mut by_a = Product::new(Some(a), false, n, k, par);
-    let mut by_m = Product::new(options.precond, false, n, k, par);
-    let mut active = start(b, options);
-    residuals(&mut active, &mut by_a, options.x0.is_some())?;
+    temp!(slab, stack = stack, slab_len(a, options.precond, k));
+    let mut slab: &mut [T] = slab;
+    let mut by_a = Packed::new(Some(a), false, n, k, par, &mut slab);
+    let mut by_m = Packed::new(options.precond, false, n, k, par, &mut slab);
+    let [spare] = carve(&mut slab, n);
+    let (mut columns, stack) = stack.make_with(k, |j| start(b, j, options, &mut slab));
+    let columns: &mut [Column<'_, T>] = &mut columns;
+    residuals(columns, &mut by_a, options.x0.is_some(), stack)?;
 
     let limit = options.iteration_limit(n);
-    let mut done: Vec<(Column<T>, Outcome)> = Vec::new();
     for iteration in 0..=limit {
-        verify(&mut active, &mut done, &mut by_a)?;
+        verify(columns, &mut by_a, spare, stack)?;
         if iteration == limit {
-            done.extend(active.drain(..).map(|c| (c, Outcome::MaxIterations)));
+            let cut = columns.iter_mut().filter(|c| c.is(State::Active));
+            cut.for_each(|c| c.state = State::Done(Outcome::MaxIterations));
         }
-        if active.is_empty() {
+        if !columns.iter().any(|c| c.is(State::Active)) {
             break;
         }
         report.iterations = iteration + 1;
 
-        for (j, c) in active.iter().enumerate() {
-            by_m.set(j, &c.r);
+        let preconditioned = options.precond.is_some();
+        if preconditioned {
+            let width = pack(columns, &mut by_m, |c| c.is(State::Active).then_some(&*c.r));
+            by_m.run(width, stack)?;
         }
-        by_m.run(active.len())?;
-        let mut kept = Vec::with_capacity(active.len());
-        for (j, mut c) in active.drain(..).enumerate() {
-            let z = by_m.out(j);
-            let rz = dot(&c.r, z);
+        let mut kept = 0;
+        for (j, c) in columns.iter_mut().filter(|c| c.is(State::Active)).enumerate() {
+            let z = if preconditioned { by_m.out(j) } else { &*c.r };
+            let rz = if preconditioned { dot(c.r, z) } else { c.rnorm * c.rnorm };
             if !rz.is_finite() {
                 return Err(Error::NotFinite { op: OP, operand: "the preconditioned residual" });
             }
             if rz <= T::ZERO {
-                done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
+                c.state = State::Done(Outcome::PreconditionerNotPositiveDefinite { iteration });
                 continue;
             }
             if c.restarted {
@@ -144,87 +201,109 @@ pub fn cg<T: Scalar>(
                 c.restarted = false;
             } else {
                 let beta = rz / c.rz;
-                xpby(&mut c.p, z, beta);
+                xpby(c.p, z, beta);
             }
             c.rz = rz;
-            by_a.set(kept.len(), &c.p);
-            kept.push(c);
+            by_a.set(kept, c.p);
+            kept += 1;
         }
-        by_a.run(kept.len())?;
-        for (j, mut c) in kept.into_iter().enumerate() {
-            let q = by_a.out(j);
-            let curvature_p = dot(&c.p, q);
+        by_a.run(kept, stack)?;
+        let mut place = 0;
+        for (index, c) in columns.iter_mut().enumerate() {
+            if !c.is(State::Active) {
+                continue;
+            }
+            let q = by_a.out(place);
+            place += 1;
+            let curvature_p = dot(c.p, q);
             if !curvature_p.is_finite() {
                 return Err(Error::NotFinite { op: OP, operand: "a product with A" });
             }
             if curvature_p <= T::ZERO {
-                let mut d = c.p.clone();
-                let length = norm(&d);
-                scale(&mut d, length.recip());
-                curvature[c.index] = Some(d);
-                done.push((c, Outcome::NotPositiveDefinite { iteration }));
+                c.state = State::Done(Outcome::NotPositiveDefinite { iteration });
+                if let Some(list) = &mut curvature {
+                    let length = norm(c.p);
+                    list[index] = Some(c.p.iter().map(|&x| x * length.recip()).collect());
+                }
                 continue;
             }
-            let alpha = c.rz / curvature_p;
-            c.step(alpha, q);
+            c.step(c.rz / curvature_p, q);
             if !c.rnorm.is_finite() {
                 return Err(Error::NotFinite { op: OP, operand: "the residual" });
             }
-            active.push(c);
         }
     }
-    finish(done, options.x0, x.as_mut(), &mut report, &mut by_a)?;
+    finish(columns, options.x0, x, report, &mut by_a, spare, stack)?;
     report.products = by_a.columns;
     report.precond_products = by_m.columns;
-    Ok(CgSolution { solution: Solution { x, report }, curvature })
+    Ok(())
 }
 
-/// Columns with a nonzero right-hand side; the others keep the answer zero.
-fn start<T: Scalar>(b: MatRef<'_, T>, options: &Options<'_, T>) -> Vec<Column<T>> {
-    let n = b.nrows();
-    let mut columns = Vec::with_capacity(b.ncols());
-    for index in 0..b.ncols() {
-        let mut rhs = column_vec(b, index);
-        let bnorm = norm(&rhs);
-        if bnorm == T::ZERO {
-            continue;
-        }
-        let s = unit_scale(bnorm);
-        scale(&mut rhs, s);
-        let mut x = options.x0.map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, index));
-        scale(&mut x, s);
-        let tol = (options.rtol * (bnorm * s).to_f64()).max(options.atol * s.to_f64());
-        columns.push(Column {
-            index,
-            r: rhs.clone(),
-            rnorm: norm(&rhs),
-            x,
-            p: vec![T::ZERO; n],
-            rz: T::ONE,
-            tol: T::from_f64(tol),
-            scale: s,
-            last_true: T::INFINITY,
-            first: norm(&rhs),
-            best: None,
-            restarted: true,
-            b: rhs,
-        });
+/// Sets the vectors that `pick` gives as inputs, side by side; returns how many.
+fn pack<T: Scalar>(
+    columns: &[Column<'_, T>],
+    by: &mut Packed<'_, T>,
+    pick: impl for<'c> Fn(&'c Column<'_, T>) -> Option<&'c [T]>,
+) -> usize {
+    let mut width = 0;
+    for x in columns.iter().filter_map(pick) {
+        by.set(width, x);
+        width += 1;
     }
-    columns
+    width
+}
+
+/// The column of right-hand side j; a zero one is done before it begins.
+fn start<'a, T: Scalar>(b: MatRef<'_, T>, j: usize, options: &Options<'_, T>, slab: &mut &'a mut [T]) -> Column<'a, T> {
+    let [rhs, x, r, p, best] = carve::<T, VECTORS>(slab, b.nrows());
+    read_column(b, j, rhs);
+    let bnorm = norm(rhs);
+    let zero = bnorm == T::ZERO;
+    let s = if zero { T::ONE } else { unit_scale(bnorm) };
+    scale(rhs, s);
+    if let Some(x0) = options.x0.filter(|_| !zero) {
+        read_column(x0, j, x);
+        scale(x, s);
+    } else {
+        x.fill(T::ZERO);
+    }
+    r.copy_from_slice(rhs);
+    let rnorm = norm(rhs);
+    let tol = (options.rtol * (bnorm * s).to_f64()).max(options.atol * s.to_f64());
+    Column {
+        b: rhs,
+        x,
+        r,
+        p,
+        best,
+        best_norm: None,
+        rz: T::ONE,
+        rnorm,
+        bnorm: rnorm,
+        tol: T::from_f64(tol),
+        scale: s,
+        last_true: T::INFINITY,
+        first: rnorm,
+        restarted: true,
+        state: if zero { State::Done(Outcome::Converged) } else { State::Active },
+    }
 }
 
 /// Initial residuals, where the start is not zero.
-fn residuals<T: Scalar>(active: &mut [Column<T>], by_a: &mut Product<'_, T>, nonzero: bool) -> Result<(), Error> {
+fn residuals<T: Scalar>(
+    columns: &mut [Column<'_, T>],
+    by_a: &mut Packed<'_, T>,
+    nonzero: bool,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
     if nonzero {
-        for (j, c) in active.iter().enumerate() {
-            by_a.set(j, &c.x);
-        }
-        by_a.run(active.len())?;
-        for (j, c) in active.iter_mut().enumerate() {
-            c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.r);
+        let width = pack(columns, by_a, |c| c.is(State::Active).then_some(&*c.x));
+        by_a.run(width, stack)?;
+        for (j, c) in columns.iter_mut().filter(|c| c.is(State::Active)).enumerate() {
+            c.rnorm = residual(c.b, by_a.out(j), c.r);
             c.first = c.rnorm;
             if !c.rnorm.is_finite() {
-                return Err(Error::NotFinite { op: "cg", operand: "a product with A" });
+                return Err(Error::NotFinite { op: OP, operand: "a product with A" });
             }
         }
     }
@@ -233,85 +312,92 @@ fn residuals<T: Scalar>(active: &mut [Column<T>], by_a: &mut Product<'_, T>, non
 
 /// For columns whose recursive residual meets the tolerance: accepts, restarts or gives up on the true one.
 fn verify<T: Scalar>(
-    active: &mut Vec<Column<T>>,
-    done: &mut Vec<(Column<T>, Outcome)>,
-    by_a: &mut Product<'_, T>,
+    columns: &mut [Column<'_, T>],
+    by_a: &mut Packed<'_, T>,
+    spare: &mut [T],
+    stack: &mut MemStack,
 ) -> Result<(), Error> {
-    let (candidates, rest): (Vec<_>, Vec<_>) = active.drain(..).partition(|c| c.rnorm <= c.tol);
-    *active = rest;
-    for (j, c) in candidates.iter().enumerate() {
-        by_a.set(j, &c.x);
+    let candidate = |c: &Column<'_, T>| c.is(State::Active) && c.rnorm <= c.tol;
+    let width = pack(columns, by_a, |c| candidate(c).then_some(&*c.x));
+    if width == 0 {
+        return Ok(());
     }
-    by_a.run(candidates.len())?;
-    let mut restarting = Vec::new();
-    for (j, mut c) in candidates.into_iter().enumerate() {
-        c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.r);
+    by_a.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| candidate(c)).enumerate() {
+        c.rnorm = residual(c.b, by_a.out(j), c.r);
         if c.rnorm <= c.tol {
-            done.push((c, Outcome::Converged));
+            c.state = State::Done(Outcome::Converged);
         } else if !(c.rnorm <= T::from_f64(0.5) * c.last_true) {
-            done.push((c, Outcome::Stagnated));
+            c.state = State::Done(Outcome::Stagnated);
         } else {
             c.last_true = c.rnorm;
             c.restarted = true;
-            restarting.push(c);
+            c.state = State::Restarted;
         }
     }
-    weigh(&mut restarting, by_a)?;
-    active.append(&mut restarting);
+    weigh(columns, |c| c.is(State::Restarted), by_a, spare, stack)?;
+    columns.iter_mut().filter(|c| c.is(State::Restarted)).for_each(|c| c.state = State::Active);
     Ok(())
 }
 
 /// Replaces the recursive residual norms of the kept iterates by true ones.
-fn weigh<T: Scalar>(columns: &mut [Column<T>], by_a: &mut Product<'_, T>) -> Result<(), Error> {
-    let mut width = 0;
-    for (_, x) in columns.iter().filter_map(|c| c.best.as_ref()) {
-        by_a.set(width, x);
-        width += 1;
-    }
-    by_a.run(width)?;
-    let mut r = Vec::new();
-    let mut j = 0;
-    for c in columns {
-        if let Some((norm, _)) = &mut c.best {
-            *norm = true_residual(&c.b, by_a.out(j), &mut r);
-            j += 1;
-        }
+fn weigh<T: Scalar>(
+    columns: &mut [Column<'_, T>],
+    which: impl Fn(&Column<'_, T>) -> bool,
+    by_a: &mut Packed<'_, T>,
+    spare: &mut [T],
+    stack: &mut MemStack,
+) -> Result<(), Error> {
+    let kept = |c: &Column<'_, T>| which(c) && c.best_norm.is_some();
+    let width = pack(columns, by_a, |c| kept(c).then_some(&*c.best));
+    by_a.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| kept(c)).enumerate() {
+        c.best_norm = Some(residual(c.b, by_a.out(j), spare));
     }
     Ok(())
 }
 
 /// Unscales the iterates; columns that failed get the best of start, kept iterate and last iterate, by true residual.
 fn finish<T: Scalar>(
-    done: Vec<(Column<T>, Outcome)>,
+    columns: &mut [Column<'_, T>],
     x0: Option<MatRef<'_, T>>,
-    mut x: numerics::MatMut<'_, T>,
+    mut x: MatMut<'_, T>,
     report: &mut SolveReport,
-    by_a: &mut Product<'_, T>,
+    by_a: &mut Packed<'_, T>,
+    spare: &mut [T],
+    stack: &mut MemStack,
 ) -> Result<(), Error> {
-    let (solved, failed): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, o)| *o == Outcome::Converged);
-    let (mut columns, outcomes): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
-    weigh(&mut columns, by_a)?;
-    for (j, c) in columns.iter().enumerate() {
-        by_a.set(j, &c.x);
-    }
-    by_a.run(columns.len())?;
-    for (j, c) in columns.iter_mut().enumerate() {
-        c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.r);
-        if let Some((norm, best)) = c.best.take()
-            && !(c.rnorm <= norm)
-        {
-            (c.rnorm, c.x) = (norm, best);
+    weigh(columns, |c| c.failed(), by_a, spare, stack)?;
+    let width = pack(columns, by_a, |c| c.failed().then_some(&*c.x));
+    by_a.run(width, stack)?;
+    let mut place = 0;
+    for (index, c) in columns.iter_mut().enumerate() {
+        if c.failed() {
+            c.rnorm = residual(c.b, by_a.out(place), c.r);
+            place += 1;
+            if let Some(norm) = c.best_norm
+                && !(c.rnorm <= norm)
+            {
+                c.rnorm = norm;
+                core::mem::swap(&mut c.x, &mut c.best);
+            }
+            if !(c.rnorm <= c.first) {
+                c.rnorm = c.first;
+                match x0 {
+                    Some(x0) => {
+                        read_column(x0, index, c.x);
+                        scale(c.x, c.scale);
+                    }
+                    None => c.x.fill(T::ZERO),
+                }
+            }
         }
-        if !(c.rnorm <= c.first) {
-            c.rnorm = c.first;
-            c.x = x0.map_or_else(|| vec![T::ZERO; c.x.len()], |x0| column_vec(x0, c.index));
-            scale(&mut c.x, c.scale);
+        if let State::Done(outcome) = c.state {
+            let rnorm = if c.bnorm == T::ZERO { T::ZERO } else { c.rnorm };
+            report.finish(index, (rnorm / c.scale).to_f64(), (c.bnorm / c.scale).to_f64(), outcome);
         }
-    }
-    for (mut c, outcome) in solved.into_iter().chain(columns.into_iter().zip(outcomes)) {
-        report.finish(c.index, (c.rnorm / c.scale).to_f64(), (norm(&c.b) / c.scale).to_f64(), outcome);
-        scale(&mut c.x, c.scale.recip());
-        write_column(x.as_mut(), c.index, &c.x);
+        scale(c.x, c.scale.recip());
+        write_column(x.as_mut(), index, c.x);
     }
     Ok(())
 }

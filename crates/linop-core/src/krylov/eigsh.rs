@@ -366,6 +366,7 @@ impl<T: Scalar> Search<'_, T> {
         let mut w = vec![T::ZERO; self.n];
         let mut coefficients = vec![T::ZERO; m];
         let mut ignored = vec![T::ZERO; locked.len()];
+        let mut c = vec![T::ZERO; locked.len().max(m)];
         let mut largest = T::ZERO;
         for restart in 0..=self.max_restarts {
             let beta = loop {
@@ -375,8 +376,8 @@ impl<T: Scalar> Search<'_, T> {
                 w.copy_from_slice(self.by_a.out(0));
                 coefficients[..=j].fill(T::ZERO);
                 for _ in 0..2 {
-                    locked.pass(&mut w, &mut ignored, self.par);
-                    basis.pass(&mut w, &mut coefficients[..=j], self.par);
+                    locked.pass(&mut w, &mut ignored, &mut c, self.par);
+                    basis.pass(&mut w, &mut coefficients[..=j], &mut c, self.par);
                 }
                 for i in 0..=j {
                     h[(i, j)] = coefficients[i];
@@ -451,7 +452,7 @@ impl<T: Scalar> Search<'_, T> {
             let keep = (k + (m - k) / 2).min(m - 1);
             let s = Mat::from_fn(m, keep, |i, j| e.vectors[(i, order[j])]);
             basis.rotate(s.as_ref(), self.par);
-            h = Mat::zeros(m, m);
+            h.fill(T::ZERO);
             for j in 0..keep {
                 h[(j, j)] = e.values[order[j]];
             }
@@ -494,8 +495,8 @@ impl<T: Scalar> Search<'_, T> {
         let mut basis = Basis::new(self.n, x.ncols() + extra.ncols());
         for v in (0..x.ncols()).map(|j| x.col_as_slice(j)).chain((0..extra.ncols()).map(|j| extra.col_as_slice(j))) {
             let mut v = v.to_vec();
-            let mut ignored = vec![T::ZERO; basis.len()];
-            basis.project_out(&mut v, &mut ignored, self.par);
+            let (mut ignored, mut c) = (vec![T::ZERO; basis.len()], vec![T::ZERO; basis.len()]);
+            basis.project_out(&mut v, &mut ignored, &mut c, self.par);
             let length = norm(&v);
             basis.push(&v, length.recip());
         }

@@ -5,12 +5,14 @@
 //! cycle; 31 vectors of memory. Columns are solved one after another. Two successive cycles that each gain less than
 //! 0.1 % end the column as [`Outcome::Stagnated`].
 
-use super::basis::Basis;
-use super::block::{Product, check_rhs, check_square, column_vec, write_column};
-use super::report::{Options, Outcome, Solution, SolveReport, true_residual};
+use super::basis::project;
+use super::block::{check_rhs, check_square, write_column};
+use super::packed::{Packed, carve, read_column, residual};
+use super::report::{Options, Outcome, Solution, SolveReport};
 use super::vector::{axpy, norm, scale, unit_scale};
+use crate::ops::{temp, temp_req};
 use crate::{Error, LinearOperator};
-use numerics::{Mat, MatRef, Par, Scalar};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 
 const OP: &str = "gmres";
 
@@ -36,46 +38,100 @@ pub fn gmres<T: Scalar>(
     options: &Options<'_, T>,
     par: Par,
 ) -> Result<Solution<T>, Error> {
-    let n = check_square(OP, a)?;
-    check_rhs(OP, n, b)?;
-    options.check(OP, n, b.ncols())?;
-    let mut solver = Cycle {
-        by_a: Product::new(Some(a), false, n, 1, par),
-        by_m: Product::new(options.precond, false, n, 1, par),
-        n,
-        par,
-    };
-    let mut report = SolveReport::new(OP, b.ncols());
-    let mut x = Mat::zeros(n, b.ncols());
-    for j in 0..b.ncols() {
-        let mut rhs = column_vec(b, j);
-        let size = norm(&rhs);
-        if size == T::ZERO {
-            continue;
-        }
-        let s = unit_scale(size);
-        scale(&mut rhs, s);
-        let mut xj = options.x0.map_or_else(|| vec![T::ZERO; n], |x0| column_vec(x0, j));
-        scale(&mut xj, s);
-        let bnorm = size * s;
-        let tol = T::from_f64((options.rtol * bnorm.to_f64()).max(options.atol * s.to_f64()));
-        let (rnorm, steps, outcome) =
-            solver.solve(&rhs, &mut xj, tol, options.iteration_limit(n), options.x0.is_some())?;
-        report.iterations = report.iterations.max(steps);
-        report.finish(j, (rnorm / s).to_f64(), size.to_f64(), outcome);
-        scale(&mut xj, s.recip());
-        write_column(x.as_mut(), j, &xj);
-    }
-    report.products = solver.by_a.columns;
-    report.precond_products = solver.by_m.columns;
+    let (n, k) = (a.nrows(), b.ncols());
+    let mut x = Mat::zeros(n, k);
+    let mut report = SolveReport::new(OP, k);
+    let mut memory = MemBuffer::new(req(a, options.precond, par));
+    solve_in(a, b, options, x.as_mut(), &mut report, par, MemStack::new(&mut memory))?;
     Ok(Solution { x, report })
 }
 
+/// Scratch of [`solve_in`], for any number of columns: they are solved one after another.
+pub(crate) fn req<T: Scalar>(a: &dyn LinearOperator<T>, precond: Option<&dyn LinearOperator<T>>, par: Par) -> StackReq {
+    let child = Packed::child(Some(a), false, 1, par).or(Packed::child(precond, false, 1, par));
+    temp_req::<T>(1, slab_len(a, precond)).and(child)
+}
+
+/// Vectors: right-hand side, iterate, the one before it, residual, the next basis vector, the correction.
+const VECTORS: usize = 6;
+
+/// Numbers of the small problem: the triangle, rotations, right-hand side, column, coefficients, projections.
+const SMALL: usize = RESTART * RESTART + 2 * RESTART + 4 * (RESTART + 1);
+
+fn slab_len<T: Scalar>(a: &dyn LinearOperator<T>, precond: Option<&dyn LinearOperator<T>>) -> usize {
+    let n = a.nrows();
+    (VECTORS + RESTART + 1) * n + SMALL + Packed::len(Some(a), false, n, 1) + Packed::len(precond, false, n, 1)
+}
+
+/// [`gmres`] into the caller's memory.
+pub(crate) fn solve_in<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    b: MatRef<'_, T>,
+    options: &Options<'_, T>,
+    mut x: MatMut<'_, T>,
+    report: &mut SolveReport,
+    par: Par,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
+    let n = check_square(OP, a)?;
+    check_rhs(OP, n, b)?;
+    options.check(OP, n, b.ncols())?;
+    temp!(slab, stack = stack, slab_len(a, options.precond));
+    let mut slab: &mut [T] = slab;
+    let by_a = Packed::new(Some(a), false, n, 1, par, &mut slab);
+    let by_m = Packed::new(options.precond, false, n, 1, par, &mut slab);
+    let [rhs, xj, before, r, w, correction] = carve::<T, VECTORS>(&mut slab, n);
+    let [basis] = carve(&mut slab, (RESTART + 1) * n);
+    let [rows] = carve(&mut slab, RESTART * RESTART);
+    let [cosines, sines] = carve(&mut slab, RESTART);
+    let [g, h, y, c] = carve(&mut slab, RESTART + 1);
+    let mut solver = Cycle { by_a, by_m, n, par, before, w, correction, basis, rows, cosines, sines, g, h, y, c };
+    for j in 0..b.ncols() {
+        read_column(b, j, rhs);
+        let size = norm(rhs);
+        xj.fill(T::ZERO);
+        if size == T::ZERO {
+            write_column(x.as_mut(), j, xj);
+            continue;
+        }
+        let s = unit_scale(size);
+        scale(rhs, s);
+        if let Some(x0) = options.x0 {
+            read_column(x0, j, xj);
+            scale(xj, s);
+        }
+        let bnorm = size * s;
+        let tol = T::from_f64((options.rtol * bnorm.to_f64()).max(options.atol * s.to_f64()));
+        let limit = options.iteration_limit(n);
+        let (rnorm, steps, outcome) = solver.solve(rhs, xj, r, tol, limit, options.x0.is_some(), stack)?;
+        report.iterations = report.iterations.max(steps);
+        report.finish(j, (rnorm / s).to_f64(), size.to_f64(), outcome);
+        scale(xj, s.recip());
+        write_column(x.as_mut(), j, xj);
+    }
+    report.products = solver.by_a.columns;
+    report.precond_products = solver.by_m.columns;
+    Ok(())
+}
+
 struct Cycle<'a, T: Scalar> {
-    by_a: Product<'a, T>,
-    by_m: Product<'a, T>,
+    by_a: Packed<'a, T>,
+    by_m: Packed<'a, T>,
     n: usize,
     par: Par,
+    before: &'a mut [T],
+    w: &'a mut [T],
+    correction: &'a mut [T],
+    /// The basis vectors one after another.
+    basis: &'a mut [T],
+    /// The triangle, column by column.
+    rows: &'a mut [T],
+    cosines: &'a mut [T],
+    sines: &'a mut [T],
+    g: &'a mut [T],
+    h: &'a mut [T],
+    y: &'a mut [T],
+    c: &'a mut [T],
 }
 
 impl<T: Scalar> Cycle<'_, T> {
@@ -84,14 +140,16 @@ impl<T: Scalar> Cycle<'_, T> {
         &mut self,
         b: &[T],
         x: &mut [T],
+        r: &mut [T],
         tol: T,
         limit: usize,
         nonzero_start: bool,
+        stack: &mut MemStack,
     ) -> Result<(T, usize, Outcome), Error> {
-        let mut r = b.to_vec();
-        let mut rnorm = norm(&r);
+        r.copy_from_slice(b);
+        let mut rnorm = norm(r);
         if nonzero_start {
-            rnorm = true_residual(b, self.by_a.one(x)?, &mut r);
+            rnorm = residual(b, self.by_a.one(x, stack)?, r);
         }
         let (mut steps, mut stalled) = (0, 0);
         loop {
@@ -107,13 +165,13 @@ impl<T: Scalar> Cycle<'_, T> {
             if steps >= limit {
                 return Ok((rnorm, steps, Outcome::MaxIterations));
             }
-            let before: Vec<T> = x.to_vec();
-            steps += self.cycle(&r, rnorm, x, tol, limit - steps)?;
-            let next = true_residual(b, self.by_a.one(x)?, &mut r);
+            self.before.copy_from_slice(x);
+            steps += self.cycle(r, rnorm, x, tol, limit - steps, stack)?;
+            let next = residual(b, self.by_a.one(x, stack)?, r);
             if next > rnorm {
                 // Rounding only: keep the better iterate.
-                x.copy_from_slice(&before);
-                rnorm = true_residual(b, self.by_a.one(x)?, &mut r);
+                x.copy_from_slice(self.before);
+                rnorm = residual(b, self.by_a.one(x, stack)?, r);
                 return Ok((rnorm, steps, Outcome::Stagnated));
             }
             stalled = if next > T::from_f64(0.999) * rnorm { stalled + 1 } else { 0 };
@@ -122,71 +180,93 @@ impl<T: Scalar> Cycle<'_, T> {
     }
 
     /// One cycle from the residual `r`; adds the correction to `x` and returns the number of steps.
-    fn cycle(&mut self, r: &[T], rnorm: T, x: &mut [T], tol: T, limit: usize) -> Result<usize, Error> {
+    fn cycle(
+        &mut self,
+        r: &[T],
+        rnorm: T,
+        x: &mut [T],
+        tol: T,
+        limit: usize,
+        stack: &mut MemStack,
+    ) -> Result<usize, Error> {
         let m = RESTART.min(self.n).min(limit);
-        let mut q = Basis::new(self.n, m + 1);
-        q.push(r, rnorm.recip());
-        let mut rows = Mat::<T>::zeros(m, m);
-        let mut rotations: Vec<(T, T)> = Vec::with_capacity(m);
-        let mut g = vec![T::ZERO; m + 1];
-        g[0] = rnorm;
-        let mut h = vec![T::ZERO; m + 1];
-        let mut w = vec![T::ZERO; self.n];
+        self.put(0, Some(r), rnorm.recip());
+        self.g.fill(T::ZERO);
+        self.g[0] = rnorm;
         let mut steps = 0;
         while steps < m {
-            let j = steps;
-            let z = self.by_m.one(q.col(j))?;
-            w.copy_from_slice(self.by_a.one(z)?);
-            let size = norm(&w);
-            if !size.is_finite() {
-                return Err(Error::NotFinite { op: OP, operand: "a product" });
-            }
-            q.project_out(&mut w, &mut h[..=j], self.par);
-            let mut next = norm(&w);
-            if next <= T::from_f64(10.0) * T::EPS * size {
-                next = T::ZERO;
-            }
-            for (i, &(c, s)) in rotations.iter().enumerate() {
-                let (top, bottom) = (h[i], h[i + 1]);
-                h[i] = c * top + s * bottom;
-                h[i + 1] = c * bottom - s * top;
-            }
-            let pivot = h[j].hypot(next);
-            if pivot <= T::from_f64(10.0) * T::EPS * size {
-                // A singular operator on an exhausted space: this direction cannot reduce the residual.
-                break;
-            }
-            let (c, s) = (h[j] / pivot, next / pivot);
-            rotations.push((c, s));
-            h[j] = pivot;
-            for i in 0..=j {
-                rows[(i, j)] = h[i];
-            }
-            let top = g[j];
-            g[j] = c * top;
-            g[j + 1] = -s * top;
+            let Some(next) = self.step(steps, stack)? else { break };
             steps += 1;
-            if g[j + 1].abs() <= tol || next == T::ZERO {
+            if self.g[steps].abs() <= tol || next == T::ZERO {
                 break;
             }
             if steps < m {
-                q.push(&w, next.recip());
+                self.put(steps, None, next.recip());
             }
         }
-        let mut y = g[..steps].to_vec();
+        // Back substitution, then x += M Q y.
         for j in (0..steps).rev() {
-            y[j] /= rows[(j, j)];
-            for i in 0..j {
-                let change = rows[(i, j)] * y[j];
-                y[i] -= change;
+            let mut sum = self.g[j];
+            for i in j + 1..steps {
+                sum -= self.rows[i * RESTART + j] * self.y[i];
             }
+            self.y[j] = sum / self.rows[j * RESTART + j];
         }
-        let mut correction = vec![T::ZERO; self.n];
-        for (j, &y) in y.iter().enumerate() {
-            axpy(&mut correction, y, q.col(j));
+        self.correction.fill(T::ZERO);
+        for (q, &y) in self.basis.chunks_exact(self.n).zip(&self.y[..steps]) {
+            axpy(self.correction, y, q);
         }
-        let z = self.by_m.one(&correction)?;
+        let z = self.by_m.one(self.correction, stack)?;
         axpy(x, T::ONE, z);
         Ok(steps.max(1))
+    }
+
+    /// Basis vector j is `v * factor`, v the given vector or else the latest `w`.
+    fn put(&mut self, j: usize, v: Option<&[T]>, factor: T) {
+        let v = v.unwrap_or(self.w);
+        let q = &mut self.basis[j * self.n..][..self.n];
+        for (q, &v) in q.iter_mut().zip(v) {
+            *q = v * factor;
+        }
+    }
+
+    /// Step j of Arnoldi with its rotation: `w` is the next direction, the result its length; `None` on a singular
+    /// operator whose space is exhausted, where this direction cannot reduce the residual.
+    fn step(&mut self, j: usize, stack: &mut MemStack) -> Result<Option<T>, Error> {
+        let n = self.n;
+        let z = self.by_m.one(&self.basis[j * n..][..n], stack)?;
+        self.w.copy_from_slice(self.by_a.one(z, stack)?);
+        let size = norm(self.w);
+        if !size.is_finite() {
+            return Err(Error::NotFinite { op: OP, operand: "a product" });
+        }
+        let q = MatRef::from_column_major_slice(&self.basis[..n * (j + 1)], n, j + 1);
+        self.h[..=j].fill(T::ZERO);
+        for _ in 0..2 {
+            project(q, self.w, &mut self.h[..=j], &mut self.c[..=j], self.par);
+        }
+        let mut next = norm(self.w);
+        let negligible = T::from_f64(10.0) * T::EPS * size;
+        if next <= negligible {
+            next = T::ZERO;
+        }
+        let h = &mut *self.h;
+        for (i, (&c, &s)) in self.cosines[..j].iter().zip(&self.sines[..j]).enumerate() {
+            let (top, bottom) = (h[i], h[i + 1]);
+            h[i] = c * top + s * bottom;
+            h[i + 1] = c * bottom - s * top;
+        }
+        let pivot = h[j].hypot(next);
+        if pivot <= negligible {
+            return Ok(None);
+        }
+        let (c, s) = (h[j] / pivot, next / pivot);
+        (self.cosines[j], self.sines[j]) = (c, s);
+        h[j] = pivot;
+        self.rows[j * RESTART..][..=j].copy_from_slice(&h[..=j]);
+        let top = self.g[j];
+        self.g[j] = c * top;
+        self.g[j + 1] = -s * top;
+        Ok(Some(next))
     }
 }

@@ -1,15 +1,16 @@
 //! `IterativeInverse`: the inverse of an operator, as an operator whose product is a solve.
 //!
 //! The transposed product solves with the transposed operand. A product costs the solver's iterations times the
-//! operand's product and, unlike other operators, allocates the solver's vectors.
+//! operand's product; the solver's vectors come from the caller's scratch, and nothing is allocated.
 
-use super::block::{Product, check_precond, check_rhs, check_self_adjoint, check_square};
-use super::neumann::{Alpha, resolve_alpha, series};
-use super::report::{Options, Solution, SolveReport, default_rtol};
+use super::block::{check_precond, check_rhs, check_self_adjoint, check_square};
+use super::neumann::{self, Alpha, resolve_alpha};
+use super::report::{Options, SolveReport, default_rtol};
 use super::{cg, gmres, lsmr, minres};
+use crate::ops::{add_scaled, begin, temp, temp_req, view, view_mut};
 use crate::{Cost, Error, Kind, LinearOperator, Op, Props};
-use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
-use std::sync::{Mutex, PoisonError};
+use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an [`IterativeInverse`] solves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +56,19 @@ pub struct IterativeInverse<T: Scalar> {
     rtol: f64,
     atol: f64,
     max_iter: Option<usize>,
-    last: Mutex<Option<SolveReport>>,
+    /// Reports of finished solves, to be written again: as many as there have been solves at the same time.
+    reports: Mutex<Reports>,
 }
+
+/// Reports on the shelf; the last in the list is the latest.
+#[derive(Debug)]
+struct Reports {
+    shelf: Vec<SolveReport>,
+    any: bool,
+}
+
+/// Columns and simultaneous solves for which a report is at hand from the start.
+const PREPARED: (usize, usize) = (64, 4);
 
 impl<T: Scalar> IterativeInverse<T> {
     /// The inverse of `operand`. The automatic step length of a Neumann series is computed here, once.
@@ -87,7 +99,7 @@ impl<T: Scalar> IterativeInverse<T> {
             rtol: default_rtol::<T>(),
             atol: 0.0,
             max_iter: None,
-            last: Mutex::new(None),
+            reports: Mutex::new(Reports { shelf: vec![SolveReport::new("", PREPARED.0); PREPARED.1], any: false }),
         })
     }
 
@@ -131,62 +143,93 @@ impl<T: Scalar> IterativeInverse<T> {
         matches!(self.method, Method::Cg | Method::Minres | Method::Gmres)
     }
 
-    /// The report of the latest solve of any thread.
+    /// The report of the latest solve of any thread; a Neumann series makes none.
     pub fn last_report(&self) -> Option<SolveReport> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let reports = self.reports();
+        reports.shelf.last().filter(|_| reports.any).cloned()
     }
 
-    /// Solves with the operand, or with its transpose.
-    fn solve(&self, b: MatRef<'_, T>, transposed: bool, par: Par) -> Result<Mat<T>, Error> {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operand and preconditioner as a solve sees them.
+    fn sides<'a>(&'a self, transposed: bool, turned: &'a mut Turned<'a, T>) -> Sides<'a, T> {
         let a = self.operand.as_dyn();
-        let flipped = Flipped(a);
-        let symmetric = a.props().contains(Props::SELF_ADJOINT);
-        let flip = transposed && !symmetric;
-        let operand: &dyn LinearOperator<T> = if flip { &flipped } else { a };
-        let square = a.nrows() == a.ncols();
         let p = self.precond.as_ref().map(Op::as_dyn);
-        let flipped_p = p.map(Flipped);
-        let precond: Option<&dyn LinearOperator<T>> = match &flipped_p {
-            Some(p) if transposed && square => Some(p),
+        *turned = Turned { a: Some(Flipped(a)), p: p.map(Flipped) };
+        let turned: &'a Turned<'a, T> = turned;
+        let symmetric = a.props().contains(Props::SELF_ADJOINT);
+        let operand: &dyn LinearOperator<T> = match &turned.a {
+            Some(flipped) if transposed && !symmetric => flipped,
+            _ => a,
+        };
+        let square = a.nrows() == a.ncols();
+        let precond: Option<&dyn LinearOperator<T>> = match (&turned.p, self.method) {
+            // The transpose of a preconditioner of a self-adjoint method is itself.
+            (_, Method::Cg | Method::Minres) => p,
+            (Some(flipped), _) if transposed && square => Some(flipped),
             _ if transposed => None,
             _ => p,
         };
-        let options = Options { rtol: self.rtol, atol: self.atol, max_iter: self.max_iter, precond, x0: None };
-        let solution = match self.method {
-            // The transpose of a preconditioner of a self-adjoint method is itself.
-            Method::Cg => cg(operand, b, &Options { precond: p, ..options }, par)?.solution,
-            Method::Minres => minres(operand, b, &Options { precond: p, ..options }, par)?,
-            Method::Lsmr => lsmr(operand, b, &options, par)?,
-            Method::Gmres => gmres(operand, b, &options, par)?,
-            Method::Neumann { terms, alpha } => {
-                return self.sum(operand, precond, b, terms, alpha, par);
-            }
-        };
-        let Solution { x, report } = solution;
-        let failure = report.first_failure(self.method == Method::Lsmr);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-        match failure {
-            None => Ok(x),
-            Some(error) => Err(error),
-        }
+        Sides { operand, precond }
     }
 
-    /// The Neumann series without the residual's extra product.
-    fn sum(
+    fn req(&self, transposed: bool, k: usize, par: Par) -> StackReq {
+        let mut turned = Turned::default();
+        let Sides { operand, precond } = self.sides(transposed, &mut turned);
+        let solver = match self.method {
+            Method::Cg => cg::req(operand, precond, k, par),
+            Method::Minres => minres::req(operand, precond, k, par),
+            Method::Lsmr => lsmr::req(operand, precond, k, par),
+            Method::Gmres => gmres::req(operand, precond, par),
+            Method::Neumann { .. } => neumann::req(operand, precond, k, par),
+        };
+        temp_req::<T>(operand.ncols(), k).and(solver)
+    }
+
+    /// Solves with the operand, or with its transpose.
+    fn solve(
         &self,
-        operand: &dyn LinearOperator<T>,
-        precond: Option<&dyn LinearOperator<T>>,
         b: MatRef<'_, T>,
-        terms: usize,
-        alpha: Alpha,
+        x: MatMut<'_, T>,
+        transposed: bool,
         par: Par,
-    ) -> Result<Mat<T>, Error> {
-        let (n, k) = (operand.nrows(), b.ncols());
-        check_rhs("inverse", n, b)?;
-        let alpha = resolve_alpha(operand, alpha, precond.is_some(), par)?;
-        let mut by_a = Product::new(Some(operand), false, n, k, par);
-        let mut by_p = Product::new(precond, false, n, k, par);
-        series(&mut by_a, &mut by_p, b, alpha, terms)
+        stack: &mut MemStack,
+    ) -> Result<(), Error> {
+        let mut turned = Turned::default();
+        let Sides { operand, precond } = self.sides(transposed, &mut turned);
+        let options = Options { rtol: self.rtol, atol: self.atol, max_iter: self.max_iter, precond, x0: None };
+        if let Method::Neumann { terms, alpha } = self.method {
+            check_rhs("inverse", operand.nrows(), b)?;
+            let alpha = resolve_alpha(operand, alpha, precond.is_some(), par)?;
+            return neumann::series_in(operand, precond, b, alpha, terms, x, par, stack).map(|_| ());
+        }
+        let mut report = self.reports().shelf.pop().unwrap_or_else(|| SolveReport::new("", b.ncols()));
+        report.reset(self.name(), b.ncols());
+        let result = match self.method {
+            Method::Cg => cg::solve_in(operand, b, &options, x, &mut report, None, par, stack),
+            Method::Minres => minres::solve_in(operand, b, &options, x, &mut report, par, stack),
+            Method::Lsmr => lsmr::solve_in(operand, b, &options, x, &mut report, par, stack),
+            _ => gmres::solve_in(operand, b, &options, x, &mut report, par, stack),
+        };
+        let failure = report.first_failure(self.method == Method::Lsmr);
+        let mut reports = self.reports();
+        reports.any = true;
+        reports.shelf.push(report);
+        drop(reports);
+        result?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.method {
+            Method::Cg => "cg",
+            Method::Minres => "minres",
+            Method::Lsmr => "lsmr",
+            Method::Gmres => "gmres",
+            Method::Neumann { .. } => "neumann",
+        }
     }
 
     fn add_to(
@@ -197,23 +240,36 @@ impl<T: Scalar> IterativeInverse<T> {
         beta: T,
         transposed: bool,
         par: Par,
+        stack: &mut MemStack,
     ) -> Result<(), Error> {
-        let rows = if transposed { self.operand.nrows() } else { self.operand.ncols() };
-        if out.nrows() != rows || out.ncols() != x.ncols() {
-            return Err(Error::ShapeMismatch {
-                op: "inverse",
-                expected: format!("out of {rows} x {}", x.ncols()),
-                got: format!("{} x {}", out.nrows(), out.ncols()),
-            });
-        }
-        if alpha == T::ZERO {
-            dense::scale(out, beta);
+        let (m, n) = (self.operand.nrows(), self.operand.ncols());
+        let (rows, cols) = if transposed { (m, n) } else { (n, m) };
+        if !begin("inverse", (rows, cols), out.as_mut(), alpha, x, beta)? {
             return Ok(());
         }
-        let y = self.solve(x, transposed, par)?;
-        dense::scale(out.as_mut(), beta);
-        dense::axpy(out, alpha, y.as_ref());
+        let k = x.ncols();
+        temp!(y, stack = stack, rows * k);
+        self.solve(x, view_mut(y, rows, k), transposed, par, stack)?;
+        add_scaled(out, alpha, view(y, rows, k), beta);
         Ok(())
+    }
+}
+
+/// What a solve works with.
+struct Sides<'a, T: Scalar> {
+    operand: &'a dyn LinearOperator<T>,
+    precond: Option<&'a dyn LinearOperator<T>>,
+}
+
+/// Room for the transposes of operand and preconditioner.
+struct Turned<'a, T: Scalar> {
+    a: Option<Flipped<'a, T>>,
+    p: Option<Flipped<'a, T>>,
+}
+
+impl<T: Scalar> Default for Turned<'_, T> {
+    fn default() -> Self {
+        Turned { a: None, p: None }
     }
 }
 
@@ -226,8 +282,12 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         self.operand.nrows()
     }
 
-    fn apply_req(&self, _k: usize, _par: Par) -> StackReq {
-        StackReq::EMPTY
+    fn apply_req(&self, k: usize, par: Par) -> StackReq {
+        self.req(false, k, par)
+    }
+
+    fn apply_t_req(&self, k: usize, par: Par) -> StackReq {
+        self.req(true, k, par)
     }
 
     fn apply(
@@ -237,9 +297,9 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         x: MatRef<'_, T>,
         beta: T,
         par: Par,
-        _stack: &mut MemStack,
+        stack: &mut MemStack,
     ) -> Result<(), Error> {
-        self.add_to(out, alpha, x, beta, false, par)
+        self.add_to(out, alpha, x, beta, false, par, stack)
     }
 
     fn apply_t(
@@ -249,9 +309,9 @@ impl<T: Scalar> LinearOperator<T> for IterativeInverse<T> {
         x: MatRef<'_, T>,
         beta: T,
         par: Par,
-        _stack: &mut MemStack,
+        stack: &mut MemStack,
     ) -> Result<(), Error> {
-        self.add_to(out, alpha, x, beta, true, par)
+        self.add_to(out, alpha, x, beta, true, par, stack)
     }
 
     fn kind(&self) -> Kind<'_, T> {

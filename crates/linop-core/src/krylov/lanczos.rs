@@ -95,7 +95,7 @@ pub fn lanczos<T: Scalar>(
     let m = if reorth == Reorth::Full { steps.min(n) } else { steps };
     let mut by_a = Product::new(Some(a), false, n, 1, par);
     let mut basis = Basis::new(n, if reorth == Reorth::Full { m } else { 0 });
-    let mut h = vec![T::ZERO; m];
+    let (mut h, mut c) = (vec![T::ZERO; m], vec![T::ZERO; m]);
     let (mut alpha, mut beta): (Vec<T>, Vec<T>) = (Vec::with_capacity(m), Vec::with_capacity(m));
     let mut q: Vec<T> = v.iter().map(|&x| x / length).collect();
     let mut previous = vec![T::ZERO; n];
@@ -111,7 +111,7 @@ pub fn lanczos<T: Scalar>(
         axpy(&mut w, -last, &previous);
         if reorth == Reorth::Full {
             basis.push(&q, T::ONE);
-            basis.project_out(&mut w, &mut h[..basis.len()], par);
+            basis.project_out(&mut w, &mut h[..basis.len()], &mut c, par);
         }
         last = norm(&w);
         alpha.push(aj);

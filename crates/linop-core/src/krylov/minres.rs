@@ -5,26 +5,27 @@
 //! solution of least norm (without preconditioner); inconsistent ones stop at `|A r| <= rtol |A| |r|` with a
 //! least-squares solution, flagged [`Outcome::Inconsistent`].
 
-use super::block::{Product, check_rhs, check_self_adjoint, column_vec, write_column};
-use super::report::{Options, Outcome, Solution, SolveReport, true_residual};
+use super::block::{check_rhs, check_self_adjoint, write_column};
+use super::packed::{Packed, carve, read_column, residual};
+use super::report::{Options, Outcome, Solution, SolveReport};
 use super::vector::{axpy, dot, norm, scale, unit_scale};
+use crate::ops::{temp, temp_req};
 use crate::{Error, LinearOperator};
-use numerics::{Mat, MatRef, Par, Scalar};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 
 const OP: &str = "minres";
 
 /// One right-hand side under way, scaled by a power of two.
-struct Column<T> {
-    index: usize,
-    b: Vec<T>,
-    x: Vec<T>,
+struct Column<'a, T> {
+    b: &'a mut [T],
+    x: &'a mut [T],
     /// Unnormalised Lanczos residuals `r_{k-1}`, `r_k` and `y = M r_k`.
-    r1: Vec<T>,
-    r2: Vec<T>,
-    y: Vec<T>,
-    v: Vec<T>,
-    w: Vec<T>,
-    w1: Vec<T>,
+    r1: &'a mut [T],
+    r2: &'a mut [T],
+    y: &'a mut [T],
+    v: &'a mut [T],
+    w: &'a mut [T],
+    w1: &'a mut [T],
     beta: T,
     old_beta: T,
     dbar: T,
@@ -44,8 +45,10 @@ struct Column<T> {
     last_true: T,
     looks: usize,
     phase: Phase,
+    /// The Lanczos coefficient of the step under way.
+    alpha: T,
     rnorm: T,
-    extra: Vec<T>,
+    extra: &'a mut [T],
 }
 
 /// What a column waits for.
@@ -55,30 +58,43 @@ enum Phase {
     Start,
     /// An ordinary step.
     Step,
+    /// Looks finished: the true residual decides.
+    Candidate,
+    /// Nothing.
+    Done(Outcome),
 }
 
-impl<T: Scalar> Column<T> {
-    fn new(index: usize, mut b: Vec<T>, x0: Option<Vec<T>>, rtol: f64, atol: f64) -> Self {
-        let n = b.len();
-        let bnorm = norm(&b);
-        let s = unit_scale(bnorm);
-        scale(&mut b, s);
-        let mut x = x0.unwrap_or_else(|| vec![T::ZERO; n]);
-        scale(&mut x, s);
+/// Vectors per column.
+const VECTORS: usize = 9;
+
+impl<'a, T: Scalar> Column<'a, T> {
+    fn new(b: MatRef<'_, T>, j: usize, options: &Options<'_, T>, slab: &mut &'a mut [T]) -> Self {
+        let [rhs, x, r1, r2, y, v, w, w1, extra] = carve::<T, VECTORS>(slab, b.nrows());
+        read_column(b, j, rhs);
+        let bnorm = norm(rhs);
+        let zero = bnorm == T::ZERO;
+        let s = if zero { T::ONE } else { unit_scale(bnorm) };
+        scale(rhs, s);
+        match options.x0.filter(|_| !zero) {
+            Some(x0) => {
+                read_column(x0, j, x);
+                scale(x, s);
+            }
+            None => x.fill(T::ZERO),
+        }
+        r2.copy_from_slice(rhs);
         let bnorm = bnorm * s;
-        let tol = T::from_f64((rtol * bnorm.to_f64()).max(atol * s.to_f64()));
-        let zeros = || vec![T::ZERO; n];
+        let tol = T::from_f64((options.rtol * bnorm.to_f64()).max(options.atol * s.to_f64()));
         Self {
-            index,
-            r1: zeros(),
-            r2: b.clone(),
-            y: zeros(),
-            v: zeros(),
-            w: zeros(),
-            w1: zeros(),
-            extra: zeros(),
-            b,
+            b: rhs,
             x,
+            r1,
+            r2,
+            y,
+            v,
+            w,
+            w1,
+            extra,
             beta: T::ZERO,
             old_beta: T::ZERO,
             dbar: T::ZERO,
@@ -94,9 +110,14 @@ impl<T: Scalar> Column<T> {
             trigger: T::ZERO,
             last_true: T::INFINITY,
             looks: 0,
-            phase: Phase::Start,
-            rnorm: T::INFINITY,
+            phase: if zero { Phase::Done(Outcome::Converged) } else { Phase::Start },
+            alpha: T::ZERO,
+            rnorm: if zero { T::ZERO } else { T::INFINITY },
         }
+    }
+
+    fn failed(&self) -> bool {
+        matches!(self.phase, Phase::Done(o) if o != Outcome::Converged)
     }
 
     /// Starts the recurrences once `y = M r2` is known; `beta^2 = r2 . y`.
@@ -114,17 +135,17 @@ impl<T: Scalar> Column<T> {
         self.phase = Phase::Step;
         self.looks = 0;
         // Without preconditioner beta is |r|; with one the ratio of the norms at the start is the first guess.
-        self.trigger = beta * (self.tol / norm(&self.r2)).min(T::ONE);
+        self.trigger = beta * (self.tol / norm(self.r2)).min(T::ONE);
     }
 
     /// Takes `q = A v`: the Lanczos vector that comes next goes to `extra`, still to be preconditioned.
     fn lanczos(&mut self, q: &[T]) -> T {
         self.extra.copy_from_slice(q);
         if !self.first {
-            axpy(&mut self.extra, -(self.beta / self.old_beta), &self.r1);
+            axpy(self.extra, -(self.beta / self.old_beta), self.r1);
         }
-        let alpha = dot(&self.v, &self.extra);
-        axpy(&mut self.extra, -(alpha / self.beta), &self.r2);
+        let alpha = dot(self.v, self.extra);
+        axpy(self.extra, -(alpha / self.beta), self.r2);
         core::mem::swap(&mut self.r1, &mut self.r2);
         core::mem::swap(&mut self.r2, &mut self.extra);
         alpha
@@ -160,7 +181,7 @@ impl<T: Scalar> Column<T> {
         for i in 0..self.v.len() {
             self.w[i] = (self.v[i] - old_epsilon * self.extra[i] - delta * self.w1[i]) * inverse;
         }
-        axpy(&mut self.x, phi, &self.w);
+        axpy(self.x, phi, self.w);
         false
     }
 }
@@ -187,149 +208,193 @@ pub fn minres<T: Scalar>(
     options: &Options<'_, T>,
     par: Par,
 ) -> Result<Solution<T>, Error> {
+    let (n, k) = (a.nrows(), b.ncols());
+    let mut x = Mat::zeros(n, k);
+    let mut report = SolveReport::new(OP, k);
+    let mut memory = MemBuffer::new(req(a, options.precond, k, par));
+    solve_in(a, b, options, x.as_mut(), &mut report, par, MemStack::new(&mut memory))?;
+    Ok(Solution { x, report })
+}
+
+/// Scratch of [`solve_in`] for `k` columns.
+pub(crate) fn req<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    precond: Option<&dyn LinearOperator<T>>,
+    k: usize,
+    par: Par,
+) -> StackReq {
+    let child = Packed::child(Some(a), false, k, par).or(Packed::child(precond, false, k, par));
+    temp_req::<T>(1, slab_len(a, precond, k)).and(StackReq::new::<Column<'_, T>>(k)).and(child)
+}
+
+fn slab_len<T: Scalar>(a: &dyn LinearOperator<T>, precond: Option<&dyn LinearOperator<T>>, k: usize) -> usize {
+    let n = a.nrows();
+    VECTORS * n * k + Packed::len(Some(a), false, n, k) + Packed::len(precond, false, n, k)
+}
+
+/// [`minres`] into the caller's memory.
+pub(crate) fn solve_in<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    b: MatRef<'_, T>,
+    options: &Options<'_, T>,
+    x: MatMut<'_, T>,
+    report: &mut SolveReport,
+    par: Par,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
     let n = check_self_adjoint(OP, a)?;
     check_rhs(OP, n, b)?;
     let k = b.ncols();
     options.check(OP, n, k)?;
-    let mut x = Mat::zeros(n, k);
-    let mut report = SolveReport::new(OP, k);
-    let mut by_a = Product::new(Some(a), false, n, k, par);
-    let mut by_m = Product::new(options.precond, false, n, k, par);
-    let mut active: Vec<Column<T>> = (0..k)
-        .map(|j| (j, column_vec(b, j)))
-        .filter(|(_, b)| b.iter().any(|&x| x != T::ZERO))
-        .map(|(j, b)| Column::new(j, b, options.x0.map(|x0| column_vec(x0, j)), options.rtol, options.atol))
-        .collect();
-    let mut done: Vec<(Column<T>, Outcome)> = Vec::new();
+    temp!(slab, stack = stack, slab_len(a, options.precond, k));
+    let mut slab: &mut [T] = slab;
+    let mut by_a = Packed::new(Some(a), false, n, k, par, &mut slab);
+    let mut by_m = Packed::new(options.precond, false, n, k, par, &mut slab);
+    let (mut columns, stack) = stack.make_with(k, |j| Column::new(b, j, options, &mut slab));
+    let columns: &mut [Column<'_, T>] = &mut columns;
     if options.x0.is_some() {
-        refresh(&mut active, &mut by_a)?;
-        let (solved, rest) = active.drain(..).partition(|c: &Column<T>| c.rnorm <= c.tol);
-        active = rest;
-        done.extend(Vec::into_iter(solved).map(|c| (c, Outcome::Converged)));
+        refresh(columns, Phase::Start, &mut by_a, stack)?;
+        let solved = columns.iter_mut().filter(|c| c.phase == Phase::Start && c.rnorm <= c.tol);
+        solved.for_each(|c| c.phase = Phase::Done(Outcome::Converged));
     }
     let rtol = T::from_f64(options.rtol.max(T::EPS.to_f64()));
     let limit = options.iteration_limit(n);
     let mut iteration = 0;
-    while !active.is_empty() {
-        start(&mut active, &mut done, &mut by_m, iteration)?;
+    while columns.iter().any(|c| !matches!(c.phase, Phase::Done(_))) {
+        start(columns, &mut by_m, iteration, stack)?;
         if iteration == limit {
-            done.extend(active.drain(..).map(|c| (c, Outcome::MaxIterations)));
+            let cut = columns.iter_mut().filter(|c| c.phase == Phase::Step);
+            cut.for_each(|c| c.phase = Phase::Done(Outcome::MaxIterations));
             break;
         }
         iteration += 1;
-        for (j, c) in active.iter_mut().enumerate() {
-            let s = c.beta.recip();
-            for (v, &y) in c.v.iter_mut().zip(&c.y) {
-                *v = y * s;
-            }
-            by_a.set(j, &c.v);
-        }
-        by_a.run(active.len())?;
-        let alphas: Vec<T> = active.iter_mut().enumerate().map(|(j, c)| c.lanczos(by_a.out(j))).collect();
-        for (j, c) in active.iter().enumerate() {
-            by_m.set(j, &c.r2);
-        }
-        by_m.run(active.len())?;
-        let mut candidates = Vec::new();
-        let mut rest = Vec::with_capacity(active.len());
-        for (j, mut c) in active.drain(..).enumerate() {
-            c.y.copy_from_slice(by_m.out(j));
-            let square = dot(&c.r2, &c.y);
-            if !(square.is_finite() && alphas[j].is_finite()) {
-                return Err(Error::NotFinite { op: OP, operand: "a product" });
-            }
-            if square < T::ZERO {
-                done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
-            } else if c.rotate(alphas[j], square.sqrt(), rtol) {
-                done.push((c, Outcome::Inconsistent));
-            } else if c.phibar <= c.trigger || c.beta == T::ZERO {
-                candidates.push(c);
-            } else {
-                rest.push(c);
-            }
-        }
-        active = rest;
-        verify(candidates, &mut active, &mut done, &mut by_a)?;
+        step(columns, &mut by_a, &mut by_m, iteration, rtol, stack)?;
+        verify(columns, &mut by_a, stack)?;
     }
     report.iterations = iteration;
-    finish(done, &mut x, &mut report, &mut by_a)?;
+    finish(columns, x, report, &mut by_a, stack)?;
     report.products = by_a.columns;
     report.precond_products = by_m.columns;
-    Ok(Solution { x, report })
+    Ok(())
+}
+
+/// One Lanczos step of every column under way, and the rotation that follows.
+fn step<T: Scalar>(
+    columns: &mut [Column<'_, T>],
+    by_a: &mut Packed<'_, T>,
+    by_m: &mut Packed<'_, T>,
+    iteration: usize,
+    rtol: T,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
+    let mut width = 0;
+    for c in columns.iter_mut().filter(|c| c.phase == Phase::Step) {
+        let s = c.beta.recip();
+        for (v, &y) in c.v.iter_mut().zip(&*c.y) {
+            *v = y * s;
+        }
+        by_a.set(width, c.v);
+        width += 1;
+    }
+    by_a.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| c.phase == Phase::Step).enumerate() {
+        c.alpha = c.lanczos(by_a.out(j));
+        by_m.set(j, c.r2);
+    }
+    by_m.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| c.phase == Phase::Step).enumerate() {
+        c.y.copy_from_slice(by_m.out(j));
+        let square = dot(c.r2, c.y);
+        if !(square.is_finite() && c.alpha.is_finite()) {
+            return Err(Error::NotFinite { op: OP, operand: "a product" });
+        }
+        if square < T::ZERO {
+            c.phase = Phase::Done(Outcome::PreconditionerNotPositiveDefinite { iteration });
+        } else if c.rotate(c.alpha, square.sqrt(), rtol) {
+            c.phase = Phase::Done(Outcome::Inconsistent);
+        } else if c.phibar <= c.trigger || c.beta == T::ZERO {
+            c.phase = Phase::Candidate;
+        }
+    }
+    Ok(())
 }
 
 /// Begins the Lanczos process of columns that are new or restarted.
 fn start<T: Scalar>(
-    active: &mut Vec<Column<T>>,
-    done: &mut Vec<(Column<T>, Outcome)>,
-    by_m: &mut Product<'_, T>,
+    columns: &mut [Column<'_, T>],
+    by_m: &mut Packed<'_, T>,
     iteration: usize,
+    stack: &mut MemStack,
 ) -> Result<(), Error> {
-    let (fresh, rest): (Vec<_>, Vec<_>) = active.drain(..).partition(|c| c.phase == Phase::Start);
-    *active = rest;
-    for (j, c) in fresh.iter().enumerate() {
-        by_m.set(j, &c.r2);
+    let mut width = 0;
+    for c in columns.iter().filter(|c| c.phase == Phase::Start) {
+        by_m.set(width, c.r2);
+        width += 1;
     }
-    by_m.run(fresh.len())?;
-    for (j, mut c) in fresh.into_iter().enumerate() {
+    by_m.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| c.phase == Phase::Start).enumerate() {
         c.y.copy_from_slice(by_m.out(j));
-        let square = dot(&c.r2, &c.y);
+        let square = dot(c.r2, c.y);
         if !square.is_finite() {
             return Err(Error::NotFinite { op: OP, operand: "the preconditioned residual" });
         }
         if square <= T::ZERO {
-            done.push((c, Outcome::PreconditionerNotPositiveDefinite { iteration }));
+            c.phase = Phase::Done(Outcome::PreconditionerNotPositiveDefinite { iteration });
         } else {
             c.begin(square.sqrt());
-            active.push(c);
         }
     }
     Ok(())
 }
 
-/// `r2 = b - A x` for all columns.
-fn refresh<T: Scalar>(columns: &mut [Column<T>], by_a: &mut Product<'_, T>) -> Result<(), Error> {
-    for (j, c) in columns.iter().enumerate() {
-        by_a.set(j, &c.x);
+/// The true residual of all columns in a phase: to `extra`, and to `r2` of those that start.
+fn refresh<T: Scalar>(
+    columns: &mut [Column<'_, T>],
+    phase: Phase,
+    by_a: &mut Packed<'_, T>,
+    stack: &mut MemStack,
+) -> Result<(), Error> {
+    let mut width = 0;
+    for c in columns.iter().filter(|c| c.phase == phase) {
+        by_a.set(width, c.x);
+        width += 1;
     }
-    by_a.run(columns.len())?;
-    for (j, c) in columns.iter_mut().enumerate() {
-        c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.extra);
+    by_a.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| c.phase == phase).enumerate() {
+        c.rnorm = residual(c.b, by_a.out(j), c.extra);
         if !c.rnorm.is_finite() {
             return Err(Error::NotFinite { op: OP, operand: "the residual" });
         }
-        if c.phase == Phase::Start {
-            c.r2.copy_from_slice(&c.extra);
+        if phase == Phase::Start {
+            c.r2.copy_from_slice(c.extra);
         }
     }
     Ok(())
 }
 
-/// Accepts columns whose true residual meets the tolerance; the others go on with a lower trigger while the recursive
-/// residual can still fall, else restart from the true one, else give up.
+/// Accepts candidates whose true residual meets the tolerance; the others go on with a lower trigger while the
+/// recursive residual can still fall, else restart from the true one, else give up.
 fn verify<T: Scalar>(
-    mut candidates: Vec<Column<T>>,
-    active: &mut Vec<Column<T>>,
-    done: &mut Vec<(Column<T>, Outcome)>,
-    by_a: &mut Product<'_, T>,
+    columns: &mut [Column<'_, T>],
+    by_a: &mut Packed<'_, T>,
+    stack: &mut MemStack,
 ) -> Result<(), Error> {
-    refresh(&mut candidates, by_a)?;
-    for mut c in candidates {
-        let half = T::from_f64(0.5);
+    refresh(columns, Phase::Candidate, by_a, stack)?;
+    let half = T::from_f64(0.5);
+    for c in columns.iter_mut().filter(|c| c.phase == Phase::Candidate) {
         c.looks += 1;
         if c.rnorm <= c.tol {
-            done.push((c, Outcome::Converged));
+            c.phase = Phase::Done(Outcome::Converged);
         } else if c.beta > T::ZERO && c.looks < 4 && c.rnorm <= T::from_f64(10.0) * c.phibar.max(c.tol) {
             c.trigger = c.phibar * half.min(half * c.tol / c.rnorm);
-            active.push(c);
+            c.phase = Phase::Step;
         } else if c.rnorm <= half * c.last_true {
             // The recursion has lost touch with the true residual, or the space is exhausted.
             c.last_true = c.rnorm;
             c.phase = Phase::Start;
             core::mem::swap(&mut c.r2, &mut c.extra);
-            active.push(c);
         } else {
-            done.push((c, Outcome::Stagnated));
+            c.phase = Phase::Done(Outcome::Stagnated);
         }
     }
     Ok(())
@@ -337,23 +402,27 @@ fn verify<T: Scalar>(
 
 /// Writes the iterates and the final residuals.
 fn finish<T: Scalar>(
-    done: Vec<(Column<T>, Outcome)>,
-    x: &mut Mat<T>,
+    columns: &mut [Column<'_, T>],
+    mut x: MatMut<'_, T>,
     report: &mut SolveReport,
-    by_a: &mut Product<'_, T>,
+    by_a: &mut Packed<'_, T>,
+    stack: &mut MemStack,
 ) -> Result<(), Error> {
-    let (mut failed, solved): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, o)| *o != Outcome::Converged);
-    for (j, (c, _)) in failed.iter().enumerate() {
-        by_a.set(j, &c.x);
+    let mut width = 0;
+    for c in columns.iter().filter(|c| c.failed()) {
+        by_a.set(width, c.x);
+        width += 1;
     }
-    by_a.run(failed.len())?;
-    for (j, (c, _)) in failed.iter_mut().enumerate() {
-        c.rnorm = true_residual(&c.b, by_a.out(j), &mut c.extra);
+    by_a.run(width, stack)?;
+    for (j, c) in columns.iter_mut().filter(|c| c.failed()).enumerate() {
+        c.rnorm = residual(c.b, by_a.out(j), c.extra);
     }
-    for (mut c, outcome) in solved.into_iter().chain(failed) {
-        report.finish(c.index, (c.rnorm / c.scale).to_f64(), (c.bnorm / c.scale).to_f64(), outcome);
-        scale(&mut c.x, c.scale.recip());
-        write_column(x.as_mut(), c.index, &c.x);
+    for (index, c) in columns.iter_mut().enumerate() {
+        if let Phase::Done(outcome) = c.phase {
+            report.finish(index, (c.rnorm / c.scale).to_f64(), (c.bnorm / c.scale).to_f64(), outcome);
+        }
+        scale(c.x, c.scale.recip());
+        write_column(x.as_mut(), index, c.x);
     }
     Ok(())
 }

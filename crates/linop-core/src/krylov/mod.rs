@@ -17,6 +17,7 @@ mod lanczos;
 mod lsmr;
 mod minres;
 mod neumann;
+mod packed;
 mod report;
 #[cfg(test)]
 pub(crate) mod testing;

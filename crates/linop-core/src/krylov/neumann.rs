@@ -5,12 +5,14 @@
 //! a term above 1e4 times the first, one that is not finite, or a last term above the first.
 
 use super::basis::fresh;
-use super::block::{Product, check_precond, check_rhs, check_self_adjoint, check_square, write_column};
+use super::block::{check_precond, check_rhs, check_self_adjoint, check_square, write_column};
 use super::lanczos::{Reorth, lanczos};
-use super::report::{Outcome, Solution, SolveReport, default_rtol, true_residual};
+use super::packed::{Packed, carve, read_column, residual};
+use super::report::{Outcome, Solution, SolveReport, default_rtol};
 use super::vector::{axpy, norm};
+use crate::ops::{temp, temp_req};
 use crate::{Error, LinearOperator};
-use numerics::{Mat, MatRef, Par, Scalar};
+use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq};
 
 const OP: &str = "neumann";
 
@@ -69,22 +71,27 @@ pub fn neumann<T: Scalar>(
     check_precond(OP, options.precond, n)?;
     let alpha = resolve_alpha(a, options.alpha, options.precond.is_some(), par)?;
     let k = b.ncols();
-    let mut by_a = Product::new(Some(a), false, n, k, par);
-    let mut by_p = Product::new(options.precond, false, n, k, par);
-    let x = series(&mut by_a, &mut by_p, b, alpha, options.terms)?;
+    let mut x = Mat::zeros(n, k);
+    let child = Packed::child(Some(a), false, k, par);
+    let mut memory = MemBuffer::new(req(a, options.precond, k, par).or(temp_req::<T>(1, 2 * n * k + n).and(child)));
+    let stack = MemStack::new(&mut memory);
+    let (products, precond_products) = series_in(a, options.precond, b, alpha, options.terms, x.as_mut(), par, stack)?;
+    let mut report = SolveReport::new(OP, k);
+    report.iterations = options.terms;
+    report.products = products + k;
+    report.precond_products = precond_products;
+    temp!(slab, stack = stack, Packed::len(Some(a), false, n, k) + n);
+    let mut slab: &mut [T] = slab;
+    let mut by_a = Packed::new(Some(a), false, n, k, par, &mut slab);
     for j in 0..k {
         by_a.set(j, x.col_as_slice(j));
     }
-    by_a.run(k)?;
-    let mut report = SolveReport::new(OP, k);
-    report.iterations = options.terms;
-    report.products = by_a.columns;
-    report.precond_products = by_p.columns;
-    let mut r = Vec::new();
+    by_a.run(k, stack)?;
+    let mut rhs = vec![T::ZERO; n];
     for j in 0..k {
-        let rhs = super::block::column_vec(b, j);
+        read_column(b, j, &mut rhs);
         let bnorm = norm(&rhs).to_f64();
-        let rnorm = true_residual(&rhs, by_a.out(j), &mut r).to_f64();
+        let rnorm = residual(&rhs, by_a.out(j), slab).to_f64();
         let solved = rnorm <= default_rtol::<T>() * bnorm;
         report.finish(j, rnorm, bnorm, if solved { Outcome::Converged } else { Outcome::Truncated });
     }
@@ -116,48 +123,79 @@ pub(crate) fn resolve_alpha<T: Scalar>(
     }
 }
 
-/// `alpha sum_{k <= terms} (I - alpha P A)^k P b`, guarded against divergence.
-pub(crate) fn series<T: Scalar>(
-    by_a: &mut Product<'_, T>,
-    by_p: &mut Product<'_, T>,
+/// Scratch of [`series_in`] for `k` columns.
+pub(crate) fn req<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    precond: Option<&dyn LinearOperator<T>>,
+    k: usize,
+    par: Par,
+) -> StackReq {
+    let child = Packed::child(Some(a), false, k, par).or(Packed::child(precond, false, k, par));
+    temp_req::<T>(1, slab_len(a, precond, k)).and(child)
+}
+
+fn slab_len<T: Scalar>(a: &dyn LinearOperator<T>, precond: Option<&dyn LinearOperator<T>>, k: usize) -> usize {
+    let n = a.nrows();
+    2 * n * k + k + Packed::len(Some(a), false, n, k) + Packed::len(precond, false, n, k)
+}
+
+/// `x = alpha sum_{k <= terms} (I - alpha P A)^k P b`, guarded against divergence; returns the columns multiplied by A
+/// and by P.
+pub(crate) fn series_in<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    precond: Option<&dyn LinearOperator<T>>,
     b: MatRef<'_, T>,
     alpha: T,
     terms: usize,
-) -> Result<Mat<T>, Error> {
-    let k = b.ncols();
-    for j in 0..k {
-        by_p.set(j, &super::block::column_vec(b, j));
+    mut out: MatMut<'_, T>,
+    par: Par,
+    stack: &mut MemStack,
+) -> Result<(usize, usize), Error> {
+    let (n, k) = (a.nrows(), b.ncols());
+    if n == 0 || k == 0 {
+        return Ok((0, 0));
     }
-    by_p.run(k)?;
-    let mut v: Vec<Vec<T>> = (0..k).map(|j| by_p.out(j).to_vec()).collect();
-    let mut x = v.clone();
-    let first: Vec<T> = v.iter().map(|v| norm(v)).collect();
-    if first.iter().any(|f| !f.is_finite()) {
-        return Err(Error::NotFinite { op: OP, operand: "P b" });
+    temp!(slab, stack = stack, slab_len(a, precond, k));
+    let mut slab: &mut [T] = slab;
+    let mut by_a = Packed::new(Some(a), false, n, k, par, &mut slab);
+    let mut by_p = Packed::new(precond, false, n, k, par, &mut slab);
+    let [v, x] = carve(&mut slab, n * k);
+    let [first] = carve(&mut slab, k);
+    for (j, v) in v.chunks_exact_mut(n).enumerate() {
+        read_column(b, j, v);
+        by_p.set(j, v);
     }
+    by_p.run(k, stack)?;
+    for (j, v) in v.chunks_exact_mut(n).enumerate() {
+        v.copy_from_slice(by_p.out(j));
+        first[j] = norm(v);
+        if !first[j].is_finite() {
+            return Err(Error::NotFinite { op: OP, operand: "P b" });
+        }
+    }
+    x.copy_from_slice(v);
     for term in 1..=terms {
-        for (j, v) in v.iter().enumerate() {
+        for (j, v) in v.chunks_exact(n).enumerate() {
             by_a.set(j, v);
         }
-        by_a.run(k)?;
+        by_a.run(k, stack)?;
         for j in 0..k {
             by_p.set(j, by_a.out(j));
         }
-        by_p.run(k)?;
-        for j in 0..k {
-            axpy(&mut v[j], -alpha, by_p.out(j));
-            axpy(&mut x[j], T::ONE, &v[j]);
-            let size = norm(&v[j]);
+        by_p.run(k, stack)?;
+        for (j, (v, x)) in v.chunks_exact_mut(n).zip(x.chunks_exact_mut(n)).enumerate() {
+            axpy(v, -alpha, by_p.out(j));
+            axpy(x, T::ONE, v);
+            let size = norm(v);
             let limit = if term == terms { T::ONE } else { T::from_f64(1e4) };
             if !(size <= limit * first[j]) {
                 return Err(Error::Diverged { op: OP, term });
             }
         }
     }
-    let mut out = Mat::zeros(x.first().map_or(b.nrows(), Vec::len), k);
-    for (j, x) in x.iter_mut().enumerate() {
+    for (j, x) in x.chunks_exact_mut(n).enumerate() {
         super::vector::scale(x, alpha);
         write_column(out.as_mut(), j, x);
     }
-    Ok(out)
+    Ok((by_a.columns, by_p.columns))
 }

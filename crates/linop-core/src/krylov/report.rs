@@ -120,6 +120,17 @@ impl SolveReport {
         }
     }
 
+    /// Empty again, for another solve with `k` columns; memory is kept.
+    pub(crate) fn reset(&mut self, algorithm: &'static str, k: usize) {
+        (self.algorithm, self.iterations, self.products, self.precond_products) = (algorithm, 0, 0, 0);
+        for list in [&mut self.residuals, &mut self.relative] {
+            list.clear();
+            list.resize(k, 0.0);
+        }
+        self.outcomes.clear();
+        self.outcomes.resize(k, Outcome::Converged);
+    }
+
     /// Whether every column met its tolerance.
     pub fn converged(&self) -> bool {
         self.outcomes.iter().all(|o| *o == Outcome::Converged)
@@ -176,13 +187,6 @@ impl<T: Scalar> Solution<T> {
             Some(error) => Err(error),
         }
     }
-}
-
-/// Fills residuals and outcomes from one final block product, for the columns listed as unfinished.
-pub(crate) fn true_residual<T: Scalar>(b: &[T], ax: &[T], r: &mut Vec<T>) -> T {
-    r.clear();
-    r.extend(b.iter().zip(ax).map(|(&b, &ax)| b - ax));
-    super::vector::norm(r)
 }
 
 #[cfg(test)]

@@ -12,6 +12,14 @@ pub(crate) fn norm<T: Scalar>(x: &[T]) -> T {
     numerics::dense::norm_l2(column(x))
 }
 
+/// `|x|` in one pass where the sum of squares is in range, else as [`norm`].
+pub(crate) fn quick_norm<T: Scalar>(x: &[T]) -> T {
+    let square = dot(x, x);
+    // Far enough from the smallest number that squares lost below it do not matter.
+    let safe = T::TINY / (T::EPS * T::EPS);
+    if square > safe && square.is_finite() { square.sqrt() } else { norm(x) }
+}
+
 /// A slice as a one-column matrix.
 pub(crate) fn column<T: Scalar>(x: &[T]) -> numerics::MatRef<'_, T> {
     numerics::MatRef::from_column_major_slice(x, x.len(), 1)
@@ -71,5 +79,9 @@ mod tests {
         assert_eq!(y, [7.0, 1.0]);
         assert_eq!(dot(&y, &y), 50.0);
         assert!((norm(&[3e200, 4e200]) / 5e200 - 1.0f64).abs() < 1e-15);
+        for size in [1e200, 1.0, 1e-8, 1e-200] {
+            assert!((quick_norm(&[3.0 * size, 4.0 * size]) / (5.0 * size) - 1.0f64).abs() < 1e-15, "{size}");
+        }
+        assert_eq!(quick_norm::<f32>(&[]), 0.0);
     }
 }

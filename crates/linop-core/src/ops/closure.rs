@@ -1,6 +1,8 @@
 //! An operator from closures. The closure computes plain products; alpha and beta cost one temporary.
 
 use super::prelude::*;
+use numerics::rng::{Law, Role, probe};
+use std::sync::OnceLock;
 
 type Product<T> = dyn Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync;
 
@@ -22,6 +24,7 @@ pub struct ClosureOp<T: Scalar> {
     plain: Box<Product<T>>,
     transposed: Option<Box<Product<T>>>,
     props: Props,
+    probed: OnceLock<Result<(), Error>>,
 }
 
 impl<T: Scalar> ClosureOp<T> {
@@ -31,7 +34,13 @@ impl<T: Scalar> ClosureOp<T> {
         ncols: usize,
         f: impl Fn(MatMut<'_, T>, MatRef<'_, T>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        ClosureOp { shape: (nrows, ncols), plain: Box::new(f), transposed: None, props: Props::NONE }
+        ClosureOp {
+            shape: (nrows, ncols),
+            plain: Box::new(f),
+            transposed: None,
+            props: Props::NONE,
+            probed: OnceLock::new(),
+        }
     }
 
     /// Adds the transposed product.
@@ -43,10 +52,26 @@ impl<T: Scalar> ClosureOp<T> {
         self
     }
 
-    /// States facts that the caller vouches for.
+    /// States facts that the caller vouches for; SELF_ADJOINT and PSD are probed at the first product in debug builds.
     pub fn with_props(mut self, props: Props) -> Self {
         self.props = props.close(self.shape.0, self.shape.1);
         self
+    }
+
+    /// Error unless two products with one vector are equal, bit for bit: a function that draws random numbers, or that
+    /// walks its data in another order every time, is no linear operator.
+    pub fn check_deterministic(&self) -> Result<(), Error> {
+        let (m, n) = self.shape;
+        let mut x = Mat::zeros(n, 1);
+        probe(Law::Gaussian, 0, Role::LanczosStart, 0, x.col_as_slice_mut(0));
+        let failed = |what| Error::Operator { op: "ClosureOp", what };
+        let (mut first, mut second) = (Mat::zeros(m, 1), Mat::zeros(m, 1));
+        (self.plain)(first.as_mut(), x.as_ref()).map_err(failed)?;
+        (self.plain)(second.as_mut(), x.as_ref()).map_err(failed)?;
+        if first == second {
+            return Ok(());
+        }
+        Err(failed("two products with one vector differ: dropout, shuffled data or random numbers inside?".into()))
     }
 
     fn shape(&self) -> (usize, usize) {
@@ -74,6 +99,10 @@ impl<T: Scalar> ClosureOp<T> {
             }
         };
         let failed = |what| Error::Operator { op: "ClosureOp", what };
+        if cfg!(debug_assertions) {
+            let product = |out: MatMut<'_, T>, x: MatRef<'_, T>| (self.plain)(out, x).map_err(failed);
+            self.probed.get_or_init(|| super::probe::probe(self.props, self.shape.1, product)).clone()?;
+        }
         if alpha == T::ONE && beta == T::ZERO {
             return f(out, x).map_err(failed);
         }
@@ -98,4 +127,4 @@ impl<T: Scalar> core::fmt::Debug for ClosureOp<T> {
     }
 }
 
-operator!(ClosureOp, |_| Kind::Opaque);
+operator!(ClosureOp, |_| Kind::Opaque, assumed: facts);

@@ -20,9 +20,11 @@ mod low_rank_diag;
 mod low_rank_solve;
 mod low_rank_update;
 mod permutation;
+mod probe;
 mod scalar;
 mod scaled;
 mod selection;
+mod spaced;
 mod submatrix;
 mod sum;
 mod token_kron_sum;
@@ -50,6 +52,7 @@ pub use permutation::Permutation;
 pub use scalar::{ScalarIdentity, Zero};
 pub use scaled::{Scaled, Shifted};
 pub use selection::Selection;
+pub use spaced::Spaced;
 pub use submatrix::Submatrix;
 pub use sum::Sum;
 pub use token_kron_sum::TokenKronSum;
@@ -214,7 +217,7 @@ pub(crate) fn add_cost(a: Cost, b: Cost) -> Cost {
 
 /// Writes the trait around `shape`, `req`, `run`, `facts` and `price` of a type.
 macro_rules! operator {
-    ($ty:ident, $kind:expr) => {
+    ($ty:ident, $kind:expr $(, spaces: $spaces:ident)? $(, assumed: $assumed:ident)?) => {
         impl<T: numerics::Scalar> crate::LinearOperator<T> for $ty<T> {
             fn nrows(&self) -> usize {
                 self.shape().0
@@ -267,6 +270,12 @@ macro_rules! operator {
             fn cost(&self, k: usize) -> crate::Cost {
                 self.price(k)
             }
+            $(fn assumed(&self) -> crate::Props {
+                self.$assumed()
+            })?
+            $(fn spaces(&self) -> (Option<&std::sync::Arc<crate::Space>>, Option<&std::sync::Arc<crate::Space>>) {
+                self.$spaces()
+            })?
         }
     };
 }

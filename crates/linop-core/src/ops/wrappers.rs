@@ -19,6 +19,9 @@ macro_rules! forwarded {
         pub fn inner(&self) -> &Op<T> {
             &self.inner
         }
+        fn operand_spaces(&self) -> (Option<&Arc<crate::Space>>, Option<&Arc<crate::Space>>) {
+            self.inner.spaces()
+        }
     };
 }
 
@@ -29,6 +32,8 @@ macro_rules! forwarded {
 pub struct Assumed<T: Scalar> {
     inner: Op<T>,
     props: Props,
+    /// What was added follows from how the operator was made.
+    derived: bool,
     probed: OnceLock<Result<(), Error>>,
 }
 
@@ -36,55 +41,26 @@ impl<T: Scalar> Assumed<T> {
     /// `inner` with `props` on top of what it knows.
     pub fn new(inner: Op<T>, props: Props) -> Self {
         let props = (inner.props() | props).close(inner.nrows(), inner.ncols());
-        Assumed { inner, props, probed: OnceLock::new() }
+        Assumed { inner, props, derived: false, probed: OnceLock::new() }
     }
 
     pub(crate) fn derived(inner: Op<T>, props: Props) -> Self {
-        let op = Assumed::new(inner, props);
+        let op = Assumed { derived: true, ..Assumed::new(inner, props) };
         op.probed.get_or_init(|| Ok(()));
         op
     }
 
+    fn word(&self) -> Props {
+        let added = if self.derived { Props::NONE } else { self.props.without(self.inner.props()) };
+        added | self.inner.assumed()
+    }
+
     fn probe(&self) -> Result<(), Error> {
         let added = self.props.without(self.inner.props());
-        let n = self.inner.ncols();
-        if !added.intersects(Props::SELF_ADJOINT | Props::PSD) || n == 0 {
-            return Ok(());
-        }
-        let tolerance = if T::EPS.to_f64() > 1e-10 { 1e-4 } else { 1e-10 };
-        let x = Mat::from_fn(n, 2, |i, j| {
-            // A fixed quasi-random sequence in (-1, 1) per column; nothing depends on its quality.
-            let step = [0.618_033_988_749_894_9, 0.414_213_562_373_095_05][j];
-            T::from_f64(2.0 * ((i + 1) as f64 * step).fract() - 1.0)
-        });
-        let mut y = Mat::zeros(n, 2);
-        let mut buffer = numerics::MemBuffer::new(self.inner.apply_req(2, Par::Seq));
-        self.inner.apply(y.as_mut(), T::ONE, x.as_ref(), T::ZERO, Par::Seq, MemStack::new(&mut buffer))?;
-        let dot = |a: MatRef<'_, T>, i: usize, b: MatRef<'_, T>, j: usize| -> f64 {
-            (0..n).map(|r| a[(r, i)].to_f64() * b[(r, j)].to_f64()).sum()
-        };
-        let norm = |a: MatRef<'_, T>, i: usize| dot(a, i, a, i).sqrt();
-        let (x, y) = (x.as_ref(), y.as_ref());
-        let fails = |property, violation: f64| {
-            if violation > tolerance {
-                Err(Error::FalseAssumption { op: "assume", property, violation })
-            } else {
-                Ok(())
-            }
-        };
-        let scale = (norm(x, 0) * norm(y, 1)).max(norm(x, 1) * norm(y, 0));
-        if scale > 0.0 {
-            fails("SELF_ADJOINT", (dot(x, 0, y, 1) - dot(x, 1, y, 0)).abs() / scale)?;
-        }
-        if added.contains(Props::PSD) {
-            for j in 0..2 {
-                let scale = norm(x, j) * norm(y, j);
-                if scale > 0.0 {
-                    fails("PSD", -dot(x, j, y, j) / scale)?;
-                }
-            }
-        }
-        Ok(())
+        super::probe::probe(added, self.inner.ncols(), |out, x| {
+            let mut buffer = numerics::MemBuffer::new(self.inner.apply_req(2, Par::Seq));
+            self.inner.apply(out, T::ONE, x, T::ZERO, Par::Seq, MemStack::new(&mut buffer))
+        })
     }
 
     /// An assumed symmetry also supplies a missing transposed product; a real one stays in use.
@@ -106,6 +82,9 @@ impl<T: Scalar> Assumed<T> {
     pub fn inner(&self) -> &Op<T> {
         &self.inner
     }
+    fn operand_spaces(&self) -> (Option<&Arc<crate::Space>>, Option<&Arc<crate::Space>>) {
+        self.inner.spaces()
+    }
     fn run(
         &self,
         side: Side,
@@ -126,7 +105,7 @@ impl<T: Scalar> Assumed<T> {
     }
 }
 
-operator!(Assumed, seen_through);
+operator!(Assumed, seen_through, spaces: operand_spaces, assumed: word);
 
 /// Facts do not hide structure.
 fn seen_through<T: Scalar>(a: &Assumed<T>) -> Kind<'_, T> {
@@ -159,12 +138,15 @@ impl<T: Scalar> Orthogonal<T> {
     ) -> Result<(), Error> {
         side.run(&self.inner, out, alpha, x, beta, par, stack)
     }
+    fn word(&self) -> Props {
+        Props::ORTHOGONAL.without(self.inner.props())
+    }
     fn facts(&self) -> Props {
         (self.inner.props() | Props::ORTHOGONAL).close(self.inner.nrows(), self.inner.ncols())
     }
 }
 
-operator!(Orthogonal, Kind::Orthogonal);
+operator!(Orthogonal, Kind::Orthogonal, spaces: operand_spaces, assumed: word);
 
 /// What a [`Counted`] operator has done so far.
 #[derive(Debug, Default)]
@@ -229,6 +211,11 @@ impl<T: Scalar> Counted<T> {
     fn facts(&self) -> Props {
         self.inner.props()
     }
+    /// Its parts are hidden: one doubtful part makes all its facts doubtful.
+    fn word(&self) -> Props {
+        let doubtful = self.inner.sources().iter().any(|(_, s)| *s == crate::Source::Assumed);
+        self.inner.props().when(doubtful)
+    }
 }
 
-operator!(Counted, |_| Kind::Opaque);
+operator!(Counted, |_| Kind::Opaque, spaces: operand_spaces, assumed: word);

@@ -190,7 +190,7 @@ fn single_precision_cholesky_is_retried_in_double() {
     }
     assert!(retried > 0, "no case was found");
     // In f64 the pivot is handed back.
-    let indefinite = Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 2.0 });
+    let indefinite = Mat::from_fn(2, 2, |i, j| if i == j { [10.0, -0.15][i] } else { 0.0 });
     let claimed = Op::new(Dense::with_props(indefinite, Props::PD));
     assert!(matches!(of(&claimed, 0.1, Damping::Plain), Err(Error::NotPositiveDefinite { pivot: 1, .. })));
 }

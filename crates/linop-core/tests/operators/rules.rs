@@ -224,6 +224,12 @@ proptest! {
     }
 }
 
+/// faer's single-precision SVD stalls on this sum; `numerics` answers all the same.
+#[test]
+fn the_case_that_stalls_in_single_precision() {
+    damped_kroneckers::<f32>(3, 1, 261).unwrap();
+}
+
 #[test]
 fn singular_and_empty_cases() {
     let inf = f64::NEG_INFINITY;

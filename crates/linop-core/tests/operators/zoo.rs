@@ -289,6 +289,20 @@ fn assumptions_are_probed_in_debug_builds() {
     let s = spd::<f32>(6, 1);
     let fine = Op::new(Dense::new(s.clone())).assume(Props::PD);
     check(&fine, &s);
+    // What is said when a matrix or a function is handed over is probed as well.
+    let shift = ClosureOp::<f64>::new(3, 3, |mut out, x| {
+        for j in 0..x.ncols() {
+            for i in 0..3 {
+                out[(i, j)] = x[((i + 1) % 3, j)];
+            }
+        }
+        Ok(())
+    });
+    let claimed = Op::new(shift.with_props(Props::SELF_ADJOINT)).to_dense(Par::Seq);
+    assert_eq!(claimed.is_err(), cfg!(debug_assertions));
+    let minus = Mat::from_fn(3, 3, |i, j| if i == j { -1.0f64 } else { 0.0 });
+    let claimed = Op::new(Dense::with_props(minus, Props::PSD)).to_dense(Par::Seq);
+    assert_eq!(claimed.is_err(), cfg!(debug_assertions));
     let negative = Op::new(ScalarIdentity::new(-1.0f64, 3)).assume(Props::PSD);
     assert_eq!(negative.to_dense(Par::Seq).is_err(), cfg!(debug_assertions));
 }
@@ -303,7 +317,10 @@ fn products_do_not_depend_on_threads_or_width() {
         a.kron(&b).unwrap(),
         (&a * &c).unwrap(),
         Op::new(Gram::inner(b.clone())),
-        linop_core::algebra::block_diag(&[a, b, c]).unwrap(),
+        linop_core::algebra::block_diag(&[a.clone(), b, c]).unwrap(),
+        Op::new(BlockDiag::repeated(vec![(op::<f64>(30, 20, 4).0, 3)]).unwrap()),
+        Op::new(TokenKronSum::new(fixed_mat(40, 30, 5), fixed_mat(3, 120, 6)).unwrap()),
+        Op::new(Hadamard::new(LowRank::gram(fixed_mat(60, 3, 7)), Op::dense(fixed_mat(60, 60, 8))).unwrap()),
     ];
     for op in &ops {
         let x = fixed_mat::<f64>(op.ncols(), 4, 9);

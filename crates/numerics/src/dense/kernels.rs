@@ -13,7 +13,7 @@ use faer::prelude::*;
 use faer::{Accum, Conj, Spec};
 use faer::{
     Mat, MatMut, MatRef, Par,
-    dyn_stack::{MemBuffer, MemStack},
+    dyn_stack::{MemBuffer, MemStack, StackReq},
 };
 
 /// An iteration of the decomposition reached its limit.
@@ -49,6 +49,25 @@ pub trait DenseKernels: Sized {
     fn lblt_in_place(a: MatMut<'_, Self>, sub: &mut [Self]) -> Vec<usize>;
     /// LU with partial pivoting; returns the permutation and the number of transpositions.
     fn lu_in_place(a: MatMut<'_, Self>) -> (Vec<usize>, usize);
+    /// Rows of Householder coefficients of a square QR.
+    fn qr_block(n: usize) -> usize;
+    /// Scratch of [`DenseKernels::qr_with`].
+    fn qr_req(n: usize) -> StackReq;
+    /// Square QR in given memory.
+    fn qr_with(a: MatMut<'_, Self>, q: MatMut<'_, Self>, reflectors: MatMut<'_, Self>, stack: &mut MemStack);
+    /// Scratch of [`DenseKernels::eigh_with`].
+    fn eigh_req(n: usize) -> StackReq;
+    /// Eigenpairs in given memory.
+    fn eigh_with(
+        a: MatRef<'_, Self>,
+        values: &mut [Self],
+        vectors: MatMut<'_, Self>,
+        stack: &mut MemStack,
+    ) -> Result<(), Stalled>;
+    /// Scratch of [`DenseKernels::lu_with`].
+    fn lu_req(n: usize) -> StackReq;
+    /// LU with partial pivoting in given memory.
+    fn lu_with(a: MatMut<'_, Self>, perm: &mut [usize], inverse: &mut [usize], stack: &mut MemStack);
 }
 
 macro_rules! kernels {
@@ -192,6 +211,65 @@ macro_rules! kernels {
                 let stack = MemStack::new(&mut buf);
                 let (info, _) = f::lu_in_place(a, &mut perm, &mut inv, Par::Seq, stack, params);
                 (perm, info.transposition_count)
+            }
+
+            fn qr_block(n: usize) -> usize {
+                qr::no_pivoting::factor::recommended_block_size::<$t>(n, n)
+            }
+
+            fn qr_req(n: usize) -> StackReq {
+                use householder as h;
+                let bs = Self::qr_block(n);
+                let params: Spec<qr::no_pivoting::factor::QrParams, $t> = Default::default();
+                qr::no_pivoting::factor::qr_in_place_scratch::<$t>(n, n, bs, Par::Seq, params)
+                    .or(h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(n, bs, n))
+            }
+
+            fn qr_with(
+                mut a: MatMut<'_, $t>,
+                mut q: MatMut<'_, $t>,
+                mut reflectors: MatMut<'_, $t>,
+                stack: &mut MemStack,
+            ) {
+                use householder as h;
+                let params: Spec<qr::no_pivoting::factor::QrParams, $t> = Default::default();
+                qr::no_pivoting::factor::qr_in_place(a.rb_mut(), reflectors.rb_mut(), Par::Seq, stack, params);
+                q.fill(0.0);
+                q.rb_mut().diagonal_mut().fill(1.0);
+                h::apply_block_householder_sequence_on_the_left_in_place_with_conj(
+                    a.rb(),
+                    reflectors.rb(),
+                    Conj::No,
+                    q,
+                    Par::Seq,
+                    stack,
+                );
+            }
+
+            fn eigh_req(n: usize) -> StackReq {
+                let params: Spec<evd::SelfAdjointEvdParams, $t> = Default::default();
+                evd::self_adjoint_evd_scratch::<$t>(n, evd::ComputeEigenvectors::Yes, Par::Seq, params)
+            }
+
+            fn eigh_with(
+                a: MatRef<'_, $t>,
+                values: &mut [$t],
+                vectors: MatMut<'_, $t>,
+                stack: &mut MemStack,
+            ) -> Result<(), Stalled> {
+                let params: Spec<evd::SelfAdjointEvdParams, $t> = Default::default();
+                let s = DiagMut::from_slice_mut(values);
+                evd::self_adjoint_evd(a, s, Some(vectors), Par::Seq, stack, params).map_err(|_| Stalled)
+            }
+
+            fn lu_req(n: usize) -> StackReq {
+                let params: Spec<lu::partial_pivoting::factor::PartialPivLuParams, $t> = Default::default();
+                lu::partial_pivoting::factor::lu_in_place_scratch::<usize, $t>(n, n, Par::Seq, params)
+            }
+
+            fn lu_with(a: MatMut<'_, $t>, perm: &mut [usize], inverse: &mut [usize], stack: &mut MemStack) {
+                let params: Spec<lu::partial_pivoting::factor::PartialPivLuParams, $t> = Default::default();
+                lu::partial_pivoting::factor::lu_in_place(a, perm, inverse, Par::Seq, stack, params);
             }
         }
 

@@ -24,6 +24,7 @@
 mod eigen;
 mod elementwise;
 mod expm;
+mod in_place;
 pub mod kernels;
 mod orthogonal;
 mod products;
@@ -34,6 +35,7 @@ mod solve;
 pub use eigen::{Eigh, apply_spectral, eigh, eigvals, eigvalsh, tridiag_eigh};
 pub use elementwise::{axpy, copy, mirror_lower, scale, symmetrize};
 pub use expm::expm;
+pub use in_place::FactorWork;
 pub use orthogonal::{PivotedQr, Qr, Svd, qr, qr_pivoted, svd};
 pub use products::{gemm, syrk, trsm};
 pub use reduce::{col_dots, dot, is_all_finite, norm_l2, sum};

@@ -2,7 +2,8 @@
 //! otherwise depend on the number of threads. Cost `2 n^2 (m - n/3)` flops for QR of `m x n`, several times that
 //! for the SVD.
 
-use super::{eigen::range_factor, kernels::Stalled, need_finite, reduce, scale};
+use super::kernels::{DenseKernels, Stalled};
+use super::{eigen::range_factor, need_finite, reduce, scale};
 use crate::{Error, Mat, MatRef, Scalar};
 
 /// Thin singular value decomposition: `a = u diag(s) v^T`.
@@ -69,8 +70,46 @@ pub fn svd<T: Scalar>(a: MatRef<'_, T>) -> Result<Svd<T>, Error> {
             }
             Ok(Svd { u, s, v })
         }
-        Err(Stalled) => Err(Error::NoConvergence { op, n: k }),
+        Err(Stalled) => {
+            let f = again(scaled.as_ref()).map_err(|Stalled| Error::NoConvergence { op, n: k })?;
+            Ok(Svd { s: f.s.iter().map(|&x| x / factor).collect(), ..f })
+        }
     }
+}
+
+/// Where the iteration stalls, as faer's does in single precision on some matrices of deficient rank: in double precision,
+/// and if need be through the transposed triangle of a QR factorisation, which takes another path.
+fn again<T: Scalar>(a: MatRef<'_, T>) -> Result<Svd<T>, Stalled> {
+    let wide = Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)].to_f64());
+    let f = match in_double(wide.as_ref()) {
+        Err(Stalled) => through_triangle(wide.as_ref())?,
+        Ok(f) => f,
+    };
+    let narrow = |x: &Mat<f64>| Mat::from_fn(x.nrows(), x.ncols(), |i, j| T::from_f64(x[(i, j)]));
+    Ok(Svd { u: narrow(&f.u), s: f.s.iter().map(|&x| T::from_f64(x)).collect(), v: narrow(&f.v) })
+}
+
+fn in_double(a: MatRef<'_, f64>) -> Result<Svd<f64>, Stalled> {
+    let (m, n) = (a.nrows(), a.ncols());
+    let k = m.min(n);
+    let (mut u, mut v, mut s) = (Mat::zeros(m, k), Mat::zeros(n, k), vec![0.0; k]);
+    f64::thin_svd(a, u.as_mut(), &mut s, v.as_mut())?;
+    Ok(Svd { u, s, v })
+}
+
+/// `A = Q R`, `R^T = U S V^T`: then `A = (Q V) S U^T`.
+fn through_triangle(a: MatRef<'_, f64>) -> Result<Svd<f64>, Stalled> {
+    if a.nrows() < a.ncols() {
+        let f = through_triangle(a.transpose())?;
+        return Ok(Svd { u: f.v, s: f.s, v: f.u });
+    }
+    let mut work = a.to_owned();
+    let (q, _) = f64::qr_in_place(work.as_mut());
+    let r = upper(work.as_ref(), a.ncols());
+    let f = in_double(r.transpose())?;
+    let mut u = Mat::zeros(a.nrows(), a.ncols());
+    super::gemm(u.as_mut(), 1.0, q.as_ref(), f.v.as_ref(), 0.0, crate::Par::Seq);
+    Ok(Svd { u, s: f.s, v: f.u })
 }
 
 fn upper<T: Scalar>(a: MatRef<'_, T>, k: usize) -> Mat<T> {
@@ -115,4 +154,34 @@ pub fn qr_pivoted<T: Scalar>(a: MatRef<'_, T>) -> Result<PivotedQr<T>, Error> {
     let mut work = a.to_owned();
     let (q, perm) = T::qr_pivoted_in_place(work.as_mut());
     Ok(PivotedQr { q, r: upper(work.as_ref(), k), perm })
+}
+
+#[cfg(test)]
+mod second_attempts {
+    use super::*;
+
+    fn check(a: &Mat<f64>, f: &Svd<f64>) {
+        let k = f.s.len();
+        let scaled = Mat::from_fn(a.nrows(), k, |i, j| f.u[(i, j)] * f.s[j]);
+        let back = &scaled * f.v.transpose();
+        let gram = f.u.transpose() * &f.u;
+        let largest = |x: &Mat<f64>, y: &Mat<f64>| {
+            (0..x.nrows())
+                .flat_map(|i| (0..x.ncols()).map(move |j| (i, j)))
+                .map(|p| (x[p] - y[p]).abs())
+                .fold(0.0, f64::max)
+        };
+        assert!(largest(&back, a) < 1e-14 * 10.0 && largest(&gram, &Mat::identity(k, k)) < 1e-13);
+        assert!(f.s.is_sorted_by(|x, y| x >= y));
+    }
+
+    #[test]
+    fn both_ways_give_the_decomposition() -> Result<(), Stalled> {
+        for (m, n) in [(5, 3), (3, 5), (4, 4)] {
+            let a = Mat::from_fn(m, n, |i, j| ((i * 7 + j * 3) % 5) as f64 - 1.5);
+            check(&a, &through_triangle(a.as_ref())?);
+            check(&a, &again(a.as_ref())?);
+        }
+        Ok(())
+    }
 }

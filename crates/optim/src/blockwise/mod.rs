@@ -64,6 +64,7 @@ struct Group {
 pub struct Preconditioned<T> {
     config: Box<dyn Settings<T>>,
     par: Par,
+    batch: f64,
     run: Option<Run<T>>,
 }
 
@@ -85,7 +86,7 @@ impl<T: Scalar> Preconditioned<T> {
     /// If a setting is out of range.
     pub fn new(config: impl Settings<T> + 'static) -> Result<Self, Error> {
         config.check()?;
-        Ok(Preconditioned { config: Box::new(config), par: Par::Seq, run: None })
+        Ok(Preconditioned { config: Box::new(config), par: Par::Seq, batch: 1.0, run: None })
     }
 
     /// Threads for products; the bits do not depend on it.
@@ -93,6 +94,16 @@ impl<T: Scalar> Preconditioned<T> {
     pub fn with_par(mut self, par: Par) -> Self {
         self.par = par;
         self
+    }
+
+    /// Number of data behind the next gradients (a mean over them); only root-free methods ask for it.
+    ///
+    /// # Errors
+    /// Unless positive and finite.
+    pub fn set_batch(&mut self, batch: f64) -> Result<(), Error> {
+        crate::error::check(batch > 0.0 && batch.is_finite(), "batch", batch, "positive and finite")?;
+        self.batch = batch;
+        Ok(())
     }
 
     /// Steps left out so far because a gradient was not finite.
@@ -171,7 +182,7 @@ impl<T: Scalar> Optimizer<T> for Preconditioned<T> {
                 Piece::Blocks(blocks) => {
                     let shrinker = Shrinker::new(&group.common, lr_multiplier);
                     for b in blocks {
-                        let failed = step_block(b, w, g, &mut run.buffer, &shrinker, self.par)?;
+                        let failed = step_block(b, w, g, &mut run.buffer, &shrinker, self.batch, self.par)?;
                         if let (Some(mode), None) = (failed, &stuck) {
                             stuck = Some((i, mode));
                         }
@@ -257,6 +268,7 @@ fn step_block<T: Scalar>(
     g: &[T],
     buffer: &mut [T],
     shrinker: &Shrinker<T>,
+    batch: f64,
     par: Par,
 ) -> Result<Option<usize>, Error> {
     let n = block.plan.len();
@@ -273,7 +285,7 @@ fn step_block<T: Scalar>(
         g_copy.iter_mut().zip(w).for_each(|(g, &w)| *g += shrinker.l2 * w);
     }
     let direct = whole && shrinker.l2 == T::ZERO;
-    let call = Call { g: if direct { g } else { &*g_copy }, out, scratch, par };
+    let call = Call { g: if direct { g } else { &*g_copy }, out, scratch, batch, par };
     let done = block.rule.direction(call)?;
     if done.moves {
         shrinker.limit(out, block.rule.normalizes(), block.rule.max_update_rms());

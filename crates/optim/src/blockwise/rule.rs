@@ -12,6 +12,8 @@ pub(crate) struct Call<'a, T> {
     pub(crate) out: &'a mut [T],
     /// At least [`Rule::scratch_len`] long.
     pub(crate) scratch: &'a mut [T],
+    /// Number of data behind the gradient.
+    pub(crate) batch: f64,
     pub(crate) par: Par,
 }
 

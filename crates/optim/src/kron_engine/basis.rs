@@ -5,10 +5,10 @@
 //! permuted with them, stably.
 
 use super::factor::Factor;
-use super::ladder::{Decompositions, Ready, Shift, eigenvectors, orthogonal, scaled_copy};
+use super::ladder::{Bench, Decompositions, Ready, Shift, columns, eigenvectors, orthogonal, scaled_copy};
 use super::modes::{Shape, square, square_mut};
 use super::{KronConfig, Refresh, Scale, Storage, Transport};
-use numerics::{Mat, MatRef, Par, Scalar, dense};
+use numerics::{MatRef, Par, Scalar, dense};
 
 /// What is stored in the basis and has to move with it.
 pub(crate) struct Attached<'a, T> {
@@ -21,9 +21,10 @@ pub(crate) struct Attached<'a, T> {
 }
 
 /// Whether a refresh changed the basis, and how.
-enum Move<T> {
-    /// `Q_new = Q_old H`.
-    By(Mat<T>),
+#[derive(Clone, Copy, PartialEq)]
+enum Move {
+    /// `Q_new = Q_old H`, and `H` lies on the bench.
+    Turned,
     Stayed,
     Failed,
 }
@@ -36,41 +37,41 @@ pub(crate) fn refresh<T: Scalar>(
     mode: usize,
     f: &mut Factor<T>,
     mut attached: Attached<'_, T>,
+    mut bench: Bench<'_, T>,
     par: Par,
 ) -> bool {
     if config.sort {
-        sort(config, shape, mode, f, &mut attached, par);
+        sort(config, shape, mode, f, &mut attached, &mut bench, par);
     }
     let moved = match config.storage {
-        Storage::Rotated => refresh_rotated(config, tools, f, par),
-        Storage::Original => refresh_original(config, tools, f, attached.v.is_some(), par),
+        Storage::Rotated => refresh_rotated(config, tools, f, &mut bench, par),
+        Storage::Original => refresh_original(config, tools, f, attached.v.is_some(), &mut bench, par),
     };
-    match moved {
-        Move::Failed => {
-            f.failures += 1;
-            return false;
-        }
-        Move::Stayed => {}
-        Move::By(h) => {
-            if config.storage == Storage::Rotated
-                && let Some(m) = attached.m
-            {
-                turn(shape, mode, h.as_ref(), m, attached.scratch, par);
-            }
-            if let (Scale::Free, Transport::Rotate, Some(v)) = (config.scale, config.transport, attached.v) {
-                let squares = Mat::from_fn(f.n, f.n, |i, j| h[(i, j)] * h[(i, j)]);
-                turn(shape, mode, squares.as_ref(), v, attached.scratch, par);
-            }
-        }
+    if moved == Move::Failed {
+        f.failures += 1;
+        return false;
     }
     f.failures = 0;
+    if moved == Move::Turned {
+        let n = f.n;
+        if config.storage == Storage::Rotated
+            && let Some(m) = attached.m
+        {
+            turn(shape, mode, columns(bench.h, n).as_ref(), m, attached.scratch, par);
+        }
+        if let (Scale::Free, Transport::Rotate, Some(v)) = (config.scale, config.transport, attached.v) {
+            let squares = &mut bench.h[..n * n];
+            squares.iter_mut().for_each(|x| *x *= *x);
+            turn(shape, mode, columns(squares, n).as_ref(), v, attached.scratch, par);
+        }
+    }
     true
 }
 
 /// `x <- x x_mode H^T`.
 fn turn<T: Scalar>(shape: &Shape, mode: usize, h: MatRef<'_, T>, x: &mut [T], scratch: &mut [T], par: Par) {
     shape.along(mode, h.transpose(), x, scratch, par);
-    x.copy_from_slice(scratch);
+    x.copy_from_slice(&scratch[..x.len()]);
 }
 
 fn shift(config: &KronConfig) -> Shift {
@@ -78,25 +79,30 @@ fn shift(config: &KronConfig) -> Shift {
 }
 
 /// First basis of a factor: eigenvectors of the first statistics. `false` if the decomposition failed; then `Q = I`.
-pub(crate) fn begin<T: Scalar>(config: &KronConfig, tools: &Decompositions<T>, f: &mut Factor<T>) -> bool {
+pub(crate) fn begin<T: Scalar>(
+    config: &KronConfig,
+    tools: &Decompositions<T>,
+    f: &mut Factor<T>,
+    mut bench: Bench<'_, T>,
+) -> bool {
     f.reset_basis();
     let n = f.n;
-    let (copy, unit) = match scaled_copy(&f.s, n) {
+    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
         Ready::Zero => return true,
         Ready::NotFinite => {
             f.failures += 1;
             return false;
         }
-        Ready::Scaled(copy, unit) => (copy, unit),
+        Ready::Scaled(unit) => unit,
     };
     let shift = if config.shift_eigh { Shift::Relative } else { Shift::Plain(1e-30) };
-    let Ok((q, values)) = eigenvectors(tools, copy, unit, shift) else {
+    if eigenvectors(tools, n, unit, shift, &mut bench).is_err() {
         f.failures += 1;
         return false;
-    };
-    dense::copy(square_mut(&mut f.q, n), q.as_ref());
+    }
+    dense::copy(square_mut(&mut f.q, n), columns(bench.h, n).as_ref());
     if config.storage == Storage::Rotated {
-        set_diagonal(&mut f.s, n, &values, unit);
+        set_diagonal(&mut f.s, n, bench.values, unit);
     }
     true
 }
@@ -119,48 +125,64 @@ fn off_diagonal<T: Scalar>(a: MatRef<'_, T>) -> f64 {
     if all == 0.0 { 0.0 } else { (off / all).sqrt() }
 }
 
-fn refresh_rotated<T: Scalar>(config: &KronConfig, tools: &Decompositions<T>, f: &mut Factor<T>, par: Par) -> Move<T> {
+fn refresh_rotated<T: Scalar>(
+    config: &KronConfig,
+    tools: &Decompositions<T>,
+    f: &mut Factor<T>,
+    bench: &mut Bench<'_, T>,
+    par: Par,
+) -> Move {
     let n = f.n;
-    let (mut s, unit) = match scaled_copy(&f.s, n) {
+    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
         Ready::Zero => return Move::Stayed,
         Ready::NotFinite => return Move::Failed,
-        Ready::Scaled(s, unit) => (s, unit),
+        Ready::Scaled(unit) => unit,
     };
     let sweeps = match config.refresh {
-        Refresh::Adaptive(tolerance) if off_diagonal(s.as_ref()) <= tolerance => return Move::Stayed,
+        Refresh::Adaptive(tolerance) if off_diagonal(columns(bench.s, n).as_ref()) <= tolerance => {
+            return Move::Stayed;
+        }
         Refresh::Adaptive(_) => 1,
         Refresh::Qr(sweeps) => sweeps,
         Refresh::Eigh => 0,
     };
-    let mut h: Option<Mat<T>> = None;
-    for _ in 0..sweeps {
-        let Some(step) = orthogonal(tools, s.as_ref()) else {
-            h = None;
-            break;
-        };
-        dense::gemm(s.as_mut(), T::ONE, step.r.as_ref(), step.q.as_ref(), T::ZERO, par);
-        dense::symmetrize(s.as_mut());
-        h = Some(match h {
-            None => step.q,
-            Some(h) => product(h.as_ref(), step.q.as_ref(), par),
-        });
-    }
-    if h.is_none() {
-        // Asked for, or QR gave nonsense.
-        let Ready::Scaled(copy, unit) = scaled_copy(&f.s, n) else { return Move::Stayed };
-        let Ok((q, values)) = eigenvectors(tools, copy, unit, shift(config)) else { return Move::Failed };
-        set_diagonal(&mut f.s, n, &values, unit);
-        h = Some(q);
-    } else {
-        let back = unit.recip();
+    if sweeps > 0 && sweep(tools, n, sweeps, bench, par) {
+        let (s, back) = (columns(bench.s, n), unit.recip());
         for (i, row) in f.s.chunks_exact_mut(n).enumerate() {
             row.iter_mut().enumerate().for_each(|(j, x)| *x = s[(i, j)] * back);
         }
+    } else {
+        // Asked for, or QR gave nonsense.
+        let Ready::Scaled(unit) = scaled_copy(&f.s, n, columns(bench.s, n)) else { return Move::Stayed };
+        if eigenvectors(tools, n, unit, shift(config), bench).is_err() {
+            return Move::Failed;
+        }
+        set_diagonal(&mut f.s, n, bench.values, unit);
     }
-    let Some(h) = h else { return Move::Failed };
-    let q = product(square(&f.q, n), h.as_ref(), par);
-    dense::copy(square_mut(&mut f.q, n), q.as_ref());
-    Move::By(h)
+    dense::gemm(columns(bench.t, n), T::ONE, square(&f.q, n), columns(bench.h, n).as_ref(), T::ZERO, par);
+    dense::copy(square_mut(&mut f.q, n), columns(bench.t, n).as_ref());
+    Move::Turned
+}
+
+/// Steps of the QR algorithm on the matrix in `s`; their product in `h`. `false` if one of them is not finite.
+fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mut Bench<'_, T>, par: Par) -> bool {
+    for k in 0..sweeps {
+        dense::copy(columns(bench.t, n), columns(bench.s, n).as_ref());
+        if !orthogonal(tools, n, bench) {
+            return false;
+        }
+        let u = columns(bench.u, n);
+        let mut s = columns(bench.s, n);
+        dense::gemm(s.as_mut(), T::ONE, columns(bench.t, n).as_ref(), u.as_ref(), T::ZERO, par);
+        dense::symmetrize(s);
+        if k == 0 {
+            dense::copy(columns(bench.h, n), u.as_ref());
+        } else {
+            dense::gemm(columns(bench.t, n), T::ONE, columns(bench.h, n).as_ref(), u.as_ref(), T::ZERO, par);
+            dense::copy(columns(bench.h, n), columns(bench.t, n).as_ref());
+        }
+    }
+    true
 }
 
 fn refresh_original<T: Scalar>(
@@ -168,19 +190,22 @@ fn refresh_original<T: Scalar>(
     tools: &Decompositions<T>,
     f: &mut Factor<T>,
     want_turn: bool,
+    bench: &mut Bench<'_, T>,
     par: Par,
-) -> Move<T> {
+) -> Move {
     let n = f.n;
-    let (s, unit) = match scaled_copy(&f.s, n) {
+    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
         Ready::Zero => return Move::Stayed,
         Ready::NotFinite => return Move::Failed,
-        Ready::Scaled(s, unit) => (s, unit),
+        Ready::Scaled(unit) => unit,
     };
+    let q = square(&f.q, n);
     let sweeps = match config.refresh {
         Refresh::Adaptive(tolerance) => {
-            let q = square(&f.q, n);
-            let projected = product(q.transpose(), product(s.as_ref(), q, par).as_ref(), par);
-            if off_diagonal(projected.as_ref()) <= tolerance {
+            dense::gemm(columns(bench.t, n), T::ONE, columns(bench.s, n).as_ref(), q, T::ZERO, par);
+            let mut u = columns(bench.u, n);
+            dense::gemm(u.as_mut(), T::ONE, q.transpose(), columns(bench.t, n).as_ref(), T::ZERO, par);
+            if off_diagonal(u.as_ref()) <= tolerance {
                 return Move::Stayed;
             }
             1
@@ -188,40 +213,45 @@ fn refresh_original<T: Scalar>(
         Refresh::Qr(sweeps) => sweeps,
         Refresh::Eigh => 0,
     };
-    let mut new: Option<Mat<T>> = None;
-    for _ in 0..sweeps {
-        let q = new.as_ref().map_or(square(&f.q, n), Mat::as_ref);
-        new = orthogonal(tools, product(s.as_ref(), q, par).as_ref()).map(|f| f.q);
-        if new.is_none() {
+    let mut found = false;
+    for k in 0..sweeps {
+        let u = columns(bench.u, n);
+        let basis = if k == 0 { q } else { u.as_ref() };
+        dense::gemm(columns(bench.t, n), T::ONE, columns(bench.s, n).as_ref(), basis, T::ZERO, par);
+        found = orthogonal(tools, n, bench);
+        if !found {
             break;
         }
     }
-    let new = match new {
-        Some(new) => new,
-        None => match eigenvectors(tools, s, unit, shift(config)) {
-            Ok((q, _)) => q,
-            Err(_) => return Move::Failed,
-        },
-    };
-    let h = want_turn.then(|| product(square(&f.q, n).transpose(), new.as_ref(), par));
+    if !found {
+        if eigenvectors(tools, n, unit, shift(config), bench).is_err() {
+            return Move::Failed;
+        }
+        dense::copy(columns(bench.u, n), columns(bench.h, n).as_ref());
+    }
+    let new = columns(bench.u, n);
+    if want_turn {
+        dense::gemm(columns(bench.h, n), T::ONE, q.transpose(), new.as_ref(), T::ZERO, par);
+    }
     dense::copy(square_mut(&mut f.q, n), new.as_ref());
-    h.map_or(Move::Stayed, Move::By)
+    if want_turn { Move::Turned } else { Move::Stayed }
 }
 
-fn product<T: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, T>, par: Par) -> Mat<T> {
-    let mut out = Mat::zeros(a.nrows(), b.ncols());
-    dense::gemm(out.as_mut(), T::ONE, a, b, T::ZERO, par);
-    out
-}
-
-/// `diag(Q^T S Q)`, into `out`.
-pub(crate) fn projected_diagonal<T: Scalar>(storage: Storage, f: &Factor<T>, out: &mut [T], par: Par) {
+/// `diag(Q^T S Q)`, into `out`; `scratch` has room for a matrix.
+pub(crate) fn projected_diagonal<T: Scalar>(
+    storage: Storage,
+    f: &Factor<T>,
+    out: &mut [T],
+    scratch: &mut [T],
+    par: Par,
+) {
     match (f.is_dense(), storage) {
         (false, _) => out.copy_from_slice(&f.s),
         (true, Storage::Rotated) => out.iter_mut().zip(f.s.iter().step_by(f.n + 1)).for_each(|(o, &s)| *o = s),
         (true, Storage::Original) => {
             let q = square(&f.q, f.n);
-            let sq = product(square(&f.s, f.n), q, par);
+            let mut sq = columns(scratch, f.n);
+            dense::gemm(sq.as_mut(), T::ONE, square(&f.s, f.n), q, T::ZERO, par);
             dense::col_dots(q, sq.as_ref(), out);
         }
     }
@@ -233,34 +263,41 @@ fn sort<T: Scalar>(
     mode: usize,
     f: &mut Factor<T>,
     attached: &mut Attached<'_, T>,
+    bench: &mut Bench<'_, T>,
     par: Par,
 ) {
     let n = f.n;
-    let mut diagonal = vec![T::ZERO; n];
-    projected_diagonal(config.storage, f, &mut diagonal, par);
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&a, &b| diagonal[b].partial_cmp(&diagonal[a]).unwrap_or(core::cmp::Ordering::Equal));
+    projected_diagonal(config.storage, f, bench.values, bench.t, par);
+    let (diagonal, order) = (&bench.values, &mut *bench.order);
+    order.clear();
+    order.extend(0..n);
+    // Ties by number: stable, without the memory that a stable sort takes.
+    order.sort_unstable_by(|&a, &b| {
+        let falling = diagonal[b].partial_cmp(&diagonal[a]).unwrap_or(core::cmp::Ordering::Equal);
+        falling.then(a.cmp(&b))
+    });
     if order.is_sorted() {
         return;
     }
-    let old = f.q.clone();
+    let old = &mut bench.t[..n * n];
+    old.copy_from_slice(&f.q);
     for (new, old) in f.q.chunks_exact_mut(n).zip(old.chunks_exact(n)) {
-        new.iter_mut().zip(&order).for_each(|(x, &from)| *x = old[from]);
+        new.iter_mut().zip(&*order).for_each(|(x, &from)| *x = old[from]);
     }
-    let old = f.e.clone();
-    f.e.iter_mut().zip(&order).for_each(|(x, &from)| *x = old[from]);
+    old[..n].copy_from_slice(&f.e);
+    f.e.iter_mut().zip(&*order).for_each(|(x, &from)| *x = old[from]);
     if config.storage == Storage::Rotated {
-        let old = f.s.clone();
-        for (row, &i) in f.s.chunks_exact_mut(n).zip(&order) {
-            row.iter_mut().zip(&order).for_each(|(x, &j)| *x = old[i * n + j]);
+        old.copy_from_slice(&f.s);
+        for (row, &i) in f.s.chunks_exact_mut(n).zip(&*order) {
+            row.iter_mut().zip(&*order).for_each(|(x, &j)| *x = old[i * n + j]);
         }
         if let Some(m) = attached.m.as_deref_mut() {
-            shape.permute(mode, &order, m, attached.scratch);
-            m.copy_from_slice(attached.scratch);
+            shape.permute(mode, order, m, attached.scratch);
+            m.copy_from_slice(&attached.scratch[..m.len()]);
         }
     }
     if let Some(v) = attached.v.as_deref_mut() {
-        shape.permute(mode, &order, v, attached.scratch);
-        v.copy_from_slice(attached.scratch);
+        shape.permute(mode, order, v, attached.scratch);
+        v.copy_from_slice(&attached.scratch[..v.len()]);
     }
 }

@@ -1,28 +1,32 @@
 //! Decompositions that may fail, and what is tried instead.
 //!
 //! A factor is symmetrised and scaled by the power of two next to `1 / max |S_ij|`, so no digit changes. A QR step that
-//! gives numbers that are not finite is replaced by an eigendecomposition; that one retries in double precision by
-//! itself (`numerics::dense::eigh`); if it fails too the old basis stays and the failure is counted, per factor, until a
-//! success. After more than three in a row the step reports an error.
+//! gives numbers that are not finite is replaced by an eigendecomposition; that one is tried again in double precision;
+//! if it fails too the old basis stays and the failure is counted, per factor, until a success. After more than three
+//! in a row the step reports an error. All work is done in memory that the rule keeps.
 
 use super::modes::square;
-use crate::Error;
-use numerics::dense::{self, Eigh, Qr};
-use numerics::{Mat, MatRef, Scalar};
+use numerics::dense::{self, FactorWork};
+use numerics::{Error, Mat, MatMut, Scalar};
 
 /// Failures in a row after which a step returns an error.
 pub(crate) const TOLERATED_FAILURES: u64 = 3;
 
+/// Eigenpairs, ascending, of a symmetric matrix that is used up.
+type EighFn<T> = fn(&mut FactorWork<T>, MatMut<'_, T>, &mut [T], MatMut<'_, T>) -> Result<(), Error>;
+/// `a = q r`; `a` becomes `r`.
+type QrFn<T> = fn(&mut FactorWork<T>, MatMut<'_, T>, MatMut<'_, T>) -> Result<(), Error>;
+
 /// The decompositions in use; tests put failing ones in their place.
 #[derive(Clone, Copy)]
 pub(crate) struct Decompositions<T> {
-    pub(crate) eigh: fn(MatRef<'_, T>) -> Result<Eigh<T>, numerics::Error>,
-    pub(crate) qr: fn(MatRef<'_, T>) -> Result<Qr<T>, numerics::Error>,
+    pub(crate) eigh: EighFn<T>,
+    pub(crate) qr: QrFn<T>,
 }
 
 impl<T: Scalar> Default for Decompositions<T> {
     fn default() -> Self {
-        Decompositions { eigh: dense::eigh::<T>, qr: dense::qr::<T> }
+        Decompositions { eigh: FactorWork::eigh, qr: FactorWork::qr }
     }
 }
 
@@ -42,17 +46,49 @@ pub(crate) enum Shift {
     Nothing,
 }
 
+/// Memory for one refresh: four matrices of the largest order, column-major.
+pub(crate) struct Bench<'a, T> {
+    pub(crate) s: &'a mut [T],
+    pub(crate) h: &'a mut [T],
+    pub(crate) t: &'a mut [T],
+    pub(crate) u: &'a mut [T],
+    /// Of the factor's order.
+    pub(crate) values: &'a mut [T],
+    pub(crate) work: &'a mut FactorWork<T>,
+    pub(crate) order: &'a mut Vec<usize>,
+}
+
+/// Elements that the matrices of a [`Bench`] take.
+pub(crate) fn bench_len(n: usize) -> usize {
+    4 * n * n
+}
+
+/// Four square matrices out of one buffer.
+pub(crate) fn split_bench<T>(buffer: &mut [T], n: usize) -> [&mut [T]; 4] {
+    let (s, rest) = buffer.split_at_mut(n * n);
+    let (h, rest) = rest.split_at_mut(n * n);
+    let (t, rest) = rest.split_at_mut(n * n);
+    [s, h, t, &mut rest[..n * n]]
+}
+
+/// Column-major view of the first `n * n` elements.
+pub(crate) fn columns<T>(x: &mut [T], n: usize) -> MatMut<'_, T> {
+    MatMut::from_column_major_slice_mut(&mut x[..n * n], n, n)
+}
+
 /// A factor made ready for a decomposition.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Ready<T> {
-    /// A symmetric copy whose largest entry lies near one, and what it was multiplied by.
-    Scaled(Mat<T>, T),
+    /// The copy is symmetric with a largest entry near one; this is what it was multiplied by.
+    Scaled(T),
     /// Nothing was seen so far: there is no basis to look for.
     Zero,
     /// An overflow.
     NotFinite,
 }
 
-pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize) -> Ready<T> {
+/// Scales a row-major factor into `copy`.
+pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, mut copy: MatMut<'_, T>) -> Ready<T> {
     let mut top = 0.0_f64;
     for &x in s {
         let x = x.to_f64().abs();
@@ -66,37 +102,69 @@ pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize) -> Ready<T> {
     }
     let limit = if T::EPS.to_f64() > 1e-10 { 120.0 } else { 1000.0 };
     let unit = T::from_f64((-top.log2().floor()).clamp(-limit, limit).exp2());
-    let mut copy = square(s, n).to_owned();
+    dense::copy(copy.as_mut(), square(s, n));
     dense::scale(copy.as_mut(), unit);
-    dense::symmetrize(copy.as_mut());
-    Ready::Scaled(copy, unit)
+    dense::symmetrize(copy);
+    Ready::Scaled(unit)
 }
 
-/// Eigenvectors in descending order of eigenvalue; values belong to the scaled and shifted copy.
+/// Eigenvectors in descending order of eigenvalue into `h`, from the scaled copy in `s`, which is used up. `values` belong
+/// to the scaled copy without the shift, descending.
 pub(crate) fn eigenvectors<T: Scalar>(
     tools: &Decompositions<T>,
-    mut copy: Mat<T>,
+    n: usize,
     unit: T,
     shift: Shift,
-) -> Result<(Mat<T>, Vec<T>), Error> {
-    let n = copy.nrows();
+    bench: &mut Bench<'_, T>,
+) -> Result<(), Error> {
     let add = match shift {
         Shift::Plain(x) => T::from_f64(x) * unit,
         Shift::Relative => T::from_usize(n) * T::EPS,
         Shift::Nothing => T::ZERO,
     };
-    crate::roots::add_to_diagonal(copy.as_mut(), add);
-    let e = (tools.eigh)(copy.as_ref())?;
-    let finite = dense::is_all_finite(e.vectors.as_ref());
-    if !finite {
-        return Err(numerics::Error::NoConvergence { op: "eigh", n }.into());
+    let mut s = columns(bench.s, n);
+    crate::roots::add_to_diagonal(s.as_mut(), add);
+    // Kept for a second attempt in double precision.
+    dense::copy(columns(bench.t, n), s.as_ref());
+    if (tools.eigh)(bench.work, s, bench.values, columns(bench.u, n)).is_err() {
+        again_in_double(tools, n, bench)?;
     }
-    let q = Mat::from_fn(n, n, |i, j| e.vectors[(i, n - 1 - j)]);
-    Ok((q, e.values.into_iter().rev().map(|l| l - add).collect()))
+    let u = columns(bench.u, n);
+    if !dense::is_all_finite(u.as_ref()) {
+        return Err(Error::NoConvergence { op: "eigh", n });
+    }
+    let mut h = columns(bench.h, n);
+    for j in 0..n {
+        dense::copy(h.as_mut().subcols_mut(j, 1), u.as_ref().subcols(n - 1 - j, 1));
+    }
+    bench.values.reverse();
+    bench.values.iter_mut().for_each(|l| *l -= add);
+    Ok(())
 }
 
-/// QR factors, refused if they are not finite.
-pub(crate) fn orthogonal<T: Scalar>(tools: &Decompositions<T>, a: MatRef<'_, T>) -> Option<Qr<T>> {
-    let f = (tools.qr)(a).ok()?;
-    (dense::is_all_finite(f.q.as_ref()) && dense::is_all_finite(f.r.as_ref())).then_some(f)
+/// The matrix in `t`, through `f64`; for a mocked decomposition, and for one that was in `f64` already, the same failure.
+fn again_in_double<T: Scalar>(tools: &Decompositions<T>, n: usize, bench: &mut Bench<'_, T>) -> Result<(), Error> {
+    let real = core::ptr::fn_addr_eq(tools.eigh, Decompositions::<T>::default().eigh);
+    if !real || T::EPS.to_f64() < 1e-10 {
+        return Err(Error::NoConvergence { op: "eigh", n });
+    }
+    let t = columns(bench.t, n);
+    let wide = Mat::from_fn(n, n, |i, j| t[(i, j)].to_f64());
+    let e = dense::eigh(wide.as_ref())?;
+    bench.values.iter_mut().zip(&e.values).for_each(|(v, &l)| *v = T::from_f64(l));
+    let mut u = columns(bench.u, n);
+    for j in 0..n {
+        for i in 0..n {
+            u[(i, j)] = T::from_f64(e.vectors[(i, j)]);
+        }
+    }
+    Ok(())
+}
+
+/// QR of the matrix in `t`: `t` becomes `r`, `u` the basis. `false` if either is not finite.
+pub(crate) fn orthogonal<T: Scalar>(tools: &Decompositions<T>, n: usize, bench: &mut Bench<'_, T>) -> bool {
+    let (t, u) = (columns(bench.t, n), columns(bench.u, n));
+    (tools.qr)(bench.work, t, u).is_ok()
+        && dense::is_all_finite(columns(bench.t, n).as_ref())
+        && dense::is_all_finite(columns(bench.u, n).as_ref())
 }

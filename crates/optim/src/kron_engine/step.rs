@@ -2,18 +2,19 @@
 
 use super::basis::{self, Attached};
 use super::factor::{Factor, FactorKind, balance, clamp_product, rotate};
-use super::ladder::{Decompositions, TOLERATED_FAILURES};
+use super::ladder::{Bench, Decompositions, TOLERATED_FAILURES, bench_len, split_bench};
 use super::modes::Shape;
 use super::{Clamp, Eigenvalues, KronConfig, Order, Phase, Scale, Start, Storage};
 use crate::Error;
 use crate::blockwise::{Call, Done, Field, Rule};
 use crate::slots::bias_correction;
+use numerics::dense::FactorWork;
 use numerics::rng::{Role, Stream};
 use numerics::{Par, Scalar, dense};
 
 /// The state of one block.
 #[derive(Clone, Debug)]
-pub(crate) struct Kron<T> {
+pub(crate) struct Kron<T: Scalar> {
     pub(crate) config: KronConfig,
     pub(crate) shape: Shape,
     pub(crate) factors: Vec<Factor<T>>,
@@ -30,6 +31,9 @@ pub(crate) struct Kron<T> {
     sums: Vec<T>,
     delta: Vec<Vec<T>>,
     spare: Vec<T>,
+    /// One per factor; of order zero where nothing is decomposed.
+    works: Vec<FactorWork<T>>,
+    sorting: Vec<usize>,
 }
 
 impl<T: Scalar> Kron<T> {
@@ -49,6 +53,8 @@ impl<T: Scalar> Kron<T> {
             sums: vec![T::ONE; dims.len()],
             delta: dims.iter().map(|&n| vec![T::ZERO; n]).collect(),
             spare: Vec::with_capacity(dims.iter().copied().max().unwrap_or(0)),
+            works: factors.iter().map(|f| FactorWork::new(if f.is_dense() { f.n } else { 0 })).collect(),
+            sorting: Vec::with_capacity(dims.iter().copied().max().unwrap_or(0)),
             config: config.clone(),
             shape,
             factors,
@@ -76,7 +82,7 @@ impl<T: Scalar> Kron<T> {
     }
 
     /// The first gradient makes factors and bases. `false`: it is zero and says nothing.
-    fn begin(&mut self, g: &[T], par: Par) -> bool {
+    fn begin(&mut self, g: &[T], matrices: &mut [T], par: Par) -> bool {
         let column = numerics::MatRef::from_column_major_slice(g, g.len(), 1);
         let rms = dense::norm_l2(column).to_f64() / (g.len() as f64).sqrt();
         if self.config.start == Start::FirstGradient && rms == 0.0 {
@@ -99,7 +105,10 @@ impl<T: Scalar> Kron<T> {
             if f.is_dense() {
                 self.shape.outer(j, g, weight, &mut f.s, T::ZERO, par);
                 // A failure leaves the identity, and is counted.
-                let _found = basis::begin(&self.config, &self.tools, f);
+                let [s, h, t, u] = split_bench(matrices, f.n);
+                let (values, work, order) = (&mut self.delta[j][..], &mut self.works[j], &mut self.sorting);
+                let bench = Bench { s, h, t, u, values, work, order };
+                let _found = basis::begin(&self.config, &self.tools, f, bench);
             } else {
                 self.shape.squares(j, g, &mut f.s);
                 f.s.iter_mut().for_each(|x| *x *= weight);
@@ -288,18 +297,18 @@ impl<T: Scalar> Kron<T> {
 
     /// Refreshes bases if this step is one of those, and eigenvalues that are read off the factors.
     /// Returns whether the bases moved, and the first factor that has failed too often.
-    fn refresh(&mut self, x: &mut [T], t: &mut [T], par: Par) -> (bool, Option<usize>) {
+    fn refresh(&mut self, x: &mut [T], t: &mut [T], matrices: &mut [T], par: Par) -> (bool, Option<usize>) {
         let due = (self.step + self.offset).is_multiple_of(self.config.period);
         let mut stuck = None;
         if due {
             if self.config.balance {
                 balance(&mut self.factors);
             }
-            stuck = self.refresh_bases(x, t, par);
+            stuck = self.refresh_bases(x, t, matrices, par);
         }
         if self.config.eigenvalues == Eigenvalues::Instantaneous {
             for (f, delta) in self.factors.iter_mut().zip(&mut self.delta).filter(|(f, _)| !f.is_identity()) {
-                basis::projected_diagonal(self.config.storage, f, delta, par);
+                basis::projected_diagonal(self.config.storage, f, delta, matrices, par);
                 let cap = f.cap(&self.config);
                 f.set_eigenvalues(delta.iter().copied(), cap);
             }
@@ -310,7 +319,7 @@ impl<T: Scalar> Kron<T> {
         (due, stuck)
     }
 
-    fn refresh_bases(&mut self, x: &mut [T], t: &mut [T], par: Par) -> Option<usize> {
+    fn refresh_bases(&mut self, x: &mut [T], t: &mut [T], matrices: &mut [T], par: Par) -> Option<usize> {
         // The original storage carries a momentum that lives in the basis through the space of the parameters.
         let carry = self.config.storage == Storage::Original && self.config.scale == Scale::Free;
         if carry {
@@ -328,7 +337,10 @@ impl<T: Scalar> Kron<T> {
                 scratch: x,
             };
             let f = &mut self.factors[j];
-            let fine = basis::refresh(&self.config, &self.tools, &self.shape, j, f, attached, par);
+            let [s, h, r, u] = split_bench(matrices, f.n);
+            let (values, work, order) = (&mut self.delta[j][..], &mut self.works[j], &mut self.sorting);
+            let bench = Bench { s, h, t: r, u, values, work, order };
+            let fine = basis::refresh(&self.config, &self.tools, &self.shape, j, f, attached, bench, par);
             if !fine && f.failures > TOLERATED_FAILURES && stuck.is_none() {
                 stuck = Some(j);
             }
@@ -370,11 +382,16 @@ fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, e
 
 impl<T: Scalar> Rule<T> for Kron<T> {
     fn scratch_len(&self) -> usize {
-        3 * self.shape.len()
+        let largest = self.factors.iter().filter(|f| f.is_dense()).map(|f| f.n).max().unwrap_or(0);
+        3 * self.shape.len() + bench_len(largest)
     }
 
     fn direction(&mut self, call: Call<'_, T>) -> Result<Done, Error> {
         let Call { g, out, scratch, par, .. } = call;
+        let n = self.shape.len();
+        let (p, scratch) = scratch.split_at_mut(n);
+        let (x, scratch) = scratch.split_at_mut(n);
+        let (t, matrices) = scratch.split_at_mut(n);
         if !self.begun {
             match self.config.start {
                 Start::Identity(s) => {
@@ -382,26 +399,22 @@ impl<T: Scalar> Rule<T> for Kron<T> {
                     self.begun = true;
                 }
                 _ => {
-                    self.begin(g, par);
+                    self.begin(g, matrices, par);
                     return Ok(Done::HOLD);
                 }
             }
         }
-        let n = self.shape.len();
-        let (p, scratch) = scratch.split_at_mut(n);
-        let (x, scratch) = scratch.split_at_mut(n);
-        let t = &mut scratch[..n];
         self.step += 1;
         rotate(&self.shape, &self.factors, true, None, g, p, x, par);
         let stuck = match self.config.order {
             Order::StepFirst => {
                 self.advance(g, p, x, t, out, par);
                 self.learn(g, p, x, t, par);
-                self.refresh(x, t, par).1
+                self.refresh(x, t, matrices, par).1
             }
             Order::StatisticsFirst => {
                 self.learn(g, p, x, t, par);
-                let (moved, stuck) = self.refresh(x, t, par);
+                let (moved, stuck) = self.refresh(x, t, matrices, par);
                 if moved {
                     rotate(&self.shape, &self.factors, true, None, g, p, x, par);
                 }

@@ -6,7 +6,8 @@ use super::modes::Shape;
 use super::*;
 use crate::blockwise::{Call, Rule};
 use crate::{presets, reference};
-use numerics::{Par, dense};
+use numerics::dense::FactorWork;
+use numerics::{MatMut, Par};
 
 fn wave(n: usize, t: usize) -> Vec<f64> {
     (0..n).map(|i| (0.3 + 1.7 * i as f64 + 0.31 * (t * t) as f64 + 0.9 * (t as f64)).sin()).collect()
@@ -19,16 +20,16 @@ fn kron(config: &KronConfig, dims: &[usize]) -> Kron<f64> {
 /// One step; the direction, or `None` if there is none, and the stuck mode.
 fn step(rule: &mut Kron<f64>, g: &[f64]) -> (Option<Vec<f64>>, Option<usize>) {
     let (mut out, mut scratch) = (vec![0.0; g.len()], vec![0.0; rule.scratch_len()]);
-    let call = Call { g, out: &mut out, scratch: &mut scratch, par: Par::Seq };
+    let call = Call { g, out: &mut out, scratch: &mut scratch, batch: 1.0, par: Par::Seq };
     let done = rule.direction(call).unwrap();
     (done.moves.then_some(out), done.stuck)
 }
 
-fn no_eigh<T>(_: numerics::MatRef<'_, T>) -> Result<dense::Eigh<T>, numerics::Error> {
+fn no_eigh<T>(_: &mut FactorWork<T>, _: MatMut<'_, T>, _: &mut [T], _: MatMut<'_, T>) -> Result<(), numerics::Error> {
     Err(numerics::Error::NoConvergence { op: "eigh", n: 0 })
 }
 
-fn no_qr<T>(_: numerics::MatRef<'_, T>) -> Result<dense::Qr<T>, numerics::Error> {
+fn no_qr<T>(_: &mut FactorWork<T>, _: MatMut<'_, T>, _: MatMut<'_, T>) -> Result<(), numerics::Error> {
     Err(numerics::Error::NotFinite { op: "qr", operand: "the matrix" })
 }
 
@@ -120,7 +121,7 @@ fn the_two_eigenvalue_schemes_differ_by_their_start() {
             let mut all = Vec::new();
             for f in &rule.factors {
                 let mut d = vec![0.0; f.n];
-                basis::projected_diagonal(storage, f, &mut d, Par::Seq);
+                basis::projected_diagonal(storage, f, &mut d, &mut [0.0; 25], Par::Seq);
                 all.extend(f.e.iter().zip(&d).map(|(&e, d)| Factor::eigenvalue(e) - d));
             }
             all

@@ -3,8 +3,8 @@ use crate::common::{bits, single, wave};
 use numerics::rng::{Role, Stream};
 use numerics::{Par, Scalar};
 use optim::{
-    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, Settings, ShampooConfig,
-    recommended, reference,
+    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Settings,
+    ShampooConfig, SirfConfig, SpectralConfig, recommended, reference,
 };
 
 /// Every method with matrices, at settings that refresh often.
@@ -25,6 +25,9 @@ fn methods<T: Scalar>(non_finite: NonFinite) -> Vec<Preconditioned<T>> {
     }
     add(&mut all, ShampooConfig { period: 3, non_finite, eps: 1e-12, ..reference::meta_shampoo() });
     add(&mut all, ShampooConfig { non_finite, ..reference::google_shampoo() });
+    add(&mut all, SpectralConfig { period: 3, non_finite, ..SpectralConfig::default() });
+    add(&mut all, SirfConfig { non_finite, ..SirfConfig::default() });
+    add(&mut all, PsgdConfig { non_finite, ..PsgdConfig::default() });
     add(&mut all, MuonConfig { non_finite, ..MuonConfig::default() });
     all.into_iter().map(|make| make()).collect()
 }

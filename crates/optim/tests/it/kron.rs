@@ -425,3 +425,173 @@ fn every_statistic_scale_and_order_of_tensor() {
         }
     }
 }
+
+/// The idealised method by plain formulas: factors decomposed anew, both updated from the old other one.
+fn idealised_by_hand(gradients: &[Vec<f64>], m: usize, n: usize, statistics_first: bool) -> Vec<f64> {
+    use numerics::{Mat, Par, dense};
+    let power = |s: &Mat<f64>, e: f64| {
+        let pairs = dense::eigh(s.as_ref()).unwrap();
+        dense::apply_spectral(&pairs, |l| l.powf(e), Par::Seq)
+    };
+    let scaled = |k: usize| Mat::from_fn(k, k, |i, j| if i == j { 0.1 } else { 0.0 });
+    let (mut a, mut b, mut momentum, mut w) =
+        (scaled(m), scaled(n), Mat::<f64>::zeros(m, n), Mat::<f64>::from_fn(m, n, |_, _| 1.0));
+    for g in gradients {
+        let g = Mat::from_fn(m, n, |i, j| g[i * n + j]);
+        let mix = |s: &Mat<f64>, new: Mat<f64>, k: usize| {
+            Mat::from_fn(s.nrows(), s.nrows(), |i, j| 0.98 * s[(i, j)] + 0.02 / k as f64 * new[(i, j)])
+        };
+        let new_a = mix(&a, &g * power(&b, -1.0) * g.transpose(), n);
+        let new_b = mix(&b, g.transpose() * power(&a, -1.0) * &g, m);
+        momentum = Mat::from_fn(m, n, |i, j| 0.9 * momentum[(i, j)] + 0.1 * g[(i, j)]);
+        let d = if statistics_first {
+            power(&new_a, -0.5) * &momentum * power(&new_b, -0.5)
+        } else {
+            power(&a, -0.5) * &momentum * power(&b, -0.5)
+        };
+        w = Mat::from_fn(m, n, |i, j| w[(i, j)] - 0.01 * d[(i, j)]);
+        (a, b) = (new_a, new_b);
+    }
+    (0..m * n).map(|i| w[(i / n, i % n)]).collect()
+}
+
+/// With a decomposition in every step and eigenvalues read off the factors, the scheme is the idealised one.
+#[test]
+fn idealised_kl_shampoo() {
+    let gradients: Vec<_> = (0..30).map(|t| noise(20, 13, t)).collect();
+    for order in [optim::Order::StatisticsFirst, optim::Order::StepFirst] {
+        let expected = idealised_by_hand(&gradients, 5, 4, order == optim::Order::StatisticsFirst);
+        for storage in [Storage::Original, Storage::Rotated] {
+            let config = KronConfig {
+                lr: 0.01,
+                eps: 0.0,
+                weight_decay: 0.0,
+                order,
+                storage,
+                ..reference::idealised_kl_shampoo()
+            };
+            close(&run(config, &[5, 4], &gradients)[29], &expected, 1e-13);
+        }
+    }
+}
+
+/// A published slip (statistics without `1/n`, `1/m`) drifts apart like `exp(+-(1 - b)(n - m)/(n + m) t)`; ours settles.
+#[test]
+fn factors_of_unequal_sides_do_not_drift_apart() {
+    let (m, n) = (4, 32);
+    let config = KronConfig {
+        lr: 0.0,
+        start: Start::Identity(1.0),
+        clamp: Clamp::None,
+        period: 50,
+        balance: false,
+        ..recommended::kl_shampoo()
+    };
+    let mut method = make(config, &[m, n]);
+    let mut w = vec![0.0; m * n];
+    let mut ratios = Vec::new();
+    for t in 0..2000 {
+        method.step(&mut w, Grads::all(&noise(m * n, 17, t)), 1.0).unwrap();
+        if t % 500 == 499 {
+            let state = method.state().unwrap();
+            let mean = |name: &str| {
+                let e = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
+                e.iter().map(|e| 1.0 / (e * e)).sum::<f64>() / e.len() as f64
+            };
+            let (a, b) = (mean("e0.w"), mean("e1.w"));
+            assert!((0.5..2.0).contains(&(a * b)), "{a} {b}");
+            ratios.push(a / b);
+        }
+    }
+    // The slip multiplies the ratio by exp(0.0157 * 2 * 500) = 7e6 between looks; a random walk does not.
+    assert!(ratios.windows(2).all(|r| (r[1] / r[0]).ln().abs() < 4.0), "{ratios:?}");
+}
+
+/// A published slip (whitening with eigenvalues of zero in the first step) blows the first factors up by `1/eps`.
+#[test]
+fn the_first_factors_have_the_scale_of_the_gradient() {
+    for config in [reference::kl_shampoo(), recommended::kl_shampoo()] {
+        let mut method = make(config, &[5, 4]);
+        let mut w = vec![0.0; 20];
+        for t in 0..2 {
+            method.step(&mut w, Grads::all(&noise(20, 19, t)), 1.0).unwrap();
+            let state = method.state().unwrap();
+            for name in ["s0.w", "s1.w"] {
+                let s = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
+                assert!(s.iter().all(|s| s.abs() < 2.0), "{name} {s:?}");
+            }
+        }
+    }
+}
+
+/// A published slip (columns sorted, attached arrays not): with sorting on or off the bases differ by a permutation only,
+/// and so the trajectory does not differ while nothing but the order of columns changes.
+#[test]
+fn sorting_moves_everything_that_is_attached() {
+    // The spectrum turns over half way, so that columns do change places.
+    let gradients: Vec<Vec<f64>> = (0..40)
+        .map(|t| {
+            let g = noise(20, 23, t);
+            let weight = |i: usize| if t < 20 { 1.0 / (1 + i) as f64 } else { 1.0 / (5 - i) as f64 };
+            (0..20).map(|i| g[i] * weight(i / 4)).collect()
+        })
+        .collect();
+    for scale in [optim::Scale::Kronecker, optim::Scale::Free] {
+        for storage in [Storage::Original, Storage::Rotated] {
+            // With eigenvectors anew in every refresh sorting first would be undone; a basis that is never refreshed
+            // shows the permutation alone.
+            let config = KronConfig {
+                lr: 0.01,
+                period: 5,
+                refresh: optim::Refresh::Adaptive(2.0),
+                scale,
+                storage,
+                ..recommended::kl_shampoo()
+            };
+            let sorted = KronConfig { sort: true, ..config.clone() };
+            let (a, b) = (run(config, &[5, 4], &gradients), run(sorted, &[5, 4], &gradients));
+            close(&a[39], &b[39], 1e-11);
+        }
+    }
+}
+
+/// A published slip (a second moment in half precision): `diag(Q^T S Q)` of a spectrum from 2.5e6 to 0.1 in `f32` and
+/// `f64` keeps its least entry, which ten bits of mantissa turn into -27.
+#[test]
+fn small_eigenvalues_survive_beside_large_ones() {
+    let run = |config: KronConfig| {
+        let mut method = Preconditioned::<f32>::new(config).unwrap();
+        method.init(&single(&[4, 4])).unwrap();
+        let mut w = vec![0.0_f32; 16];
+        let turn = orthogonal(4, 3);
+        for t in 0..40 {
+            let z = noise(16, 29, t);
+            let scale = |i: usize| [1581.0, 30.0, 1.0, 0.316][i];
+            let g = numerics::Mat::from_fn(4, 4, |i, j| scale(i) * z[4 * i + j]);
+            let g = &turn * g;
+            let g: Vec<f32> = (0..16).map(|i| g[(i / 4, i % 4)] as f32).collect();
+            method.step(&mut w, Grads::all(&g), 1.0).unwrap();
+        }
+        let state = method.state().unwrap();
+        state.tensor("e0.w").unwrap().data.to_vec::<f32>().unwrap()
+    };
+    let statistics = Statistics::Raw;
+    for storage in [Storage::Original, Storage::Rotated] {
+        let config = KronConfig {
+            statistics,
+            storage,
+            eigenvalues: optim::Eigenvalues::Instantaneous,
+            refresh: optim::Refresh::Eigh,
+            clamp: Clamp::None,
+            balance: false,
+            period: 1,
+            ..recommended::kl_shampoo()
+        };
+        let e = run(config);
+        // None is frozen, so none came out negative; the rotated form keeps the least one's size as well.
+        assert!(e.iter().all(|e| *e > 0.0 && e.is_finite()), "{storage:?} {e:?}");
+        let least = e.iter().fold(0.0_f32, |m, &e| m.max(e)).powi(-2);
+        let most = e.iter().fold(f32::INFINITY, |m, &e| m.min(e)).powi(-2);
+        assert!(most > 1e6 && least < 10.0, "{storage:?}: {least} {most}");
+    }
+}

@@ -6,4 +6,8 @@ mod kron;
 mod lists;
 mod resume;
 mod schedules;
+mod search;
 mod sgd;
+mod spectral;
+mod traces;
+mod whitening;

@@ -3,7 +3,8 @@ use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
 use optim::{
     AdamW, AdamWConfig, Error, Grads, KronConfig, LargeMode, Layout, MuonConfig, NonFinite, Optimizer, ParamList,
-    Phase, Preconditioned, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, recommended, reference,
+    Phase, Preconditioned, PsgdConfig, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig, SpectralConfig,
+    recommended, reference,
 };
 
 const STEPS: usize = 8;
@@ -49,17 +50,25 @@ fn any_step_resumes<T: Scalar>(mut make: impl FnMut() -> Box<dyn Optimizer<T>>) 
     }
 }
 
-fn every_method<T: Scalar>() {
+fn first_order_methods<T: Scalar>() {
     let non_finite = NonFinite::Skip;
     let adam = AdamWConfig { lr: 0.1, non_finite, ..AdamWConfig::default() };
     any_step_resumes::<T>(|| Box::new(AdamW::new(adam).unwrap()));
     let sgd = SgdConfig { damping: 0.2, weight_decay: 0.1, non_finite, ..SgdConfig::default() };
     any_step_resumes::<T>(|| Box::new(Sgd::new(sgd).unwrap()));
-    fn matrix<T: Scalar>(config: impl Settings<T> + Clone + 'static) {
-        any_step_resumes::<T>(|| Box::new(Preconditioned::new(config.clone()).unwrap()));
-    }
-    let blocks = Layout { max_dim: 2, large: LargeMode::Block, ..Layout::default() };
-    let diagonal = Layout { max_dim: 2, ..Layout::default() };
+}
+
+fn matrix<T: Scalar>(config: impl Settings<T> + Clone + 'static) {
+    any_step_resumes::<T>(|| Box::new(Preconditioned::new(config.clone()).unwrap()));
+}
+
+const BLOCKS: Layout = Layout { max_dim: 2, large: LargeMode::Block, merge: 0, precondition_1d: false };
+const DIAGONAL: Layout = Layout { large: LargeMode::Diagonal, ..BLOCKS };
+
+fn kronecker_methods<T: Scalar>() {
+    let non_finite = NonFinite::Skip;
+    let blocks = BLOCKS;
+    let diagonal = DIAGONAL;
     for config in [reference::kl_shampoo(), reference::kl_soap(), reference::soap(), reference::idealised_kl_shampoo()]
     {
         matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, ..config });
@@ -69,15 +78,41 @@ fn every_method<T: Scalar>() {
         matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, phase, layout: blocks, ..config.clone() });
         matrix::<T>(KronConfig { lr: 0.01, period: 3, non_finite, layout: diagonal, ..config });
     }
+}
+
+fn other_matrix_methods<T: Scalar>() {
+    let non_finite = NonFinite::Skip;
+    let diagonal = DIAGONAL;
     matrix::<T>(ShampooConfig { period: 3, non_finite, ..reference::meta_shampoo() });
     matrix::<T>(ShampooConfig { period: 2, start: Some(3), non_finite, ..reference::google_shampoo() });
+    matrix::<T>(SpectralConfig { non_finite, ..SpectralConfig::default() });
+    matrix::<T>(SpectralConfig { non_finite, layout: diagonal, period: 3, ..SpectralConfig::default() });
+    matrix::<T>(SirfConfig { non_finite, layout: diagonal, ..SirfConfig::default() });
+    matrix::<T>(SirfConfig { non_finite, ..SirfConfig::default() });
+    matrix::<T>(PsgdConfig { non_finite, balance_probability: 0.5, ..PsgdConfig::default() });
     matrix::<T>(MuonConfig { non_finite, ..MuonConfig::default() });
 }
 
 #[test]
-fn any_step_resumes_with_the_same_bits() {
-    every_method::<f64>();
-    every_method::<f32>();
+fn any_step_of_first_order_methods_resumes_with_the_same_bits() {
+    first_order_methods::<f64>();
+    first_order_methods::<f32>();
+}
+
+#[test]
+fn any_step_of_kronecker_methods_resumes_with_the_same_bits() {
+    kronecker_methods::<f64>();
+}
+
+#[test]
+fn any_step_of_kronecker_methods_resumes_with_the_same_bits_in_single_precision() {
+    kronecker_methods::<f32>();
+}
+
+#[test]
+fn any_step_of_other_matrix_methods_resumes_with_the_same_bits() {
+    other_matrix_methods::<f64>();
+    other_matrix_methods::<f32>();
 }
 
 #[test]

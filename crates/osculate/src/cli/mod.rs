@@ -6,6 +6,7 @@
 mod curvature;
 mod info;
 mod interrupt;
+mod pde;
 mod progress;
 mod text;
 mod tour;
@@ -57,6 +58,9 @@ pub enum Error {
     /// A solver.
     #[error(transparent)]
     Operator(#[from] linop_core::Error),
+    /// An estimate from products.
+    #[error(transparent)]
+    Sketch(#[from] ::sketch::Error),
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
@@ -126,8 +130,10 @@ enum Verb {
     Info(info::Info),
     /// Train a model as a file describes it
     Train(train::Train),
-    /// Gradient, curvature products and extreme eigenvalues of a model's risk
+    /// Gradient, curvature products, eigenvalues, traces and diagonals of a model's risk
     Curvature(Box<curvature::Curvature>),
+    /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
+    Pde(Box<pde::PdeVerb>),
 }
 
 /// What every verb may know.
@@ -244,6 +250,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Info(verb) => verb.run(&context),
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
+        Verb::Pde(verb) => verb.run(&context),
     });
     finish(reply.and_then(|reply| {
         if context.json {

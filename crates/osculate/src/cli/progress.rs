@@ -41,7 +41,9 @@ impl Bar {
         // A poisoned lock only means that another thread panicked while drawing.
         let mut guard = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if guard.as_ref().is_none_or(|s| s.task != task) {
-            *guard = Some(State { task: task.to_owned(), started: now, drawn: None, rate: Rate::default() });
+            // The clock starts here, so what was done before does not count: a resumed task is not a fast one.
+            let rate = Rate { done, ..Rate::default() };
+            *guard = Some(State { task: task.to_owned(), started: now, drawn: None, rate });
         }
         let Some(state) = guard.as_mut() else { return };
         let elapsed = now.duration_since(state.started).as_secs_f64();

@@ -1,13 +1,16 @@
 //! `osculate tour`: the main job, a report about the curvature of a network that has just learnt to read digits.
 
 use super::text::span;
-use super::{Bar, Context, Error, Reply};
+use super::{Bar, Context, Error, Reply, interrupt};
 use crate::tour::{self, Settings};
 use clap::Args;
-use numerics::{DType, Par};
+use numerics::DType;
+use numerics::progress::{Observer, Progress};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 const FOLDER: &str = "osculate-tour";
 
@@ -17,6 +20,7 @@ const FOLDER: &str = "osculate-tour";
     tour.json    every number and picture in it\n  \
     net/         the trained network, for the other verbs\n  \
     digits.npz   the pictures on which its curvature was taken\n\n\
+    Ctrl-C stops at the next step; the report then holds the chapters that were finished.\n\n\
     Examples:\n  osculate tour\n  osculate tour --fast --out /tmp/tour\n  \
     osculate curvature --model osculate-tour/net --data osculate-tour/digits.npz --loss cross-entropy --operator hessian --eigs 5")]
 pub(super) struct Tour {
@@ -39,10 +43,20 @@ impl Tour {
             _ => Settings::full(context.seed),
         };
         let out = context.out.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
-        let par = if context.threads == 1 { Par::Seq } else { Par::rayon(context.threads) };
+        let asked = interrupt::watch();
         let bar = Bar::new(context.quiet);
-        let done = tour::run(&settings, &out, par, &bar)?;
+        let observer = |p: &Progress<'_>| match asked.load(Ordering::SeqCst) {
+            true => ControlFlow::Break(()),
+            false => bar.report(p),
+        };
+        let done = tour::run(&settings, &out, context.par(), &observer);
         drop(bar);
+        let done = done.map_err(|e| match e {
+            tour::Error::Numerics(numerics::Error::Interrupted) => {
+                Error::Interrupted(format!("the chapters that were finished are in {}", out.display()))
+            }
+            e => e.into(),
+        })?;
         let chapters = tour::summary(&done.findings)?;
         let listed: Vec<Value> = chapters
             .iter()

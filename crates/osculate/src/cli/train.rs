@@ -52,7 +52,7 @@ impl Train {
             if self.resume { Run::resume(trainer, &folder, cadence)? } else { Run::begin(trainer, &folder, cadence)? };
         let asked = interrupt::watch();
         let bar = Bar::new(context.quiet);
-        let observer = |p: &Progress<'_>| match asked.load(Ordering::SeqCst) {
+        let observer = |p: &Progress<'_>| match asked.load(Ordering::Relaxed) {
             true => ControlFlow::Break(()),
             false => bar.report(p),
         };
@@ -133,4 +133,20 @@ fn text<T: Scalar>(run: &Run<T>, config: &RunConfig) -> Result<String, Error> {
     out += &format!("checkpoint  {}\n", run.checkpoint().display());
     out += &format!("model       {}\n", run.folder().display());
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_in_the_help_works() {
+        let command = Train::augment_args(clap::Command::new("train"));
+        let help = command.get_after_help().unwrap().to_string();
+        let (_, from) = help.split_once("the smallest one that works:\n").unwrap();
+        let (text, _) = from.split_once("\n\n").unwrap();
+        let mut trainer = RunConfig::parse(text, "run.toml").unwrap().trainer::<f32>(0, numerics::Par::Seq).unwrap();
+        assert_eq!(trainer.steps(), 20 * 24);
+        assert!(trainer.step().unwrap().loss.is_finite());
+    }
 }

@@ -71,12 +71,7 @@ fn read_named<T: Scalar>(path: &Path, model: &Sequential) -> Result<Mat<T>, Erro
 pub(super) fn write<T: Scalar>(path: &Path, model: &Sequential, columns: MatRef<'_, T>) -> Result<(), Error> {
     let k = columns.ncols();
     if !is_safetensors(path)? {
-        let array = if k == 1 {
-            Array::from_slice(&(0..columns.nrows()).map(|i| columns[(i, 0)]).collect::<Vec<_>>())
-        } else {
-            Array::from_mat(columns)
-        };
-        return Ok(npy::write(path, &array)?);
+        return write_npy(path, columns);
     }
     let mut tensors = Vec::new();
     for param in model.params().iter() {
@@ -88,4 +83,21 @@ pub(super) fn write<T: Scalar>(path: &Path, model: &Sequential, columns: MatRef<
         tensors.push(Tensor::new(param.name(), &shape, &data)?);
     }
     Ok(File { tensors, metadata: Default::default() }.write(path)?)
+}
+
+fn write_npy<T: Scalar>(path: &Path, columns: MatRef<'_, T>) -> Result<(), Error> {
+    let array = if columns.ncols() == 1 {
+        Array::from_slice(&(0..columns.nrows()).map(|i| columns[(i, 0)]).collect::<Vec<_>>())
+    } else {
+        Array::from_mat(columns)
+    };
+    Ok(npy::write(path, &array)?)
+}
+
+/// Writes columns that are no parameter vectors, one as `[M]`; they have no names.
+pub(super) fn write_plain<T: Scalar>(path: &Path, columns: MatRef<'_, T>) -> Result<(), Error> {
+    if is_safetensors(path)? {
+        return Err(Error::Usage(format!("{}: outputs have no names, save them as .npy", path.display())));
+    }
+    write_npy(path, columns)
 }

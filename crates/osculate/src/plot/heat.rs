@@ -115,9 +115,10 @@ impl HeatMap {
     pub fn with_blocks<S: Into<String>>(mut self, blocks: impl IntoIterator<Item = (S, usize)>) -> Self {
         let mut at = 0;
         for (name, size) in blocks {
-            self.blocks.push((name.into(), at, at + size));
-            at += size;
-            self.bounds.push(at);
+            let end = size.saturating_add(at);
+            self.blocks.push((name.into(), at, end));
+            self.bounds.push(end);
+            at = end;
         }
         self
     }
@@ -272,7 +273,7 @@ impl HeatMap {
             let y = TOP + row * (i as f64 + 0.5) + 4.0;
             svg.text(left - 7.0, y, Anchor::End, SMALL, INK, &fit(name, SMALL, room));
         }
-        let wanted: Vec<f64> = self.blocks.iter().map(|b| TOP + row * (b.1 + b.2) as f64 / 2.0).collect();
+        let wanted: Vec<f64> = self.blocks.iter().map(|b| TOP + row * (b.1 as f64 + b.2 as f64) / 2.0).collect();
         for ((name, ..), y) in self.blocks.iter().zip(apart(&wanted, 14.0, TOP + height)) {
             svg.text(left - 7.0, y + 4.0, Anchor::End, SMALL, INK, &fit(name, SMALL, room));
         }

@@ -121,7 +121,7 @@ impl LineChart {
         let right = width - RIGHT;
         let (entries, legend_height) = self.legend(right);
         let top = 40.0 + legend_height;
-        let bottom = top + (0.42 * width).clamp(200.0, 300.0);
+        let bottom = top + (0.52 * width).clamp(210.0, 300.0);
         let mut svg = Svg::new(width, bottom + 52.0);
         svg.title(16.0, 25.0, &fit(&self.title, 15.0, width - 30.0));
         for (x, y, i) in entries {
@@ -141,7 +141,7 @@ impl LineChart {
             svg.line((LEFT, at), (right, at), GRID, 1.0);
             svg.text(LEFT - 8.0, at + 4.0, Anchor::End, 12.0, SOFT, &label);
         }
-        for (value, label) in x.ticks((width / 75.0) as usize) {
+        for (value, label) in x.ticks(((width / 75.0) as usize).max(5)) {
             let at = x.at(value);
             svg.line((at, bottom), (at, bottom + 5.0), SOFT, 1.0);
             svg.text(at, bottom + 20.0, Anchor::Middle, 12.0, SOFT, &label);

@@ -11,6 +11,7 @@ mod heat;
 mod images;
 mod line;
 mod report;
+mod spark;
 mod svg;
 
 pub use axis::Scale;
@@ -21,3 +22,4 @@ pub use line::{LineChart, Series, Stroke};
 pub use report::{Figure, Report, Section, Table};
 
 pub(crate) use axis::number;
+pub(crate) use spark::sparkline;

@@ -83,9 +83,11 @@ pub enum Figure<'a> {
     Images(&'a Images),
 }
 
-/// Widths of drawings, in pixels: across the page, in half of it, on a phone.
+/// Widths of drawings, in pixels: across the page, a matrix or a table of cells there, in half of it, on a phone.
 const WIDE: f64 = 740.0;
-const HALF: f64 = 430.0;
+const MATRIX: f64 = 430.0;
+const CELLS: f64 = 560.0;
+const HALF: f64 = 366.0;
 const NARROW: f64 = 360.0;
 
 impl Figure<'_> {
@@ -107,7 +109,7 @@ impl Figure<'_> {
         }
     }
 
-    /// A matrix of many cells is drawn once, at a size that a phone can show; everything else in two sizes.
+    /// What fits a phone as it is (a matrix, a figure of half the page's width) is drawn once, everything else twice.
     fn draw(&self, half: bool, caption: String) -> Drawn {
         let mut data = match self {
             Figure::Lines(f) => json!(f),
@@ -117,9 +119,10 @@ impl Figure<'_> {
         };
         data["title"] = json!(self.title());
         let (wide, twice) = match self {
-            Figure::Heat(f) if f.is_table() => (if half { HALF } else { 560.0 }, true),
-            Figure::Heat(_) => (HALF, false),
-            _ => (if half { HALF } else { WIDE }, true),
+            _ if half => (HALF, false),
+            Figure::Heat(f) if f.is_table() => (CELLS, true),
+            Figure::Heat(_) => (MATRIX, false),
+            _ => (WIDE, true),
         };
         Drawn { wide: self.svg(wide), narrow: twice.then(|| self.svg(NARROW)), caption, data }
     }
@@ -314,7 +317,8 @@ fn block_html(out: &mut String, block: &Block, figures: &mut usize) {
             let _ = writeln!(out, "<pre>{}</pre>", escape(text));
         }
         Block::Cards(cards) => {
-            out.push_str("<div class=\"cards\">\n");
+            let three = if cards.len() % 3 == 0 { " three" } else { "" };
+            let _ = writeln!(out, "<div class=\"cards{three}\">");
             for (value, meaning) in cards {
                 let _ = writeln!(out, "<div><b>{}</b><span>{}</span></div>", escape(value), escape(meaning));
             }
@@ -421,8 +425,8 @@ mod tests {
         r.section("s").beside([(Figure::Lines(&lines), "one"), (Figure::Heat(&map), "two")]).lines(&lines, "three");
         let html = r.html();
         assert_eq!((html.matches("class=\"beside\"").count(), html.matches("<figure>").count()), (1, 3));
-        // Charts are drawn for wide and for narrow screens, matrices once.
-        assert_eq!((html.matches("<svg").count(), html.matches("class=\"narrow\"").count()), (5, 2));
+        // Charts across the page are drawn for wide and for narrow screens, those beside each other once.
+        assert_eq!((html.matches("<svg").count(), html.matches("class=\"narrow\"").count()), (4, 1));
         assert_eq!(r.json()["sections"][0]["figures"][1]["data"]["shown"][2][0], 2.0);
     }
 

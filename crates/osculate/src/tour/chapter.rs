@@ -21,6 +21,9 @@ pub(super) trait Chapter: Serialize + DeserializeOwned {
     /// Text, figures and tables.
     fn render(&self, section: &mut Section);
 
+    /// One number that sums the chapter up, and what it is.
+    fn headline(&self) -> (String, String);
+
     /// One to four lines for a terminal.
     fn summary(&self) -> Vec<String>;
 }
@@ -31,6 +34,7 @@ pub(super) struct Entry {
     pub(super) title: &'static str,
     pub(super) compute: fn(&mut Study<'_>) -> Result<Value, Error>,
     pub(super) render: fn(&Value, &mut Section) -> Result<(), Error>,
+    pub(super) headline: fn(&Value) -> Result<(String, String), Error>,
     pub(super) summary: fn(&Value) -> Result<Vec<String>, Error>,
 }
 
@@ -47,6 +51,7 @@ pub(super) const fn entry<C: Chapter>() -> Entry {
             read::<C>(value)?.render(section);
             Ok(())
         },
+        headline: |value| Ok(read::<C>(value)?.headline()),
         summary: |value| Ok(read::<C>(value)?.summary()),
     }
 }

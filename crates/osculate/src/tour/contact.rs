@@ -193,6 +193,10 @@ impl Chapter for Contact {
         self.render_orders(section);
     }
 
+    fn headline(&self) -> (String, String) {
+        (format!("{:.2}", self.orders.parabola_order), "order of the parabola's error; theory: 3".into())
+    }
+
     fn summary(&self) -> Vec<String> {
         let of = |s: &Slice| format!("{} along the {}", three(s.curvature), s.name);
         vec![

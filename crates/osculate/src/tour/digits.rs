@@ -74,7 +74,7 @@ impl Chapter for Digits {
             means = means.tile(SIDE, mean.clone(), c.to_string());
         }
         let row = |name: &str, counts: &[usize]| {
-            let total: usize = counts.iter().sum();
+            let total = counts.iter().fold(0usize, |n, c| n.saturating_add(*c));
             let cells = counts.iter().chain([&total]).map(usize::to_string);
             std::iter::once(name.to_owned()).chain(cells).collect::<Vec<_>>()
         };
@@ -95,8 +95,8 @@ impl Chapter for Digits {
             ))
             .table(
                 Table::new(header.chain(["all".to_owned()]))
-                    .row(row("to learn from", &self.train_counts))
-                    .row(row("to be tested on", &self.test_counts)),
+                    .row(row("to learn", &self.train_counts))
+                    .row(row("to test", &self.test_counts)),
             )
             .images(
                 &means,
@@ -107,6 +107,10 @@ impl Chapter for Digits {
                  Machine Learning Repository, taken from scikit-learn 1.9.1. Licence of the data according to UCI: CC BY \
                  4.0. Details are in `docs/data.md`.",
             );
+    }
+
+    fn headline(&self) -> (String, String) {
+        (self.total.to_string(), "handwritten digits, one network".into())
     }
 
     fn summary(&self) -> Vec<String> {

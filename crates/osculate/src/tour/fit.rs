@@ -1,14 +1,16 @@
-//! Training by AdamW on mini-batches, and the compiled functions of the parameters that the tour evaluates often.
+//! Training as `osculate train` does it, and the compiled functions of the parameters that the tour evaluates often.
 
 use super::Error;
 use super::study::{Part, Study};
 use crate::data::CLASSES;
+use crate::io::Dataset;
+use crate::train::{self, Method, Problem, Samples, SchedulePlan, Scores, ShapeName, Trainer};
 use autodiff::nn::{Loss, Sequential};
 use autodiff::{Executable, Input, Output, Workspace};
+use curvature::Reduction;
 use numerics::Par;
 use numerics::progress::{Progress, check};
-use numerics::rng::{Role, Stream};
-use optim::{AdamW, AdamWConfig, Grads, Optimizer, ParamGroup, ParamList, Schedule};
+use optim::AdamWConfig;
 use serde::{Deserialize, Serialize};
 
 /// The mean cross-entropy of a network on a fixed number of pictures, compiled, with or without its gradient.
@@ -74,37 +76,13 @@ impl Slope {
     }
 }
 
-/// A network's answers.
-pub(super) struct Classifier {
-    exe: Executable<f64>,
-    workspace: Workspace<f64>,
-    objective: Objective,
-}
-
-/// Loss, share of right answers, and the answers themselves.
-pub(super) struct Score {
-    pub(super) loss: f64,
-    pub(super) accuracy: f64,
-    /// Most likely class and its probability, per picture.
-    pub(super) answers: Vec<(usize, f64)>,
-}
-
-impl Classifier {
-    pub(super) fn new(net: &Sequential, pictures: usize, par: Par) -> Result<Self, Error> {
-        let exe = net.trace_model(pictures)?.compile()?;
-        let objective = Objective::value(net, pictures, par)?;
-        Ok(Classifier { exe, workspace: Workspace::with_par(par), objective })
-    }
-
-    pub(super) fn score(&mut self, params: &[f64], part: &Part) -> Result<Score, Error> {
-        let mut logits = vec![0.0; part.len() * CLASSES];
-        let inputs = [Input::Real(params), Input::Real(&part.inputs)];
-        self.exe.run(&mut self.workspace, &inputs, &mut [Output::Real(&mut logits)])?;
-        let answers: Vec<(usize, f64)> = logits.chunks_exact(CLASSES).map(most_likely).collect();
-        let right = answers.iter().zip(&part.labels).filter(|(a, y)| a.0 as i64 == **y).count();
-        let (loss, _) = self.objective.evaluate(params, &part.inputs, &part.labels)?;
-        Ok(Score { loss, accuracy: right as f64 / part.len() as f64, answers })
-    }
+/// A network's answers: most likely class and its probability, per picture.
+pub(super) fn answers(net: &Sequential, params: &[f64], part: &Part, par: Par) -> Result<Vec<(usize, f64)>, Error> {
+    let exe: Executable<f64> = net.trace_model(part.len())?.compile()?;
+    let mut scores = vec![0.0; part.len() * CLASSES];
+    let inputs = [Input::Real(params), Input::Real(&part.inputs)];
+    exe.run(&mut Workspace::with_par(par), &inputs, &mut [Output::Real(&mut scores)])?;
+    Ok(scores.chunks_exact(CLASSES).map(most_likely).collect())
 }
 
 /// The class of the largest logit and its softmax probability.
@@ -144,53 +122,63 @@ pub(super) struct Fit {
 
 /// Trains a network from `initial` as the study's settings say: warm-up, then half a cosine down to a hundredth.
 pub(super) fn fit(study: &Study<'_>, net: &Sequential, initial: &[f64], task: &str) -> Result<Fit, Error> {
-    let s = &study.settings;
-    let per_epoch = s.train / s.batch;
-    let total = s.epochs * per_epoch as u64;
-    let schedule = Schedule::cosine(total, 0.01).warmup((total / 20).max(1));
-    schedule.check()?;
-    let config = AdamWConfig { lr: s.learning_rate, weight_decay: s.weight_decay, ..AdamWConfig::default() };
-    let mut optimiser = AdamW::new(config)?;
-    optimiser.init(&parameter_list(net)?)?;
-    let mut objective = Objective::with_gradient(net, s.batch, study.par)?;
-    let mut on_train = Classifier::new(net, study.train.len(), study.par)?;
-    let mut on_test = Classifier::new(net, study.test.len(), study.par)?;
-    let mut score = |params: &[f64], step: u64| -> Result<Epoch, Error> {
-        let (train, test) = (on_train.score(params, &study.train)?, on_test.score(params, &study.test)?);
-        let (train_loss, test_loss) = (train.loss, test.loss);
-        let (train_accuracy, test_accuracy) = (train.accuracy, test.accuracy);
-        let (train_wrong, test_wrong) = (1.0 - train_accuracy, 1.0 - test_accuracy);
-        Ok(Epoch { step, train_loss, test_loss, train_accuracy, test_accuracy, train_wrong, test_wrong })
-    };
-    let mut params = initial.to_vec();
+    let mut trainer = trainer(study, net, initial)?;
+    let (total, per_epoch) = (trainer.steps(), trainer.steps_per_epoch());
     let mut fit = Fit { params: Vec::new(), batch_loss: Vec::new(), learning_rate: Vec::new(), epochs: Vec::new() };
-    fit.epochs.push(score(&params, 0)?);
-    let mut step = 0;
-    for epoch in 0..s.epochs {
-        let mut order: Vec<usize> = (0..study.train.len()).collect();
-        Stream::new(s.seed, Role::Shuffle, 1, epoch).shuffle(&mut order);
-        for rows in order.chunks_exact(s.batch) {
-            let pixels: Vec<f64> = rows.iter().flat_map(|&i| study.train.pixels(i..i + 1)).copied().collect();
-            let labels: Vec<i64> = rows.iter().map(|&i| study.train.labels[i]).collect();
-            let (loss, gradient) = objective.evaluate(&params, &pixels, &labels)?;
-            let multiplier = schedule.at(step);
-            optimiser.step(&mut params, Grads::all(&gradient), multiplier)?;
-            fit.batch_loss.push(loss);
-            fit.learning_rate.push(multiplier * s.learning_rate);
-            step += 1;
-            check(study.observer, &Progress::new(task, step, total).with_metric("loss", loss))?;
+    fit.epochs.push(epoch(&mut trainer)?);
+    while !trainer.finished() {
+        let step = trainer.step()?;
+        fit.batch_loss.push(step.loss);
+        fit.learning_rate.push(step.lr);
+        check(study.observer, &Progress::new(task, step.step, total).with_metric("loss", step.loss))?;
+        if step.step.is_multiple_of(per_epoch) {
+            fit.epochs.push(epoch(&mut trainer)?);
         }
-        fit.epochs.push(score(&params, step)?);
     }
-    fit.params = params;
+    fit.params = trainer.params().to_vec();
     Ok(fit)
 }
 
-fn parameter_list(net: &Sequential) -> Result<ParamList, Error> {
-    let mut list = ParamList::new();
-    let all = list.add_group(ParamGroup::new("all"));
-    for p in net.params().iter() {
-        list.push(p.name(), p.shape(), all)?;
-    }
-    Ok(list)
+fn trainer(study: &Study<'_>, net: &Sequential, initial: &[f64]) -> Result<Trainer<f64>, Error> {
+    let (s, loss) = (&study.settings, Loss::cross_entropy());
+    let samples = |data: &Dataset, rows: usize| {
+        Samples::new(data, net, &loss, Some(&net.input_type().shape))?.select(&(0..rows).collect::<Vec<_>>())
+    };
+    let problem = Problem {
+        train: samples(&study.train_data, s.train)?,
+        validation: Some(samples(&study.test_data, s.test)?),
+        params: initial.to_vec(),
+        reduction: Reduction::Mean,
+        model: net.clone(),
+        loss,
+    };
+    let steps = s.epochs * (s.train / s.batch) as u64;
+    let method =
+        Method::AdamW(AdamWConfig { lr: s.learning_rate, weight_decay: s.weight_decay, ..AdamWConfig::default() });
+    let schedule =
+        SchedulePlan { shape: ShapeName::Cosine, warmup: (steps / 20).max(1), floor: 0.01, ..SchedulePlan::default() };
+    let settings = train::Settings {
+        seed: s.seed,
+        batch_size: s.batch,
+        drop_last: true,
+        schedule,
+        ..train::Settings::new(method, steps)
+    };
+    Ok(Trainer::new(problem, settings, study.par)?)
+}
+
+/// The scores where the trainer stands.
+fn epoch(trainer: &mut Trainer<f64>) -> Result<Epoch, Error> {
+    let none = Scores { loss: f64::NAN, accuracy: None };
+    let (train, test) = (trainer.score_training()?, trainer.validate()?.unwrap_or(none));
+    let right = |s: Scores| s.accuracy.unwrap_or(0.0);
+    Ok(Epoch {
+        step: trainer.done(),
+        train_loss: train.loss,
+        test_loss: test.loss,
+        train_accuracy: right(train),
+        test_accuracy: right(test),
+        train_wrong: 1.0 - right(train),
+        test_wrong: 1.0 - right(test),
+    })
 }

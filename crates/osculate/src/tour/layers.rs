@@ -78,6 +78,12 @@ impl Chapter for Layers {
         self.render_captured(section);
     }
 
+    fn headline(&self) -> (String, String) {
+        let (shown, all) = (self.shown(), self.parameters());
+        let captured = shown.checked_sub(1).and_then(|i| self.captured.get(i)).copied().unwrap_or(f64::NAN);
+        (percent(captured), format!("of a gradient in {shown} of {all} directions"))
+    }
+
     fn summary(&self) -> Vec<String> {
         let k = CLASSES.min(self.captured.len());
         let Some(c) = k.checked_sub(1).and_then(|i| self.captured.get(i)) else { return Vec::new() };
@@ -86,6 +92,10 @@ impl Chapter for Layers {
 }
 
 impl Layers {
+    fn parameters(&self) -> usize {
+        self.tensors.iter().fold(0, |n, t| t.1.saturating_add(n))
+    }
+
     fn shown(&self) -> usize {
         self.eigenvalues.len().min(SHOWN)
     }
@@ -105,14 +115,15 @@ impl Layers {
                  were spread evenly over all parameters.",
             );
         }
-        let mean = |t: usize| (0..shown).map(|i| self.mass[i * tensors + t]).sum::<f64>() / shown as f64;
-        let dense = |t: &usize| mean(*t) / self.share[*t];
+        let mean = |t: usize| self.mass.iter().skip(t).step_by(tensors).take(shown).sum::<f64>() / shown as f64;
+        let fair = |t: usize| self.share.get(t).copied().unwrap_or(f64::NAN);
+        let dense = |t: &usize| mean(*t) / fair(*t);
         if let Some(t) = (0..tensors).max_by(|a, b| dense(a).total_cmp(&dense(b))) {
             section.prose(format!(
                 "For its size, `{}` weighs most: it has {} of the parameters and {} of the first {shown} eigenvectors, {} \
                  times its fair share.",
                 self.tensors[t].0,
-                percent(self.share[t]),
+                percent(fair(t)),
                 percent(mean(t)),
                 three(dense(&t))
             ));
@@ -155,11 +166,12 @@ impl Layers {
         let (batches, pictures) = (self.batches, plural(self.batch, "picture"));
         section.lines(&chart, format!("Mean over {batches} mini-batches of {pictures} at the trained point."));
         let shown = self.shown();
-        if let (Some(c), Some(e)) = (self.captured.get(shown - 1), self.expected.get(shown - 1)) {
+        let last = shown.saturating_sub(1);
+        if let (Some(c), Some(e)) = (self.captured.get(last), self.expected.get(last)) {
             section.prose(format!(
                 "The first {shown} of {} directions hold {} of a gradient's squared length, where chance would put {}: the \
                  noise of training lives mostly in the few directions in which the loss bends most.",
-                self.tensors.iter().map(|t| t.1).sum::<usize>(),
+                self.parameters(),
                 percent(*c),
                 percent(*e)
             ));

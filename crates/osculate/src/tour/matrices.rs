@@ -85,6 +85,40 @@ impl Chapter for Matrices {
             self.parameters,
             percent(self.test_accuracy)
         ));
+        self.maps(section);
+        let top = |v: &[f64]| v.first().map_or_else(|| "0".to_owned(), |&x| three(x));
+        section.prose(format!(
+            "The three pictures share one scale: red is positive, blue negative, and equal steps of colour are equal factors, \
+             over {DECADES} powers of ten. The difference is {} of the Hessian, measured by the root of the sum of squares, \
+             on {}. The largest eigenvalue is {} for the Hessian and {} for Gauss–Newton; the most negative one of the \
+             Hessian is −{}. Left out of the figure are {} eigenvalues of the Hessian and {} of Gauss–Newton that are zero up \
+             to rounding: directions in which nothing happens at all.",
+            percent(self.relative_difference),
+            plural(self.data, "training picture"),
+            top(&self.hessian_positive),
+            top(&self.ggn_positive),
+            top(&self.hessian_negative),
+            self.parameters.saturating_sub(self.hessian_positive.len() + self.hessian_negative.len()),
+            self.parameters.saturating_sub(self.ggn_positive.len()),
+        ));
+        self.energies(section);
+    }
+
+    fn headline(&self) -> (String, String) {
+        (percent(self.relative_difference), "of a small Hessian is not Gauss–Newton".into())
+    }
+
+    fn summary(&self) -> Vec<String> {
+        vec![format!(
+            "{} parameters: Gauss–Newton differs from the Hessian by {}",
+            self.parameters,
+            percent(self.relative_difference)
+        )]
+    }
+}
+
+impl Matrices {
+    fn maps(&self, section: &mut Section) {
         let map = |title: &str, lower: &[f64]| {
             let scale = HeatScale::SignedLog { decades: DECADES };
             let full = mirrored(lower, self.parameters);
@@ -117,21 +151,9 @@ impl Chapter for Matrices {
                 (Figure::Lines(&spectra), "All eigenvalues of both matrices by rank, on a logarithmic axis."),
             ]);
         }
-        let top = |v: &[f64]| v.first().map_or_else(|| "0".to_owned(), |&x| three(x));
-        section.prose(format!(
-            "The three pictures share one scale: red is positive, blue negative, and equal steps of colour are equal factors, \
-             over {DECADES} powers of ten. The difference is {} of the Hessian, measured by the root of the sum of squares, \
-             on {}. The largest eigenvalue is {} for the Hessian and {} for Gauss–Newton; the most negative one of the \
-             Hessian is −{}. Left out of the figure are {} eigenvalues of the Hessian and {} of Gauss–Newton that are zero up \
-             to rounding: directions in which nothing happens at all.",
-            percent(self.relative_difference),
-            plural(self.data, "training picture"),
-            top(&self.hessian_positive),
-            top(&self.ggn_positive),
-            top(&self.hessian_negative),
-            self.parameters - self.hessian_positive.len() - self.hessian_negative.len(),
-            self.parameters - self.ggn_positive.len(),
-        ));
+    }
+
+    fn energies(&self, section: &mut Section) {
         let names = || self.blocks.iter().map(|b| b.0.clone());
         let table = |title: &str, shares: &[f64]| {
             let percents = shares.iter().map(|x| 100.0 * x).collect();
@@ -150,16 +172,6 @@ impl Chapter for Matrices {
         }
     }
 
-    fn summary(&self) -> Vec<String> {
-        vec![format!(
-            "{} parameters: Gauss–Newton differs from the Hessian by {}",
-            self.parameters,
-            percent(self.relative_difference)
-        )]
-    }
-}
-
-impl Matrices {
     fn spectra(&self) -> LineChart {
         let ranked = |v: &[f64]| v.iter().enumerate().map(|(i, &x)| ((i + 1) as f64, x)).collect::<Vec<_>>();
         LineChart::new("Eigenvalues")
@@ -179,8 +191,11 @@ fn lower(m: &Mat<f64>) -> Vec<f64> {
     (0..m.nrows()).flat_map(|i| (0..=i).map(move |j| m[(i, j)])).collect()
 }
 
-/// The whole symmetric matrix of a lower triangle, row-major.
+/// The whole symmetric matrix of a lower triangle, row-major; nothing if the triangle has another size.
 fn mirrored(lower: &[f64], n: usize) -> Vec<f64> {
+    if n.checked_mul(n).and_then(|square| square.checked_add(n)) != Some(2 * lower.len()) {
+        return Vec::new();
+    }
     let at = |i: usize, j: usize| lower.get(i * (i + 1) / 2 + j).copied().unwrap_or(f64::NAN);
     (0..n * n).map(|k| at((k / n).max(k % n), (k / n).min(k % n))).collect()
 }
@@ -215,6 +230,7 @@ mod tests {
         let m = Mat::from_fn(3, 3, |i, j| (1 + i + j) as f64);
         let l = lower(&m);
         assert_eq!(l, [1.0, 2.0, 3.0, 3.0, 4.0, 5.0]);
+        assert!(mirrored(&l, 4).is_empty() && mirrored(&l, usize::MAX).is_empty());
         assert_eq!(mirrored(&l, 3), [1.0, 2.0, 3.0, 2.0, 3.0, 4.0, 3.0, 4.0, 5.0]);
         let e = energy(&m, &[("a".into(), 2), ("b".into(), 1)]);
         let all = 93.0;

@@ -6,7 +6,7 @@
 //! Same settings and seed, same findings to the last bit, on any number of threads; only what stands under `seconds`
 //! and `timing` differs from run to run.
 //!
-//! A new chapter is one file that implements [`chapter::Chapter`] and one line in [`CHAPTERS`].
+//! A new chapter is one file that implements `Chapter` and one line in `CHAPTERS`.
 
 mod chapter;
 mod contact;
@@ -82,7 +82,7 @@ pub enum Error {
     Operator(#[from] linop_core::Error),
     /// Training.
     #[error(transparent)]
-    Optimiser(#[from] optim::Error),
+    Train(#[from] crate::train::Error),
     /// A decomposition, or an observer that asked to stop.
     #[error(transparent)]
     Numerics(#[from] numerics::Error),
@@ -104,6 +104,15 @@ pub struct Outcome {
 }
 
 /// Runs the tour and writes `tour.html`, `tour.json`, the trained network `net/` and its data `digits.npz` into `out`.
+///
+/// ```
+/// use osculate::tour::{self, Settings};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let out = folder.path();
+/// let done = tour::run(&Settings::tiny(0), out, numerics::Par::Seq, &numerics::progress::Silent)?;
+/// assert_eq!(tour::html(&done.findings)?, std::fs::read_to_string(done.html).unwrap());
+/// # Ok::<(), tour::Error>(())
+/// ```
 ///
 /// # Errors
 /// Settings that make no sense, files that cannot be written, and whatever a computation reports; an observer that
@@ -175,6 +184,7 @@ fn report(findings: &Value) -> Result<Report, Error> {
         "A small network learns to read handwritten digits. Then we look at the shape of the valley it came to rest in: \
          how sharply the loss bends, in which directions, and how far a parabola tells the truth about it.",
     );
+    report.section("In short").cards(each(findings, |entry, own| (entry.headline)(own))?);
     each(findings, |entry, own| (entry.render)(own, report.section(entry.title)))?;
     let (seed, version) = (&findings["settings"]["seed"], findings["version"].as_str().unwrap_or_default());
     let seconds = findings["seconds"].as_f64().unwrap_or(f64::NAN);

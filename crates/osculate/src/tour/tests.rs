@@ -96,6 +96,32 @@ fn every_figure_is_in_the_findings() {
     assert!(seen > 5000, "{seen}");
 }
 
+/// The findings confirm each other: symmetry, differences of gradients, orders of contact, eigenvectors of length one.
+#[test]
+fn the_findings_agree_with_each_other() {
+    let (outcome, _, _) = shared();
+    let found = |k: usize| &outcome.findings["chapters"][k]["findings"];
+    let number = |v: &Value| v.as_f64().unwrap();
+    let checks = &found(2)["checks"];
+    assert!(number(&checks["symmetry"]) < 1e-13, "{checks}");
+    // Central differences with step 1e-3 along a vector of length one: truncation about step^2.
+    assert!(number(&checks["finite_difference"]) < 1e-5, "{checks}");
+    for (order, expected) in [("constant_order", 1.0), ("tangent_order", 2.0), ("parabola_order", 3.0)] {
+        assert!((number(&found(4)["orders"][order]) - expected).abs() < 0.2, "{order} {}", found(4)["orders"]);
+    }
+    let trained = &found(2)["trained"];
+    let top = number(&trained["hessian"]["largest"][0]);
+    assert!((number(&found(4)["slices"][0]["curvature"]) - top).abs() < 1e-9 * top);
+    assert!((number(&found(4)["loss"]) - number(&trained["loss"])).abs() < 1e-13);
+    let mass: Vec<f64> = found(5)["mass"].as_array().unwrap().iter().map(number).collect();
+    for row in mass.chunks(found(5)["tensors"].as_array().unwrap().len()) {
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-10, "{row:?}");
+    }
+    // The output is linear in the last layer, so Gauss-Newton leaves nothing out there.
+    let energy: Vec<f64> = found(3)["difference_energy"].as_array().unwrap().iter().map(number).collect();
+    assert!(energy[15] < 1e-25, "{energy:?}");
+}
+
 #[test]
 fn drawings_are_well_formed() {
     let (_, page, _) = shared();
@@ -163,6 +189,50 @@ fn an_interrupted_tour_leaves_what_is_done() {
     let findings: Value =
         serde_json::from_str(&std::fs::read_to_string(dir.path().join("tour.json")).unwrap()).unwrap();
     assert_eq!(findings["chapters"].as_array().unwrap().len(), 3);
+}
+
+/// What a value becomes, if it changes.
+type Change = dyn Fn(&Value) -> Option<Value>;
+
+/// The same findings with every list or number replaced.
+fn doctored(v: &Value, change: &Change) -> Value {
+    match (change(v), v) {
+        (Some(new), _) => new,
+        (None, Value::Array(list)) => list.iter().map(|v| doctored(v, change)).collect(),
+        (None, Value::Object(map)) => map.iter().map(|(k, v)| (k.clone(), doctored(v, change))).collect(),
+        (None, other) => other.clone(),
+    }
+}
+
+#[test]
+fn doctored_findings_do_not_panic() {
+    let (outcome, _, _) = shared();
+    let cut = |keep: fn(usize) -> usize| {
+        move |v: &Value| match v {
+            // Not the list of chapters itself.
+            Value::Array(list) if !list.iter().any(Value::is_object) => Some(list[..keep(list.len())].to_vec().into()),
+            _ => None,
+        }
+    };
+    let integers = |new: u64| move |v: &Value| v.is_u64().then(|| new.into());
+    let floats = |new: f64| move |v: &Value| v.is_f64().then(|| new.into());
+    let changes: [Box<Change>; 9] = [
+        Box::new(cut(|_| 0)),
+        Box::new(cut(|n| n.min(1))),
+        Box::new(cut(|n| n / 2)),
+        Box::new(integers(0)),
+        Box::new(integers(1)),
+        Box::new(integers(u64::MAX)),
+        Box::new(floats(0.0)),
+        Box::new(floats(-1e308)),
+        Box::new(floats(5e-324)),
+    ];
+    for change in &changes {
+        // A page or an error, whichever it is.
+        if let Ok(page) = html(&doctored(&outcome.findings, change)) {
+            assert!(page.ends_with("</html>\n"));
+        }
+    }
 }
 
 #[test]

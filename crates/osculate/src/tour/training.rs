@@ -2,11 +2,11 @@
 
 use super::Error;
 use super::chapter::Chapter;
-use super::fit::{Classifier, Epoch, Fit, fit};
+use super::fit::{Epoch, Fit, answers, fit};
 use super::study::Study;
-use super::words::{layers, percent, plural, sparkline, three, time};
+use super::words::{layers, percent, plural, three, time};
 use crate::data::CLASSES;
-use crate::plot::{Figure, HeatMap, HeatScale, Images, LineChart, Scale, Section, Stroke};
+use crate::plot::{Figure, HeatMap, HeatScale, Images, LineChart, Scale, Section, Stroke, sparkline};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -57,10 +57,10 @@ impl Chapter for Training {
         let started = Instant::now();
         let Fit { params, batch_loss, learning_rate, epochs } = fit(study, &study.net, &study.initial, "training")?;
         let timing = Timing { train_seconds: started.elapsed().as_secs_f64() };
-        let score = Classifier::new(&study.net, study.test.len(), study.par)?.score(&params, &study.test)?;
+        let answers = answers(&study.net, &params, &study.test, study.par)?;
         let mut confusion = vec![vec![0; CLASSES]; CLASSES];
         let mut shown = Vec::new();
-        for (i, &(said, sure)) in score.answers.iter().enumerate() {
+        for (i, &(said, sure)) in answers.iter().enumerate() {
             let shows = study.test.labels[i] as usize;
             confusion[shows][said] += 1;
             if said != shows {
@@ -136,6 +136,11 @@ impl Chapter for Training {
             (Figure::Lines(&rate), "The schedule: warm-up on a line, then half a cosine."),
         ]);
         self.render_mistakes(section);
+    }
+
+    fn headline(&self) -> (String, String) {
+        let right = self.epochs.last().map_or(f64::NAN, |e| e.test_accuracy);
+        (percent(right), "of unseen digits read right".into())
     }
 
     fn summary(&self) -> Vec<String> {

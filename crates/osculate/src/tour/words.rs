@@ -38,25 +38,6 @@ pub(super) fn plural(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
-/// Bars of eight heights for a line of numbers.
-pub(super) fn sparkline(values: &[f64], width: usize) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    if values.is_empty() || width == 0 {
-        return String::new();
-    }
-    let n = width.min(values.len());
-    let means: Vec<f64> = (0..n)
-        .map(|k| {
-            let part = &values[k * values.len() / n..(k + 1) * values.len() / n];
-            part.iter().sum::<f64>() / part.len() as f64
-        })
-        .collect();
-    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let scale = if high > low { 7.0 / (high - low) } else { 0.0 };
-    means.iter().map(|m| BARS[((m - low) * scale).round().clamp(0.0, 7.0) as usize]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,13 +50,5 @@ mod tests {
         );
         assert_eq!([2.5e-5, 0.0123, 2.0].map(time), ["25 µs", "12.3 ms", "2 s"]);
         assert_eq!((plural(1, "layer"), plural(3, "layer")), ("1 layer".into(), "3 layers".into()));
-    }
-
-    #[test]
-    fn sparklines_follow_the_numbers() {
-        assert_eq!(sparkline(&[0.0, 7.0, 3.0], 9), "▁█▄");
-        assert_eq!(sparkline(&[1.0; 4], 2), "▁▁");
-        assert_eq!(sparkline(&[], 5), "");
-        assert_eq!(sparkline(&[8.0, 8.0, 0.0, 0.0], 2), "█▁");
     }
 }

@@ -591,6 +591,36 @@ keep = 3
         assert_eq!(e, "run.toml: missing key `model`");
     }
 
+    #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../../../docs/train.md");
+        let mut keys = 0;
+        for (from, to) in [
+            ("seed = 3", "zzz = 3"),
+            ("input = [2]", "zzz = 2"),
+            ("path = \"d.npz\"", "zzz = 2"),
+            ("reduction = \"sum\"", "zzz = 2"),
+            ("lr = 0.1", "zzz = 2"),
+            ("name = \"sgd\"\nlr = 0.1", "name = \"adamw\"\nzzz = 2"),
+            ("match = [\"*.bias\"]", "zzz = 2"),
+            ("warmup = 2", "zzz = 2"),
+            ("norm = 1.5", "zzz = 2"),
+            ("train = false", "zzz = 2"),
+            ("keep = 3", "zzz = 2"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let e = RunConfig::parse(&GOOD.replacen(from, to, 1), "run.toml").unwrap_err().to_string();
+            let known = e.split_once("unknown key `zzz`, expected ").unwrap_or_else(|| panic!("{e}")).1;
+            for key in known.split('`').skip(1).step_by(2) {
+                keys += 1;
+                // Tables have a heading, keys a place in a table or an assignment.
+                let forms = [format!("`{key}`"), format!("`[{key}]`"), format!("`[[{key}]]`"), format!("`{key} = ")];
+                assert!(forms.iter().any(|form| page.contains(form)), "{key}");
+            }
+        }
+        assert!(keys > 60, "{keys}");
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in any::<String>()) {

@@ -76,7 +76,7 @@ pub enum Error {
         what: String,
     },
     /// Loss, gradient or parameters are no longer finite. The last checkpoint is as it was.
-    #[error("the run diverged at step {step}: {what}{}", kept_words(.kept))]
+    #[error("the run diverged at step {step}: {what}; lower the learning rate or clip the gradient{}", kept_words(.kept))]
     Diverged {
         /// The step that could not be taken, counted from one.
         step: u64,

@@ -6,11 +6,12 @@
 //! explains), which makes it equivariant: adding `diag(h)` to A adds h to the diagonal and changes nothing else. Each
 //! iteration costs `3 n p^2 + 9 p^3` flops a block.
 
-use super::program::*;
+use super::program::{Block, Dual, Fit, LowBlock, RowFit, Rows, combine, without_diagonal};
+use super::shrink::{Shrinker, Shrunk, spectral_norm};
 use crate::Error;
 use core::ops::ControlFlow;
+use numerics::Par;
 use numerics::progress::{Observer, Progress};
-use numerics::{Mat, Par, dense};
 
 /// Parameters of the iteration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,11 +26,13 @@ pub struct AdmmOptions {
     pub cap: f64,
     /// First penalty, relative to `1 / |B|_2`.
     pub start: f64,
+    /// Let a few block power steps from the last leading singular vectors replace full decompositions where few survive.
+    pub reduced: bool,
 }
 
 impl Default for AdmmOptions {
     fn default() -> Self {
-        AdmmOptions { tol: 1e-7, max_iter: 500, growth: 1.1, cap: 1e7, start: 1.25 }
+        AdmmOptions { tol: 1e-7, max_iter: 500, growth: 1.1, cap: 1e7, start: 1.25, reduced: true }
     }
 }
 
@@ -47,21 +50,14 @@ impl AdmmOptions {
 pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Observer, par: Par) -> Result<Fit, Error> {
     options.check()?;
     let rows = RowFit::new(blocks);
-    let d0 = rows.of(blocks, |b| blocks[b].m.as_ref());
-    let (p, n) = blocks.first().map_or((0, 0), |b| (b.m.nrows(), b.m.ncols()));
-    let b: Vec<Mat<f64>> = blocks
-        .iter()
-        .map(|block| {
-            let mut b = block.m.clone();
-            subtract_rows(&mut b, &d0, &block.omega);
-            b
-        })
-        .collect();
-    let size = norm_sq(&b).sqrt();
-    let whole: f64 = blocks.iter().map(|b| crate::la::fro_sq(b.m.as_ref())).sum::<f64>().sqrt();
+    let d0 = rows.of(blocks, |k| &blocks[k].m);
+    let (n, p) = blocks.first().map_or((0, 0), |b| (b.m.n(), b.m.p()));
+    let b: Vec<Rows> = blocks.iter().map(|b| without_diagonal(&b.m, &d0, &b.omega)).collect();
+    let size = b.iter().map(Rows::norm_sq).sum::<f64>().sqrt();
+    let whole = blocks.iter().map(|b| b.m.norm_sq()).sum::<f64>().sqrt();
     let mut fit = Fit {
-        d: d0.clone(),
-        blocks: blocks.iter().map(|b| LowBlock::zero(n, b.m.nrows())).collect(),
+        d: d0,
+        blocks: blocks.iter().map(|b| LowBlock::zero(n, b.m.p())).collect(),
         iterations: 0,
         residual: 1.0,
         converged: false,
@@ -78,14 +74,13 @@ pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Obser
     }
     let mut top = 0.0f64;
     for b in &b {
-        top = top.max(spectral_norm(b.as_ref(), par)?);
+        top = top.max(spectral_norm(b, par)?);
     }
-    let mut state = State::new(blocks, &b, options.start / top);
+    let mut state = State::new(&b, options.start / top, options.reduced);
     let last = options.cap * state.rho;
     loop {
         fit.iterations += 1;
-        let moved = state.step(blocks, &b, &rows, par)?;
-        fit.residual = moved / size;
+        fit.residual = state.step(blocks, &b, &rows, par)?.sqrt() / size;
         fit.converged = fit.residual < options.tol;
         let progress = Progress::new("sketch lord", fit.iterations as u64, options.max_iter as u64)
             .with_metric("residual", fit.residual);
@@ -101,59 +96,38 @@ pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Obser
     Ok(fit)
 }
 
-/// What the iteration carries, transposed as the blocks are.
+/// What the iteration carries.
 struct State {
     rho: f64,
     e: Vec<f64>,
-    u: Vec<Mat<f64>>,
-    t: Vec<Mat<f64>>,
-    x: Vec<Mat<f64>>,
+    u: Vec<Rows>,
+    t: Vec<Rows>,
+    x: Vec<Rows>,
+    shrinkers: Vec<Shrinker>,
     shrunk: Vec<Shrunk>,
 }
 
 impl State {
-    fn new(blocks: &[Block], b: &[Mat<f64>], rho: f64) -> Self {
-        let zeros = || b.iter().map(|b| Mat::zeros(b.nrows(), b.ncols())).collect::<Vec<_>>();
-        let n = blocks.first().map_or(0, |b| b.m.ncols());
-        State { rho, e: vec![0.0; n], u: zeros(), t: zeros(), x: zeros(), shrunk: Vec::new() }
+    fn new(b: &[Rows], rho: f64, reduced: bool) -> Self {
+        let zeros = || b.iter().map(|b| Rows::zeros(b.n(), b.p())).collect::<Vec<_>>();
+        let shrinkers = b.iter().map(|_| Shrinker::new(reduced)).collect();
+        let e = vec![0.0; b.first().map_or(0, Rows::n)];
+        State { rho, e, u: zeros(), t: zeros(), x: zeros(), shrinkers, shrunk: Vec::new() }
     }
 
-    /// One iteration; returns the norm of the constraint's violation.
-    fn step(&mut self, blocks: &[Block], b: &[Mat<f64>], rows: &RowFit, par: Par) -> Result<f64, Error> {
+    /// One iteration; returns the squared violation of the constraint.
+    fn step(&mut self, blocks: &[Block], b: &[Rows], rows: &RowFit, par: Par) -> Result<f64, Error> {
         self.shrunk.clear();
         for (k, block) in blocks.iter().enumerate() {
-            let t = &mut self.t[k];
-            dense::copy(t.as_mut(), b[k].as_ref());
-            subtract_rows(t, &self.e, &block.omega);
-            dense::axpy(t.as_mut(), 1.0, self.u[k].as_ref());
-            self.shrunk.push(shrink(self.t[k].as_ref(), self.rho.recip(), &mut self.x[k], par)?);
-            // x becomes G = B - X + U
-            for i in 0..self.e.len() {
-                let (x, b, u) = (self.x[k].col_as_slice_mut(i), b[k].col_as_slice(i), self.u[k].col_as_slice(i));
-                for ((x, b), u) in x.iter_mut().zip(b).zip(u) {
-                    *x = b - *x + u;
-                }
-            }
+            combine(&mut self.t[k], &b[k], &self.e, &block.omega, &self.u[k], par);
+            self.shrunk.push(self.shrinkers[k].shrink(&self.t[k], self.rho.recip(), &mut self.x[k], par)?);
         }
-        self.e = rows.of(blocks, |k| self.x[k].as_ref());
-        let mut moved = 0.0;
-        for (k, block) in blocks.iter().enumerate() {
-            subtract_rows(&mut self.x[k], &self.e, &block.omega);
-            // the violation B - X - diag(e) Omega is what U moved by
-            for i in 0..self.e.len() {
-                let (new, old) = (self.x[k].col_as_slice(i), self.u[k].col_as_slice(i));
-                moved += new.iter().zip(old).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-            }
-            core::mem::swap(&mut self.u[k], &mut self.x[k]);
-        }
-        Ok(moved.sqrt())
+        Ok(rows.ascend(blocks, b, &self.x, &mut self.u, &mut self.e, par))
     }
 
     /// Takes a larger penalty, keeping the unscaled dual variable.
     fn raise(&mut self, rho: f64) {
-        for u in &mut self.u {
-            dense::scale(u.as_mut(), self.rho / rho);
-        }
+        self.u.iter_mut().for_each(|u| u.scale(self.rho / rho));
         self.rho = rho;
     }
 
@@ -161,10 +135,10 @@ impl State {
     fn certificate(&self, blocks: &[Block], rows: &RowFit, par: Par) -> Result<Dual, Error> {
         let (mut norm, mut inner) = (0.0f64, 0.0);
         for (u, block) in self.u.iter().zip(blocks) {
-            norm = norm.max(self.rho * spectral_norm(u.as_ref(), par)?);
-            inner += self.rho * crate::la::col_dots(u.as_ref(), block.m.as_ref()).iter().sum::<f64>();
+            norm = norm.max(self.rho * spectral_norm(u, par)?);
+            inner += self.rho * u.dot(&block.m);
         }
-        let q = rows.of(blocks, |k| self.u[k].as_ref());
+        let q = rows.of(blocks, |k| &self.u[k]);
         let row = q.iter().fold(0.0f64, |m, q| m.max((self.rho * q).abs()));
         let nuclear: f64 = self.shrunk.iter().map(|s| s.nuclear).sum();
         let gap = if nuclear > 0.0 { (nuclear - inner / norm.max(1.0)) / nuclear } else { 0.0 };
@@ -172,6 +146,6 @@ impl State {
     }
 
     fn factors(self, par: Par) -> Vec<LowBlock> {
-        self.shrunk.into_iter().zip(&self.t).map(|(s, t)| s.factors(t.as_ref(), par)).collect()
+        self.shrunk.into_iter().zip(&self.t).map(|(s, t)| s.factors(t, par)).collect()
     }
 }

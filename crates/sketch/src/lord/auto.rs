@@ -89,7 +89,7 @@ pub fn sketch_lord_auto<T: Scalar>(
         }
     }
     let blocks = problem.blocks();
-    let mut d0 = RowFit::new(&blocks).of(&blocks, |b| blocks[b].m.as_ref());
+    let mut d0 = RowFit::new(&blocks).of(&blocks, |k| &blocks[k].m);
     if options.psd {
         d0.iter_mut().for_each(|d| *d = d.max(0.0));
     }

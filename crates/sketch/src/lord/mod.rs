@@ -10,11 +10,13 @@
 mod admm;
 mod auto;
 mod baseline;
+mod file;
 mod measure;
 mod program;
 mod proximal;
 mod recover;
 mod sample;
+mod shrink;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +28,9 @@ pub use program::Dual;
 pub use proximal::ProximalOptions;
 pub use recover::{LordOptions, Passes, Solver, fit_lord, sketch_lord};
 
+use crate::structure::structure_only;
 use crate::{Error, la};
-use linop_core::dispatch::{self, Limits};
+use linop_core::dispatch;
 use linop_core::ops::{LowRank, LowRankPlusDiag};
 use linop_core::{Cost, Kind, LinearOperator, Op, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, StackReq, dense};
@@ -138,7 +141,7 @@ impl Lord {
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero; a singular operator.
     pub fn inverse(&self, par: Par) -> Result<Op<f64>, Error> {
         self.check_diagonal("inverse")?;
-        Ok(dispatch::inverse(&self.op(), Limits::dense(0), par)?)
+        Ok(dispatch::inverse(&self.op(), structure_only(), par)?)
     }
 
     /// Sign and logarithm of the determinant.
@@ -147,7 +150,7 @@ impl Lord {
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero.
     pub fn slogdet(&self, par: Par) -> Result<(f64, f64), Error> {
         self.check_diagonal("slogdet")?;
-        Ok(dispatch::slogdet(&self.op(), Limits::dense(0), par)?)
+        Ok(dispatch::slogdet(&self.op(), structure_only(), par)?)
     }
 
     /// The trace.
@@ -155,7 +158,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn trace(&self, par: Par) -> Result<f64, Error> {
-        Ok(dispatch::trace(&self.op(), Limits::dense(0), par)?)
+        Ok(dispatch::trace(&self.op(), structure_only(), par)?)
     }
 
     /// The diagonal of the sum.
@@ -163,7 +166,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn diagonal(&self, par: Par) -> Result<Vec<f64>, Error> {
-        Ok(dispatch::diagonal(&self.op(), Limits::dense(0), par)?)
+        Ok(dispatch::diagonal(&self.op(), structure_only(), par)?)
     }
 
     /// The squared Frobenius norm.
@@ -171,7 +174,7 @@ impl Lord {
     /// # Errors
     /// None that the parts can cause.
     pub fn frobenius_sq(&self, par: Par) -> Result<f64, Error> {
-        Ok(dispatch::frobenius_sq(&self.op(), Limits::dense(0), par)?)
+        Ok(dispatch::frobenius_sq(&self.op(), structure_only(), par)?)
     }
 
     /// `A + mu I`.

@@ -4,26 +4,88 @@
 //! `L Omega`. With transposed products `W = A^T Psi` a second block `Z + diag(d) Psi = W` shares the same d and adds `|Z|_*`.
 //! For fixed X the best d is explicit, `q(M - X)_i = <omega_i, (M - X)_i> / |omega_i|^2` over the rows of all blocks, so
 //! every row of `L Omega` is known but for its component along `omega_i`.
-//!
-//! All matrices are kept transposed, p x n, so that what belongs to one row of A is contiguous.
 
-use crate::{Error, la};
-use numerics::dense::{self, Eigh};
-use numerics::{Mat, MatRef, Par};
+use numerics::{Mat, MatMut, MatRef, Par, dense};
+use rayon::prelude::*;
 
-/// Probes and their products, transposed.
+/// A tall n x p matrix stored row by row: what belongs to one row of the operator is contiguous.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    p: usize,
+    n: usize,
+    data: Vec<f64>,
+}
+
+impl Rows {
+    pub(crate) fn zeros(n: usize, p: usize) -> Self {
+        Rows { p, n, data: vec![0.0; n * p] }
+    }
+
+    pub(crate) fn from_tall(a: MatRef<'_, f64>) -> Self {
+        let mut out = Rows::zeros(a.nrows(), a.ncols());
+        dense::copy(out.wide_mut(), a.transpose());
+        out
+    }
+
+    /// Rows of the tall matrix.
+    pub(crate) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Its columns.
+    pub(crate) fn p(&self) -> usize {
+        self.p
+    }
+
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
+        &self.data[i * self.p..(i + 1) * self.p]
+    }
+
+    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [f64] {
+        &mut self.data[i * self.p..(i + 1) * self.p]
+    }
+
+    /// The transpose, p x n.
+    pub(crate) fn wide(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.data, self.p, self.n)
+    }
+
+    /// The transpose, p x n.
+    pub(crate) fn wide_mut(&mut self) -> MatMut<'_, f64> {
+        MatMut::from_column_major_slice_mut(&mut self.data, self.p, self.n)
+    }
+
+    pub(crate) fn scale(&mut self, factor: f64) {
+        self.data.iter_mut().for_each(|x| *x *= factor);
+    }
+
+    pub(crate) fn norm_sq(&self) -> f64 {
+        dense::dot(&self.data, &self.data)
+    }
+
+    pub(crate) fn dot(&self, other: &Self) -> f64 {
+        dense::dot(&self.data, &other.data)
+    }
+
+    /// Pieces of whole rows, to be worked on side by side.
+    fn pieces(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        self.data.chunks_mut((ROWS * self.p).max(1))
+    }
+}
+
+/// Rows of one piece of work. Rows do not see each other, so the number changes no result.
+const ROWS: usize = 128;
+
+/// Probes and their products.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// `Omega^T`, p x n.
-    pub(crate) omega: Mat<f64>,
-    /// `M^T`.
-    pub(crate) m: Mat<f64>,
+    pub(crate) omega: Rows,
+    pub(crate) m: Rows,
 }
 
 impl Block {
-    /// From tall probes and products.
     pub(crate) fn new(omega: MatRef<'_, f64>, m: MatRef<'_, f64>) -> Self {
-        Block { omega: omega.transpose().to_owned(), m: m.transpose().to_owned() }
+        Block { omega: Rows::from_tall(omega), m: Rows::from_tall(m) }
     }
 }
 
@@ -73,91 +135,104 @@ pub(crate) struct RowFit {
 
 impl RowFit {
     pub(crate) fn new(blocks: &[Block]) -> Self {
-        let n = blocks.first().map_or(0, |b| b.omega.ncols());
-        let mut weight = vec![0.0; n];
-        for block in blocks {
-            for (i, w) in weight.iter_mut().enumerate() {
-                let row = block.omega.col_as_slice(i);
-                *w += dense::dot(row, row);
+        let n = blocks.first().map_or(0, |b| b.omega.n());
+        let length = |i: usize| blocks.iter().map(|b| dense::dot(b.omega.row(i), b.omega.row(i))).sum();
+        RowFit { weight: (0..n).map(length).collect() }
+    }
+
+    fn divide(&self, i: usize, inner: f64) -> f64 {
+        // a row without probes has no measurement of its diagonal
+        if self.weight[i] > 0.0 { inner / self.weight[i] } else { 0.0 }
+    }
+
+    /// `q(h)`.
+    pub(crate) fn of<'a>(&self, blocks: &[Block], h: impl Fn(usize) -> &'a Rows) -> Vec<f64> {
+        (0..self.weight.len())
+            .map(|i| {
+                let inner = blocks.iter().enumerate().map(|(k, b)| dense::dot(b.omega.row(i), h(k).row(i))).sum();
+                self.divide(i, inner)
+            })
+            .collect()
+    }
+
+    /// `e = q(B - X + U)` and `U <- B - X + U - diag(e) Omega` in one pass; returns the squared distance that U moved,
+    /// which is the squared violation of the constraint.
+    pub(crate) fn ascend(
+        &self,
+        blocks: &[Block],
+        b: &[Rows],
+        x: &[Rows],
+        u: &mut [Rows],
+        e: &mut [f64],
+        par: Par,
+    ) -> f64 {
+        let mut moved = vec![0.0; e.len()];
+        let mut pieces: Vec<_> = u.iter_mut().map(Rows::pieces).collect();
+        let work: Vec<_> = e
+            .chunks_mut(ROWS)
+            .zip(moved.chunks_mut(ROWS))
+            .enumerate()
+            .map(|(c, (e, moved))| {
+                (c * ROWS, e, moved, pieces.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>())
+            })
+            .collect();
+        for_each(work, par, |(first, e, moved, mut u)| {
+            for i in 0..e.len() {
+                let row = first + i;
+                let mut inner = 0.0;
+                for (k, block) in blocks.iter().enumerate() {
+                    let p = block.omega.p();
+                    let (w, b, x) = (block.omega.row(row), b[k].row(row), x[k].row(row));
+                    let u = &u[k][i * p..(i + 1) * p];
+                    inner += w.iter().zip(b).zip(x).zip(u).map(|(((w, b), x), u)| w * (b - x + u)).sum::<f64>();
+                }
+                e[i] = self.divide(row, inner);
+                for (k, block) in blocks.iter().enumerate() {
+                    let p = block.omega.p();
+                    let (w, b, x) = (block.omega.row(row), b[k].row(row), x[k].row(row));
+                    for (((w, b), x), u) in w.iter().zip(b).zip(x).zip(&mut u[k][i * p..(i + 1) * p]) {
+                        let step = b - x - e[i] * w;
+                        *u += step;
+                        moved[i] += step * step;
+                    }
+                }
             }
-        }
-        RowFit { weight }
-    }
-
-    /// `q(h)` of blocks given transposed. A row without probes has 0.
-    pub(crate) fn of<'a>(&self, blocks: &[Block], h: impl Fn(usize) -> MatRef<'a, f64>) -> Vec<f64> {
-        let mut out = vec![0.0; self.weight.len()];
-        for (b, block) in blocks.iter().enumerate() {
-            let h = h(b);
-            for (i, o) in out.iter_mut().enumerate() {
-                *o +=
-                    dense::dot(block.omega.col_as_slice(i), h.col(i).try_as_col_major().map_or(&[], |c| c.as_slice()));
-            }
-        }
-        for (o, w) in out.iter_mut().zip(&self.weight) {
-            *o = if *w > 0.0 { *o / *w } else { 0.0 };
-        }
-        out
+        });
+        moved.iter().sum()
     }
 }
 
-/// `h - diag(e) Omega`, everything transposed, in place.
-pub(crate) fn subtract_rows(h: &mut Mat<f64>, e: &[f64], omega: &Mat<f64>) {
-    for (i, &e) in e.iter().enumerate() {
-        for (h, w) in h.col_as_slice_mut(i).iter_mut().zip(omega.col_as_slice(i)) {
-            *h -= e * w;
-        }
-    }
-}
-
-/// Squared Frobenius norm.
-pub(crate) fn norm_sq(blocks: &[Mat<f64>]) -> f64 {
-    blocks.iter().map(|b| la::fro_sq(b.as_ref())).sum()
-}
-
-/// Largest singular value of a wide matrix, through its small Gram matrix.
-pub(crate) fn spectral_norm(wide: MatRef<'_, f64>, par: Par) -> Result<f64, Error> {
-    let g = la::gram(wide.transpose(), par);
-    Ok(dense::eigvalsh(g.as_ref())?.last().copied().unwrap_or(0.0).max(0.0).sqrt())
-}
-
-/// Singular value thresholding of T by `level`, T given transposed (p x n), through the p x p Gram matrix.
-///
-/// Singular values below about `1e-8 sigma_1` are noise there; levels are far above. Returns the transposed X in `out`,
-/// and its factors' ingredients.
-pub(crate) struct Shrunk {
-    /// Right singular vectors kept, p x r.
-    pub(crate) right: Mat<f64>,
-    /// What the kept singular values were multiplied by.
-    pub(crate) factor: Vec<f64>,
-    /// Sum of the shrunk singular values.
-    pub(crate) nuclear: f64,
-}
-
-pub(crate) fn shrink(t: MatRef<'_, f64>, level: f64, out: &mut Mat<f64>, par: Par) -> Result<Shrunk, Error> {
-    let g = la::gram(t.transpose(), par);
-    let e = dense::eigh(g.as_ref())?;
-    let kept: Vec<usize> = (0..e.values.len()).rev().filter(|&j| e.values[j] > level * level).collect();
-    let sigma: Vec<f64> = kept.iter().map(|&j| e.values[j].sqrt()).collect();
-    let factor: Vec<f64> = sigma.iter().map(|s| 1.0 - level / s).collect();
-    let right = la::permute_cols(e.vectors.as_ref(), &kept);
-    let nuclear = sigma.iter().map(|s| s - level).sum();
-    if 2 * kept.len() < t.nrows() {
-        let inside = la::mul_tn(right.as_ref(), t, par);
-        let scaled = la::scale_cols(right.as_ref(), &factor);
-        dense::gemm(out.as_mut(), 1.0, scaled.as_ref(), inside.as_ref(), 0.0, par);
+/// Runs independent pieces of work.
+fn for_each<W: Send>(work: Vec<W>, par: Par, run: impl Fn(W) + Sync + Send) {
+    if par.degree() > 1 {
+        work.into_par_iter().for_each(run);
     } else {
-        let shrunk = Eigh { values: factor.clone(), vectors: right.clone() };
-        let w = dense::apply_spectral(&shrunk, |f| f, par);
-        dense::gemm(out.as_mut(), 1.0, w.as_ref(), t, 0.0, par);
+        work.into_iter().for_each(run);
     }
-    Ok(Shrunk { right, factor, nuclear })
 }
 
-impl Shrunk {
-    /// The factors of X from the T that was shrunk.
-    pub(crate) fn factors(self, t: MatRef<'_, f64>, par: Par) -> LowBlock {
-        let left = la::mul(t.transpose(), self.right.as_ref(), par);
-        LowBlock { left: la::scale_cols(left.as_ref(), &self.factor), right: self.right }
+/// `out = b - diag(e) Omega + u`.
+pub(crate) fn combine(out: &mut Rows, b: &Rows, e: &[f64], omega: &Rows, u: &Rows, par: Par) {
+    let p = b.p();
+    let work: Vec<_> = out.pieces().enumerate().map(|(c, out)| (c * ROWS, out)).collect();
+    for_each(work, par, |(first, out)| {
+        for (i, out) in out.chunks_mut(p.max(1)).enumerate() {
+            let row = first + i;
+            let e = e[row];
+            for (((o, b), w), u) in out.iter_mut().zip(b.row(row)).zip(omega.row(row)).zip(u.row(row)) {
+                *o = b - e * w + u;
+            }
+        }
+    });
+}
+
+/// `b - diag(e) Omega`.
+pub(crate) fn without_diagonal(b: &Rows, e: &[f64], omega: &Rows) -> Rows {
+    let mut out = b.clone();
+    for (i, &e) in e.iter().enumerate() {
+        for (o, w) in out.row_mut(i).iter_mut().zip(omega.row(i)) {
+            *o -= e * w;
+        }
     }
+    out
 }

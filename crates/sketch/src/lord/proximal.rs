@@ -4,11 +4,12 @@
 //! points uphill. The diagonal is biased by about `1.4 lambda / sigma_1(L Omega)`: an option for noisy products, not the
 //! default.
 
-use super::program::*;
+use super::program::{Block, Fit, LowBlock, RowFit, Rows, combine, without_diagonal};
+use super::shrink::{Shrinker, spectral_norm};
 use crate::Error;
 use core::ops::ControlFlow;
+use numerics::Par;
 use numerics::progress::{Observer, Progress};
-use numerics::{Mat, Par, dense};
 
 /// Parameters of the accelerated iteration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,48 +39,44 @@ pub(crate) fn proximal(
         return Err(Error::argument("sketch lord", format!("needs 0 < lambda < 1 and tol > 0, got {options:?}")));
     }
     let rows = RowFit::new(blocks);
-    let d0 = rows.of(blocks, |b| blocks[b].m.as_ref());
-    let mut b: Vec<Mat<f64>> = blocks.iter().map(|b| b.m.clone()).collect();
+    let d0 = rows.of(blocks, |k| &blocks[k].m);
+    let b: Vec<Rows> = blocks.iter().map(|b| without_diagonal(&b.m, &d0, &b.omega)).collect();
     let mut top = 0.0f64;
-    for (b, block) in b.iter_mut().zip(blocks) {
-        subtract_rows(b, &d0, &block.omega);
-        top = top.max(spectral_norm(b.as_ref(), par)?);
+    for b in &b {
+        top = top.max(spectral_norm(b, par)?);
     }
     let n = d0.len();
-    let empty = |blocks: &[Block]| blocks.iter().map(|b| LowBlock::zero(n, b.m.nrows())).collect();
     let mut fit = Fit {
-        d: d0.clone(),
-        blocks: empty(blocks),
+        d: d0,
+        blocks: blocks.iter().map(|b| LowBlock::zero(n, b.m.p())).collect(),
         iterations: 0,
-        residual: 1.0,
+        residual: if top == 0.0 { 0.0 } else { 1.0 },
         converged: top == 0.0,
         interrupted: false,
         dual: None,
     };
     if top == 0.0 {
-        fit.residual = 0.0;
         return Ok(fit);
     }
     let level = options.lambda * top;
-    let zeros = || b.iter().map(|b| Mat::<f64>::zeros(b.nrows(), b.ncols())).collect::<Vec<_>>();
+    let zeros = || b.iter().map(|b| Rows::zeros(b.n(), b.p())).collect::<Vec<_>>();
+    let zero = zeros();
     let (mut x, mut y, mut next, mut t) = (zeros(), zeros(), zeros(), zeros());
     let mut momentum = 1.0f64;
     let mut shrunk = Vec::new();
     while fit.iterations < options.max_iter && !fit.converged && !fit.interrupted {
         fit.iterations += 1;
         // T = P M + Q Y = B + diag(q(Y)) Omega
-        let e: Vec<f64> = rows.of(blocks, |k| y[k].as_ref()).into_iter().map(|e| -e).collect();
+        let e: Vec<f64> = rows.of(blocks, |k| &y[k]).into_iter().map(|e| -e).collect();
         shrunk.clear();
-        for k in 0..blocks.len() {
-            dense::copy(t[k].as_mut(), b[k].as_ref());
-            subtract_rows(&mut t[k], &e, &blocks[k].omega);
-            shrunk.push(shrink(t[k].as_ref(), level, &mut next[k], par)?);
+        for (k, block) in blocks.iter().enumerate() {
+            combine(&mut t[k], &b[k], &e, &block.omega, &zero[k], par);
+            shrunk.push(Shrinker::default().shrink(&t[k], level, &mut next[k], par)?);
         }
         let (mut uphill, mut change, mut size) = (0.0, 0.0, 0.0);
         for k in 0..blocks.len() {
             for i in 0..n {
-                let (x, y, z) = (x[k].col_as_slice(i), y[k].col_as_slice(i), next[k].col_as_slice(i));
-                for ((x, y), z) in x.iter().zip(y).zip(z) {
+                for ((x, y), z) in x[k].row(i).iter().zip(y[k].row(i)).zip(next[k].row(i)) {
                     uphill += (y - z) * (z - x);
                     change += (z - x) * (z - x);
                     size += z * z;
@@ -94,8 +91,7 @@ pub(crate) fn proximal(
         momentum = grown;
         for k in 0..blocks.len() {
             for i in 0..n {
-                let (x, y, z) = (x[k].col_as_slice(i), y[k].col_as_slice_mut(i), next[k].col_as_slice(i));
-                for ((x, y), z) in x.iter().zip(y).zip(z) {
+                for ((y, x), z) in y[k].row_mut(i).iter_mut().zip(x[k].row(i)).zip(next[k].row(i)) {
                     *y = z + push * (z - x);
                 }
             }
@@ -108,8 +104,8 @@ pub(crate) fn proximal(
         fit.interrupted = observer.report(&progress) == ControlFlow::Break(()) && !fit.converged;
     }
     // d = q(M - X)
-    let part = rows.of(blocks, |k| x[k].as_ref());
-    fit.d = d0.iter().zip(&part).map(|(d, x)| d - x).collect();
-    fit.blocks = shrunk.into_iter().zip(&t).map(|(s, t)| s.factors(t.as_ref(), par)).collect();
+    let part = rows.of(blocks, |k| &x[k]);
+    fit.d.iter_mut().zip(&part).for_each(|(d, x)| *d -= x);
+    fit.blocks = shrunk.into_iter().zip(&t).map(|(s, t)| s.factors(t, par)).collect();
     Ok(fit)
 }

@@ -126,6 +126,21 @@ fn the_dual_certifies_the_optimum() {
     }
 }
 
+#[test]
+fn reduced_thresholding_changes_nothing_but_the_time() {
+    let (n, p) = (300, 60);
+    for tail in [Tail::None, Tail::Poly(2.0), Tail::Exp(0.01)] {
+        let (a, _) = synthmat::lord(n, &Family { rank: 10, tail, symmetry: Symmetry::Psd }, 3.0, 6).unwrap();
+        let w = omega(n, p, Law::Rademacher);
+        let m = mul(&a, &w);
+        let quick = solve(&w, &m);
+        let full = solve_with(&w, &m, &AdmmOptions { reduced: false, ..AdmmOptions::default() });
+        assert!(quick.iterations.abs_diff(full.iterations) <= 1);
+        near_vec(&quick.d, &full.d, 1e-7);
+        near(&x(&quick), &x(&full), 1e-7);
+    }
+}
+
 /// Where slow growth and the default agree on the optimum.
 #[test]
 fn fast_and_slow_growth_find_the_same_optimum() {

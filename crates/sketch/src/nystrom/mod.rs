@@ -165,3 +165,52 @@ fn by_eigenvalues(h: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> Result<Ny
     let values = f.s.iter().map(|s| s * s).collect();
     Ok(Nystrom { u: f.u, values, shift: 0.0, products: y.ncols() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linop_core::testing::fixed_mat;
+
+    fn full(low: &Nystrom) -> Mat<f64> {
+        la::mul_nt(la::scale_cols(low.u.as_ref(), &low.values).as_ref(), low.u.as_ref(), Par::Seq)
+    }
+
+    fn gap(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+        dense::norm_l2(Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)] - b[(i, j)]).as_ref())
+            / dense::norm_l2(b.as_ref())
+    }
+
+    /// Only the space that the probes span matters.
+    #[test]
+    fn invariant_under_a_change_of_basis_of_the_probes() {
+        let (n, l) = (60, 12);
+        let f = fixed_mat::<f64>(n, n, 1);
+        let a = la::mul_nt(f.as_ref(), f.as_ref(), Par::Seq);
+        let omega = probes(n, 0..l, NystromVariant::Stable, 3).unwrap();
+        let turn = la::orth(fixed_mat::<f64>(l, l, 2).as_ref()).unwrap();
+        let other = la::mul(omega.as_ref(), turn.as_ref(), Par::Seq);
+        let run = |omega: &Mat<f64>| {
+            let y = la::mul(a.as_ref(), omega.as_ref(), Par::Seq);
+            factor("test", omega.as_ref(), y, NystromVariant::Stable, Par::Seq).unwrap()
+        };
+        assert!(gap(&full(&run(&other)), &full(&run(&omega))) < 1e-10);
+    }
+
+    /// The route without a shift, where probes repeat.
+    #[test]
+    fn repeated_probes_change_nothing() {
+        let (n, l) = (40, 6);
+        let f = fixed_mat::<f64>(n, n, 4);
+        let a = la::mul_nt(f.as_ref(), f.as_ref(), Par::Seq);
+        let omega = probes(n, 0..l, NystromVariant::CholeskyOnly, 5).unwrap();
+        let twice = la::hcat(omega.as_ref(), omega.as_ref());
+        let by = |omega: &Mat<f64>| {
+            let y = la::mul(a.as_ref(), omega.as_ref(), Par::Seq);
+            let h = la::symmetric_core(omega.as_ref(), y.as_ref(), Par::Seq);
+            by_eigenvalues(h.as_ref(), y.as_ref(), Par::Seq).unwrap()
+        };
+        let (once, again) = (by(&omega), by(&twice));
+        assert_eq!(again.values.len(), l);
+        assert!(gap(&full(&again), &full(&once)) < 1e-9);
+    }
+}

@@ -52,7 +52,7 @@ pub fn nystrom_adaptive<T: Scalar>(
     crate::loo::check_probes(op, options.start.min(top), n)?;
     let par = settings.par;
     let (mut omega, mut y) = (Mat::zeros(n, 0), Mat::zeros(n, 0));
-    let mut l = options.start.min(top);
+    let (mut l, mut power) = (options.start.min(top), 0);
     loop {
         let old = omega.ncols();
         let raw = probes(n, old..l, NystromVariant::CholeskyOnly, settings.seed)?;
@@ -60,13 +60,14 @@ pub fn nystrom_adaptive<T: Scalar>(
         y = la::hcat(y.as_ref(), products.apply(fresh.as_ref())?.as_ref());
         omega = la::hcat(omega.as_ref(), fresh.as_ref());
         let mut low = factor(op, omega.as_ref(), y.clone(), NystromVariant::Stable, par)?;
-        low.products = products.spent();
+        low.products = products.spent() + power;
         let smallest = low.values.last().copied().unwrap_or(0.0);
         if l == top || low.values.len() < l || smallest <= options.value_factor * mu || products.stopped() {
             return Ok(low);
         }
         let left = crate::error_norm(&wide, &low.operator::<f64>()?, options.power_steps, settings)?;
-        low.products = products.spent() + options.power_steps;
+        power += options.power_steps;
+        low.products = products.spent() + power;
         if left <= options.error_factor * mu {
             return Ok(low);
         }

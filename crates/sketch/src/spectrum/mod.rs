@@ -11,12 +11,13 @@ mod quadrature;
 pub use chebyshev::{Kpm, chebyshev_density};
 pub use density::{Density, DensityOptions, LogDensity, log_spectral_density, spectral_density};
 pub use eigenpairs::eigenpairs_near;
-pub use quadrature::{QuadratureOptions, logdet, schatten_norm, trace_function};
+pub use quadrature::{QuadratureOptions, logdet, schatten_norm, trace_function, trace_function_deflated};
 
 use crate::products::Products;
 use crate::{Error, Settings};
 use linop_core::LinearOperator;
 use linop_core::krylov::{Reorth, lanczos};
+use numerics::Mat;
 use numerics::rng::{Law, Role};
 
 /// Nodes and weights of one Gauss rule, and the squared length of its starting vector.
@@ -27,7 +28,12 @@ pub(crate) struct Rule {
     pub(crate) steps: usize,
 }
 
-/// Runs number `run` of Lanczos from a probe of this law.
+/// The starting vector of run number `run`.
+pub(crate) fn start(law: Law, run: usize, n: usize, settings: &Settings<'_>) -> Mat<f64> {
+    crate::Probe { law, seed: settings.seed, role: Role::LanczosStart }.columns(n, run..run + 1)
+}
+
+/// Run number `run` of Lanczos from a probe of this law.
 pub(crate) fn rule(
     a: &dyn LinearOperator<f64>,
     law: Law,
@@ -36,8 +42,7 @@ pub(crate) fn rule(
     reorth: Reorth,
     settings: &Settings<'_>,
 ) -> Result<Rule, Error> {
-    let n = a.ncols();
-    let start = crate::Probe { law, seed: settings.seed, role: Role::LanczosStart }.columns(n, run..run + 1);
+    let start = start(law, run, a.ncols(), settings);
     let result = lanczos(a, start.col_as_slice(0), steps, reorth, settings.par)?;
     Ok(Rule { nodes: result.quadrature()?, length_sq: result.norm * result.norm, steps: result.alpha.len() })
 }

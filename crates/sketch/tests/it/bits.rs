@@ -58,3 +58,20 @@ fn diagonals_have_the_same_bits() {
     }
     same_bits(|s| row_norms_sq(&a, RowNormMethod::XRowNorm(RowBasis::Rows), 30, s).unwrap().value);
 }
+
+/// Beyond the length from which sums over rows are split into chunks.
+#[test]
+fn long_vectors_have_the_same_bits() {
+    let n = 20_000;
+    let a = linop_core::ops::Diagonal::new((0..n).map(|i| 1.0 / (1.0 + f64::from(i))).collect());
+    same_bits(|settings| {
+        let method = TraceMethod::XTrace { resphere: false };
+        let e = estimate_trace(&a, method, Budget::Products(12), settings).unwrap();
+        vec![e.value, e.sem.unwrap()]
+    });
+    same_bits(|settings| nystrom(&a, 6, NystromVariant::Stable, settings).unwrap().values);
+    same_bits(|settings| {
+        let found = sketch_lord(&a, 3, &LordOptions::default(), settings).unwrap();
+        found.diagonal_part()[..50].to_vec()
+    });
+}

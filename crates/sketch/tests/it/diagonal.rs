@@ -141,3 +141,55 @@ fn norms_bound_and_estimate() {
     let exact = frobenius_sq(&Op::diag(values.clone()), 3, &Settings::default()).unwrap();
     assert!(exact.status == Status::Exact && (exact.value - truth).abs() < 1e-14);
 }
+
+/// The acceptance test of a public sketching library, at its seeds: low rank with a steep tail plus a strong diagonal.
+#[test]
+fn low_rank_with_a_strong_diagonal() {
+    use sketch::synthmat::{Family, Symmetry, Tail, lord};
+    let family = Family { rank: 50, tail: Tail::Exp(100.0), symmetry: Symmetry::Psd };
+    for seed in [12_345u64, 54_321, 17_265, 127_419_128] {
+        let (a, _) = lord(200, &family, 3.0, seed).unwrap();
+        let d = diag_of(&a);
+        let op = symmetric(&a);
+        let settings = Settings::seeded(seed);
+        let close = |got: &[f64]| {
+            assert!((distance(got, &d) / norm(&d)).powi(2) < 0.15, "{seed}: {}", (distance(got, &d) / norm(&d)).powi(2))
+        };
+        let near = |got: f64| {
+            let error = (got - trace_of(&a)).abs() / (200f64.sqrt() * norm(&d));
+            assert!(error * error < 0.01, "{seed}: {error}");
+        };
+        for (method, m) in [
+            (DiagonalMethod::Hutchinson { ratio: false }, 199),
+            (DiagonalMethod::XDiag { extra: 0 }, 110),
+            (DiagonalMethod::XDiag { extra: 500 }, 610),
+        ] {
+            let e = estimate_diagonal(&op, method, m, &settings).unwrap();
+            assert_eq!(e.status, Status::Spent);
+            close(&e.value);
+            near(e.value.iter().sum());
+        }
+        for method in [TraceMethod::HutchPp, TraceMethod::XTrace { resphere: false }] {
+            near(estimate_trace(&op, method, Budget::Products(165), &settings).unwrap().value);
+        }
+    }
+}
+
+/// Relative errors of the lower bounds at the sizes of the same library.
+#[test]
+fn norm_bounds_are_tight_for_fast_decay() {
+    use sketch::synthmat::{Family, Symmetry, Tail, matrix};
+    for (h, w, theta, q, bounds) in [
+        (20, 10, 0.01, 10, (1e-5, 1e-5)),
+        (50, 20, 0.1, 15, (0.01, 0.02)),
+        (20, 50, 0.1, 15, (0.01, 0.02)),
+        (200, 200, 0.1, 20, (1e-3, 0.02)),
+    ] {
+        let a =
+            matrix(h, w, &Family { rank: 5.min(w), tail: Tail::Exp(theta), symmetry: Symmetry::General }, 3).unwrap();
+        let got = norm_lower_bounds(&Dense::new(a.clone()), q, &Settings::default()).unwrap();
+        let top = numerics::dense::svd(a.as_ref()).unwrap().s[0];
+        let errors = (1.0 - got.0 / top, 1.0 - got.1 / fro(&a));
+        assert!(errors.0 < bounds.0 && errors.1 < bounds.1, "{h} x {w}: {errors:?}");
+    }
+}

@@ -96,25 +96,52 @@ fn recovers(k: usize, p: usize, ratio: f64, symmetry: Symmetry) {
     }
 }
 
+const RATIOS: [f64; 5] = [0.0, 0.1, 1.0, 10.0, 100.0];
+
 #[test]
-fn exact_structure_is_recovered() {
-    for ratio in [0.0, 0.1, 1.0, 10.0, 100.0] {
+fn exact_psd_structure_is_recovered() {
+    for ratio in RATIOS {
         recovers(5, 14, ratio, Symmetry::Psd);
-        recovers(10, 24, ratio, Symmetry::Indefinite);
+        recovers(10, 24, ratio, Symmetry::Psd);
+        recovers(20, 44, ratio, Symmetry::Psd);
     }
 }
 
 #[test]
-fn exact_structure_of_larger_rank_is_recovered() {
-    recovers(20, 44, 1.0, Symmetry::Psd);
-    recovers(40, 84, 10.0, Symmetry::Indefinite);
+fn exact_indefinite_structure_is_recovered() {
+    for ratio in RATIOS {
+        recovers(5, 14, ratio, Symmetry::Indefinite);
+        recovers(10, 24, ratio, Symmetry::Indefinite);
+        recovers(20, 44, ratio, Symmetry::Indefinite);
+    }
 }
 
 #[test]
 fn exact_asymmetric_structure_is_recovered() {
-    for ratio in [0.0, 1.0, 100.0] {
+    for ratio in RATIOS {
+        recovers(5, 14, ratio, Symmetry::General);
         recovers(10, 24, ratio, Symmetry::General);
     }
+}
+
+#[test]
+fn exact_asymmetric_structure_of_larger_rank_is_recovered() {
+    RATIOS.into_iter().for_each(|ratio| recovers(20, 44, ratio, Symmetry::General));
+}
+
+#[test]
+fn exact_structure_of_rank_40_is_recovered() {
+    RATIOS.into_iter().for_each(|ratio| recovers(40, 84, ratio, Symmetry::Psd));
+}
+
+#[test]
+fn exact_indefinite_structure_of_rank_40_is_recovered() {
+    RATIOS.into_iter().for_each(|ratio| recovers(40, 84, ratio, Symmetry::Indefinite));
+}
+
+#[test]
+fn exact_asymmetric_structure_of_rank_40_is_recovered() {
+    [0.0, 1.0, 100.0].into_iter().for_each(|ratio| recovers(40, 84, ratio, Symmetry::General));
 }
 
 /// Median residual energies at n = 400, R = 10, p = 40, sign probes, from an independent implementation: factor 2, factor
@@ -402,4 +429,20 @@ fn samples_have_the_inverse_as_covariance() {
     assert!(matches!(flat.inverse(Par::Seq), Err(Error::IllConditionedDiagonal { index: 1, .. })));
     assert!(matches!(flat.slogdet(Par::Seq), Err(Error::IllConditionedDiagonal { index: 1, .. })));
     assert_eq!(Op::new(flat).nrows(), 3);
+}
+
+#[test]
+fn factors_go_through_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for two_sided in [false, true] {
+        let (found, a) = random_lord(12, 3, 5, two_sided);
+        let path = folder.path().join("lord");
+        found.save(&path).unwrap();
+        let back = Lord::load(&path).unwrap();
+        check_operator(&back, a.as_ref(), 1e-13);
+        assert_eq!(back.diagonal_part(), found.diagonal_part());
+        assert_eq!(back.low_rank_part().is_symmetric_form(), !two_sided);
+        assert!(matches!(Measurements::load(&path), Err(Error::Dense(_))));
+    }
+    assert!(Lord::load(folder.path().join("nothing")).is_err());
 }

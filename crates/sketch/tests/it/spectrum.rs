@@ -24,7 +24,7 @@ fn tail_bounds_have_their_reference_values() {
 
 #[test]
 fn certificates_are_accurate_and_covered_by_their_tails() {
-    let n = 300;
+    let n = 800;
     let a = fixed_mat::<f64>(n, n, 40);
     let noise = fixed_mat::<f64>(n, n, 41);
     let b = Mat::from_fn(n, n, |i, j| a[(i, j)] + 0.1 * noise[(i, j)]);
@@ -110,6 +110,19 @@ fn traces_of_functions() {
     let truth: f64 = values.iter().map(|x| x.recip()).sum();
     assert!((inverse.value / truth - 1.0).abs() < 5e-3);
     same_bits(|s| vec![trace_function(&psd(&a), f64::ln, &QuadratureOptions { runs: 3, ..options }, s).unwrap().value]);
+}
+
+#[test]
+fn deflation_is_unbiased_and_sharper() {
+    let values: Vec<f64> = (1..=200).map(|j| 0.01 + 1.0 / f64::from(j * j)).collect();
+    let a = with_spectrum(&values, 63);
+    let truth: f64 = values.iter().map(|x| x.ln()).sum();
+    let options = QuadratureOptions { steps: 25, runs: 60, reorth: Reorth::Full };
+    let plain = trace_function(&psd(&a), f64::ln, &options, &Settings::default()).unwrap();
+    let sharp = trace_function_deflated(&psd(&a), f64::ln, 20, &options, &Settings::default()).unwrap();
+    assert!((sharp.value - truth).abs() < 4.0 * sharp.sem.unwrap(), "{sharp:?} against {truth}");
+    assert!(sharp.sem.unwrap() < 0.5 * plain.sem.unwrap(), "{:?} against {:?}", sharp.sem, plain.sem);
+    assert_eq!(sharp.products, plain.products + 40);
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! How long things take: medians over a few repetitions, and an operator that notes the time of each of its products.
+
+use linop_core::{Error, LinearOperator, Op, Props};
+use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Repetitions stop after so many, or after so many seconds.
+const REPETITIONS: usize = 5;
+const SECONDS: f64 = 1.0;
+
+/// Seconds of `work`: the median over a few repetitions after the first, or the first if it takes long.
+pub(super) fn repeated<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let mut once = || -> Result<f64, E> {
+        let started = Instant::now();
+        work()?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let first = once()?;
+    let (mut spent, mut times) = (first, Vec::new());
+    while times.len() < REPETITIONS && spent < SECONDS {
+        let seconds = once()?;
+        spent += seconds;
+        times.push(seconds);
+    }
+    Ok(median(times).unwrap_or(first))
+}
+
+/// The middle one, or the mean of the two middle ones.
+pub(super) fn median(mut times: Vec<f64>) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    let half = times.len() / 2;
+    match times.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(times[half]),
+        _ => Some((times[half - 1] + times[half]) / 2.0),
+    }
+}
+
+/// Seconds per column of every product.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Times(Arc<Mutex<Vec<f64>>>);
+
+impl Times {
+    pub(super) fn median(&self) -> Option<f64> {
+        median(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn note<R>(&self, columns: usize, work: impl FnOnce() -> R) -> R {
+        let started = Instant::now();
+        let result = work();
+        if columns > 0 {
+            let seconds = started.elapsed().as_secs_f64() / columns as f64;
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(seconds);
+        }
+        result
+    }
+}
+
+/// An operator that notes the time of its products.
+#[derive(Debug)]
+pub(super) struct Timed<T: Scalar> {
+    pub(super) inner: Op<T>,
+    pub(super) times: Times,
+}
+
+impl<T: Scalar> LinearOperator<T> for Timed<T> {
+    fn nrows(&self) -> usize {
+        self.inner.nrows()
+    }
+
+    fn ncols(&self) -> usize {
+        self.inner.ncols()
+    }
+
+    fn apply_req(&self, k: usize, par: Par) -> StackReq {
+        self.inner.apply_req(k, par)
+    }
+
+    fn apply_t_req(&self, k: usize, par: Par) -> StackReq {
+        self.inner.apply_t_req(k, par)
+    }
+
+    fn apply(
+        &self,
+        out: MatMut<'_, T>,
+        alpha: T,
+        x: MatRef<'_, T>,
+        beta: T,
+        par: Par,
+        stack: &mut MemStack,
+    ) -> Result<(), Error> {
+        self.times.note(x.ncols(), || self.inner.apply(out, alpha, x, beta, par, stack))
+    }
+
+    fn apply_t(
+        &self,
+        out: MatMut<'_, T>,
+        alpha: T,
+        x: MatRef<'_, T>,
+        beta: T,
+        par: Par,
+        stack: &mut MemStack,
+    ) -> Result<(), Error> {
+        self.times.note(x.ncols(), || self.inner.apply_t(out, alpha, x, beta, par, stack))
+    }
+
+    fn props(&self) -> Props {
+        self.inner.props()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        let mut runs = 0;
+        let seconds = repeated(|| {
+            runs += 1;
+            Ok::<(), ()>(())
+        });
+        assert!(seconds.is_ok_and(|s| s < 1.0));
+        assert_eq!(runs, 1 + REPETITIONS);
+    }
+}
