@@ -113,7 +113,7 @@ pub(super) enum Step<T> {
         kernel: Named,
         x: Place,
         n: usize,
-        out: usize,
+        out: Place,
         len: usize,
     },
 }
@@ -288,7 +288,7 @@ impl<'a, T: Scalar> Machine<'a, T> {
                     loops::one_hot(*depth, self.ints(*index, *index_len), self.out(*out, *len));
                 }
                 Step::Named { kernel, x, n, out, len } => {
-                    kernel.run(*n, self.slice(*x, *len), self.out(*out, *len), self.par);
+                    kernel.run(*n, self.slice(*x, *len), self.part(*out, *len), self.par);
                 }
                 Step::ToReal { index, out, len } => {
                     let out = self.out(*out, *len).iter_mut();

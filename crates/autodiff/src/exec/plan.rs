@@ -421,10 +421,14 @@ impl<T: Scalar> Planner<'_, T> {
                     return Err(Error::Malformed(format!("node {i}, {}, was not replaced by its body", call.label())));
                 };
                 let x = self.dense(node.args[0]);
-                let out = self.real(len);
+                let view = match self.targets[i].take().filter(View::is_dense) {
+                    Some(view) => view,
+                    None => View::dense(self.real(len), shape),
+                };
                 let n = shape.last().copied().unwrap_or(1);
-                self.emit(Step::Named { kernel, x: place(&x), n, out, len }, &[x.buf, out]);
-                View::dense(out, shape)
+                let step = Step::Named { kernel, x: place(&x), n, out: place(&view), len };
+                self.emit(step, &[x.buf, view.buf]);
+                view
             }
             // `elementwise` took these.
             Op::Unary(_) | Op::Binary(_) | Op::Select(_) => {

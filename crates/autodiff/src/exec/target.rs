@@ -31,7 +31,7 @@ pub(super) fn assign(program: &Program, targets: &mut [Option<View>], id: NodeId
                 continue;
             }
             Op::Dot(_) | Op::Concat(_) => true,
-            Op::ReduceSum(_) | Op::ReduceMax(_) => view.is_dense(),
+            Op::ReduceSum(_) | Op::ReduceMax(_) | Op::Call(_) => view.is_dense(),
             Op::Unary(_) | Op::Binary(_) | Op::Select(_) => can_store(&view),
             _ => false,
         };
