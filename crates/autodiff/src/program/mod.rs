@@ -119,6 +119,7 @@ impl Program {
 
     /// Checks every invariant: operands precede users, each recorded type is what the shape rule gives, ports exist.
     pub fn verify(&self) -> Result<(), Error> {
+        let mut bodies: Vec<*const Program> = Vec::new();
         for (i, node) in self.nodes.iter().enumerate() {
             if node.args.iter().any(|a| a.index() >= i) {
                 return Err(Error::Malformed(format!("node {i} uses a later node")));
@@ -128,8 +129,11 @@ impl Program {
             {
                 return Err(Error::Malformed(format!("node {i} is an input that no port names")));
             }
-            if let Op::Call(call) = &node.op {
+            if let Op::Call(call) = &node.op
+                && !bodies.contains(&Arc::as_ptr(call.body()))
+            {
                 call.body().verify()?;
+                bodies.push(Arc::as_ptr(call.body()));
             }
             let args: SmallVec<[&TensorType; 3]> = node.args.iter().map(|&a| &self.node(a).ty).collect();
             match node.op.infer(&args) {

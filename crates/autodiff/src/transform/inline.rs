@@ -3,17 +3,12 @@
 use super::declare_inputs;
 use crate::error::Error;
 use crate::ops::{Call, Op};
-use crate::program::{Builder, NodeId, Program};
-use smallvec::SmallVec;
+use crate::program::{Args, Builder, NodeId, Program};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 impl Builder {
-    /// Adds the body of a call, in which calls are replaced too; returns the called output.
-    fn open(&mut self, call: &Call, args: &[NodeId]) -> Result<NodeId, Error> {
-        let map = self.open_all(call.body(), args, &|_, _| false)?;
-        Ok(map[call.body().outputs()[call.output()].node.index()])
-    }
-
+    /// Copies a program with its calls replaced by their bodies, all the way down; returns the nodes of its nodes.
     fn open_all(
         &mut self,
         program: &Program,
@@ -21,12 +16,21 @@ impl Builder {
         keep: &dyn Fn(usize, &Call) -> bool,
     ) -> Result<Vec<NodeId>, Error> {
         let mut map: Vec<NodeId> = Vec::with_capacity(program.nodes().len());
+        // Results of one body are found in one copy of it.
+        let mut opened: HashMap<(*const Program, Args), Vec<NodeId>> = HashMap::new();
         for (i, node) in program.nodes().iter().enumerate() {
-            let args: SmallVec<[NodeId; 3]> = node.args.iter().map(|a| map[a.index()]).collect();
+            let args: Args = node.args.iter().map(|a| map[a.index()]).collect();
             self.trace_to(node.origin);
             map.push(match &node.op {
                 Op::Input(input) => inputs[input.index],
-                Op::Call(call) if !keep(i, call) => self.open(call, &args)?,
+                Op::Call(call) if !keep(i, call) => {
+                    let key = (Arc::as_ptr(call.body()), args);
+                    if !opened.contains_key(&key) {
+                        let inside = self.open_all(call.body(), &key.1, &|_, _| false)?;
+                        opened.insert(key.clone(), inside);
+                    }
+                    opened[&key][call.body().outputs()[call.output()].node.index()]
+                }
                 op => self.emit(op, &args)?,
             });
         }

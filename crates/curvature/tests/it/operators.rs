@@ -497,3 +497,22 @@ fn a_loss_that_is_only_a_program_has_no_fisher_vectors() {
     let none = cases()[0].whole(Reduction::Mean).fisher(Fisher::monte_carlo(0, 0));
     assert!(none.unwrap_err().to_string().contains("0 draws"));
 }
+
+#[test]
+fn a_model_that_mixes_data_is_refused_with_the_operation_and_its_line() {
+    use autodiff::{TensorType, trace};
+    let model = |n: usize| {
+        trace(&[("params", TensorType::real(&[2])), ("inputs", TensorType::real(&[n, 2]))], |_, t| {
+            vec![("f", (&t[1] - t[1].mean(&[0])).matmul(&t[0]))]
+        })
+    };
+    let loss = |f: &TensorType, y: &[TensorType]| {
+        trace(&[("f", f.clone()), ("y", y[0].clone())], |_, t| vec![("sum", (&t[0] - &t[1]).powf(2.0).sum_all())])
+    };
+    let inputs = real(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+    let batch = curvature::Batch { inputs, targets: vec![real(&[2], vec![0.0, 1.0])] };
+    let message = Risk::new(model, loss, vec![0.1, 0.2], vec![batch], 1.0).unwrap_err().to_string();
+    for part in ["sub in node", "operators.rs:", "mixes data", "made by sum[0]"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
