@@ -174,7 +174,8 @@ impl<T: Scalar> Risk<T> {
         })?;
         let mut workspace = Workspace::with_par(par);
         let (mut sum, mut share) = (vec![T::ZERO; self.dim()], vec![T::ZERO; self.dim()]);
-        let mut programs: Vec<(usize, Executable<T>, Executable<T>, Vec<Source>)> = Vec::new();
+        type Kept<T> = (usize, Executable<T>, Executable<T>, Vec<Source>);
+        let mut programs: Vec<Kept<T>> = Vec::new();
         for chunk in list {
             let n = chunk.rows.len();
             if !programs.iter().any(|p| p.0 == n) {

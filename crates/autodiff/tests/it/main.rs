@@ -2,7 +2,6 @@
 
 mod calls;
 mod cases;
-mod compose;
 mod data;
 mod derivatives;
 mod exec;
