@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod compose;
 mod data;
 mod derivatives;
 mod exec;
