@@ -287,14 +287,17 @@ fn measurements_are_stored_and_merged() {
 
 #[test]
 fn columns_may_stream_by() {
-    let a = fixed_mat::<f64>(40, 40, 10);
+    let general = fixed_mat::<f64>(40, 40, 10);
+    let symmetric = Mat::from_fn(40, 40, |i, j| 0.5 * (general[(i, j)] + general[(j, i)]));
+    let a = &general;
     for two_sided in [false, true] {
+        let a = if two_sided { &general } else { &symmetric };
         let mut stream = ColumnStream::new(40, 0..9, two_sided, &Settings::default()).unwrap();
         for (first, count) in [(20, 20), (0, 7), (7, 13)] {
             stream.absorb(first, a.as_ref().subcols(first, count)).unwrap();
         }
         let streamed = stream.finish().unwrap();
-        let op = opaque(&a, if two_sided { Props::NONE } else { Props::SELF_ADJOINT }, two_sided);
+        let op = opaque(a, if two_sided { Props::NONE } else { Props::SELF_ADJOINT }, two_sided);
         let direct = Measurements::take(&op, 0..9, &Settings::default()).unwrap();
         assert!(max_diff(streamed.right(), direct.right()) < 1e-13);
         if let (Some(a), Some(b)) = (streamed.left(), direct.left()) {
