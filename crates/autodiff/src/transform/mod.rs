@@ -3,6 +3,7 @@
 //! Reverse mode is not a rule of its own: it is the transpose of the linear part of forward mode, so that every
 //! primitive states one derivative only.
 
+mod collapse;
 mod data;
 mod forward;
 mod inline;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod collapse;
 mod compose;
 mod data;
 mod derivatives;
