@@ -375,17 +375,9 @@ mod tests {
                 for _ in 0..count * m {
                     all.extend((0..n).map(|j| right[(j, j)].sqrt() * stream.normal()));
                 }
-                // Whitening by the true left factor makes it the identity. Only the weights of the diagonal count.
-                let mut l = Mat::<f64>::zeros(m, m);
-                let trace: f64 = (0..n).map(|j| right[(j, j)].powf(power)).sum();
-                for g in all.chunks_exact(m * n) {
-                    for i in 0..m {
-                        for k in 0..m {
-                            let dot = |j: usize| g[i * n + j] * g[k * n + j] * right[(j, j)].powf(power - 1.0);
-                            l[(i, k)] += (0..n).map(dot).sum::<f64>() / (trace * count as f64);
-                        }
-                    }
-                }
+                // Whitening by the true left factor makes it the identity.
+                let c = second_moment(&all, m * n, Par::Seq).unwrap();
+                let l = update_left(c.as_ref(), m, n, right.as_ref(), power).unwrap();
                 mean += (l - Mat::<f64>::identity(m, m)).squared_norm_l2() / (m * repeats) as f64;
             }
             assert!((mean / formula - 1.0).abs() < 0.03, "{power}: {mean} {formula}");

@@ -4,10 +4,10 @@ use crate::error::Error;
 use crate::program::{Builder, NodeId};
 
 /// A coefficient, or zero.
-pub(super) type Coefficient = Option<NodeId>;
+pub(crate) type Coefficient = Option<NodeId>;
 
 /// `x + y`.
-pub(super) fn add(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
+pub(crate) fn add(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
     match (x, y) {
         (Some(x), Some(y)) => b.add(x, y).map(Some),
         (x, y) => Ok(x.or(y)),
@@ -15,7 +15,7 @@ pub(super) fn add(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coe
 }
 
 /// `x - y`.
-pub(super) fn sub(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
+pub(crate) fn sub(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
     match (x, y) {
         (Some(x), Some(y)) => b.sub(x, y).map(Some),
         (None, Some(y)) => b.neg(y).map(Some),
@@ -24,7 +24,7 @@ pub(super) fn sub(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coe
 }
 
 /// `x y`.
-pub(super) fn mul(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
+pub(crate) fn mul(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
     match (x, y) {
         (Some(x), Some(y)) => b.mul(x, y).map(Some),
         _ => Ok(None),
@@ -32,7 +32,7 @@ pub(super) fn mul(b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coe
 }
 
 /// `c x`.
-pub(super) fn scale(b: &mut Builder, x: Coefficient, c: f64) -> Result<Coefficient, Error> {
+pub(crate) fn scale(b: &mut Builder, x: Coefficient, c: f64) -> Result<Coefficient, Error> {
     match x {
         Some(_) if c == 0.0 => Ok(None),
         Some(x) => b.scale(x, c).map(Some),
@@ -40,8 +40,17 @@ pub(super) fn scale(b: &mut Builder, x: Coefficient, c: f64) -> Result<Coefficie
     }
 }
 
-/// `sum_j weight(j) x_j y_{k-j}` over `j` in `range`, symmetric terms once if `x` and `y` are the same series.
-pub(super) fn convolve(
+/// The sum of several.
+pub(crate) fn sum_of(b: &mut Builder, terms: &[Coefficient]) -> Result<Coefficient, Error> {
+    let mut sum = None;
+    for &term in terms {
+        sum = add(b, sum, term)?;
+    }
+    Ok(sum)
+}
+
+/// `sum_j weight(j) x_j y_{k-j}` over `j` in `range`.
+pub(crate) fn convolve(
     b: &mut Builder,
     x: &[Coefficient],
     y: &[Coefficient],
@@ -60,7 +69,7 @@ pub(super) fn convolve(
 }
 
 /// `(x y)_0 .. (x y)_order`.
-pub(super) fn product(
+pub(crate) fn product(
     b: &mut Builder,
     x: &[Coefficient],
     y: &[Coefficient],

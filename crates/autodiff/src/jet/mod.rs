@@ -5,7 +5,7 @@
 //! at the interface everything is a derivative. Collapsing (arXiv:2505.13644) propagates the sum over the directions of
 //! the top order in the place of its `R` parts: `2 + (K-1) R` vectors instead of `1 + K R`.
 
-mod algebra;
+pub(crate) mod algebra;
 mod push;
 mod recurrence;
 mod tower;

@@ -125,6 +125,9 @@ fn step(
     if !b.ty(out).is_real() {
         return Ok(None);
     }
+    if op.taylor() == Taylor::Composite {
+        return Err(Error::Malformed(format!("{} was not replaced by its body", op.name())));
+    }
     let guarded = match op.taylor() {
         Taylor::Elementwise(f) => guard(b, f, args[0], moving[0])?,
         _ => None,
@@ -191,13 +194,7 @@ pub(crate) fn directional(
         let node = scratch.node(NodeId(i as u32));
         let known: Option<SmallVec<[(NodeId, bool); 3]>> = node.args.iter().map(|a| map[a.index()]).collect();
         let Some(known) = known else { return Err(Error::Malformed("a tangent rule refers to a later node".into())) };
-        let ids: SmallVec<[NodeId; 3]> = known.iter().map(|k| k.0).collect();
-        let batched: SmallVec<[bool; 3]> = known.iter().map(|k| k.1).collect();
-        map[i] = Some(if batched.contains(&true) {
-            (node.op.batch(b, &ids, &batched, size)?, true)
-        } else {
-            (b.push(node.op.clone(), &ids)?, false)
-        });
+        map[i] = Some(node.op.over(b, &known, size)?);
     }
     match map[result.index()] {
         Some((id, true)) => Ok(Some(id)),
@@ -218,7 +215,7 @@ fn remainder(
 ) -> Result<Coefficient, Error> {
     let each = |i: usize, j: usize| moving[i].and_then(|s| s.each.get(j - 1).copied().flatten());
     match (op.taylor(), op) {
-        (Taylor::Linear, _) => Ok(None),
+        (Taylor::Linear | Taylor::Composite, _) => Ok(None),
         (Taylor::Elementwise(f), _) => match moving[0] {
             Some(x) => faa_di_bruno(b, f, args[0], out, x, k, mode),
             None => Ok(None),
@@ -261,10 +258,7 @@ fn remainder(
 fn contract_directions(b: &mut Builder, dot: &Dot, x: NodeId, y: NodeId, mode: &Mode) -> Result<NodeId, Error> {
     let smaller_left = b.ty(x).numel() <= b.ty(y).numel();
     let (x, y) = if smaller_left { (mode.weigh(b, x)?, y) } else { (x, mode.weigh(b, y)?) };
-    let shift = |pairs: &[(usize, usize)]| pairs.iter().map(|&(l, r)| (l + 1, r + 1)).collect::<Vec<_>>();
-    let mut contract = shift(&dot.contract);
-    contract.insert(0, (0, 0));
-    b.dot(x, y, &shift(&dot.batch), &contract)
+    dot.with_leading_contracted(b, x, y)
 }
 
 fn faa_di_bruno(

@@ -25,6 +25,14 @@ impl Dot {
         (0..rank).filter(|a| !self.pairs().any(|p| pick(p, side) == *a)).collect()
     }
 
+    /// The contraction of operands that both have a new leading axis, which is summed over too.
+    pub(crate) fn with_leading_contracted(&self, b: &mut Builder, x: NodeId, y: NodeId) -> Result<NodeId, Error> {
+        let shift = |pairs: &[(usize, usize)]| pairs.iter().map(|&(l, r)| (l + 1, r + 1)).collect::<Vec<_>>();
+        let mut contract = shift(&self.contract);
+        contract.insert(0, (0, 0));
+        b.dot(x, y, &shift(&self.batch), &contract)
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.batch.iter().chain(&self.contract).copied()
     }

@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::program::{Builder, NodeId};
 use crate::types::TensorType;
 use numerics::Scalar;
+use smallvec::SmallVec;
 
 macro_rules! primitives {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -145,4 +146,17 @@ primitives! {
     Fold;
     /// A named sub-program.
     Call;
+}
+
+impl Op {
+    /// The operation where some operands may carry a new leading axis (`true`): with the axis if any does.
+    pub(crate) fn over(&self, b: &mut Builder, args: &[(NodeId, bool)], size: usize) -> Result<(NodeId, bool), Error> {
+        let ids: SmallVec<[NodeId; 3]> = args.iter().map(|a| a.0).collect();
+        let batched: SmallVec<[bool; 3]> = args.iter().map(|a| a.1).collect();
+        if batched.contains(&true) {
+            Ok((self.batch(b, &ids, &batched, size)?, true))
+        } else {
+            Ok((b.push(self.clone(), &ids)?, false))
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub enum Taylor {
     Product,
     /// The first operand divided by the second.
     Quotient,
+    /// Whatever its body says; it is replaced by the body first.
+    Composite,
 }
 
 /// The whole truth about one primitive.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
-    /// The cheapest that the strategy allows.
+    /// The one with the fewest vectors that the strategy allows: direct, or symmetric where Taylor mode is asked for.
     #[default]
     Auto,
     /// Fourth-order jets, the paper's interpolation family: `(3 D^2 - D)/2` directions, weights that cancel.
@@ -163,7 +163,7 @@ impl<'a> Pde<'a> {
             let maker = Maker { points, inputs: &inputs, strategy: self.strategy, name, vectors: &vectors };
             outputs.push((name.clone(), maker.make(&mut b, operator)?));
         }
-        Ok((b.finish(outputs), vectors.get()))
+        Ok((b.finish(outputs).simplify()?, vectors.get()))
     }
 }
 

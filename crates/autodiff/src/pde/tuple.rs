@@ -7,12 +7,11 @@
 
 use super::points::Points;
 use crate::error::Error;
+use crate::jet::algebra::{Coefficient as Part, add, mul, scale, sum_of};
 use crate::jet::directional;
-use crate::ops::{BinaryFn, Dot, Gather, Op, Taylor, Unary};
+use crate::ops::{BinaryFn, Gather, Op, Taylor, Unary};
 use crate::program::{Builder, NodeId};
 use smallvec::SmallVec;
-
-type Part = Option<NodeId>;
 
 /// Derivatives of one node that moves; missing is zero.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,32 +65,6 @@ struct Space {
     /// How often each packed pair occurs among ordered ones.
     counts: NodeId,
     pairs: usize,
-}
-
-fn add(b: &mut Builder, x: Part, y: Part) -> Result<Part, Error> {
-    match (x, y) {
-        (Some(x), Some(y)) => b.add(x, y).map(Some),
-        (x, y) => Ok(x.or(y)),
-    }
-}
-
-fn sum_of(b: &mut Builder, terms: &[Part]) -> Result<Part, Error> {
-    let mut sum = None;
-    for &term in terms {
-        sum = add(b, sum, term)?;
-    }
-    Ok(sum)
-}
-
-fn mul(b: &mut Builder, x: Part, y: Part) -> Result<Part, Error> {
-    match (x, y) {
-        (Some(x), Some(y)) => b.mul(x, y).map(Some),
-        _ => Ok(None),
-    }
-}
-
-fn scale(b: &mut Builder, x: Part, c: f64) -> Result<Part, Error> {
-    x.map(|x| b.scale(x, c)).transpose()
 }
 
 /// `x` `[S]` repeated `size` times in front.
@@ -161,6 +134,9 @@ impl Space {
         let result = match (op.taylor(), moving) {
             (Taylor::Elementwise(f), [Some(u)]) => self.elementwise(b, f, args[0], out, u)?,
             (Taylor::Product, [Some(f), Some(g)]) => self.product(b, op, args, out, f, g)?,
+            (Taylor::Composite, _) => {
+                return Err(Error::Malformed(format!("{} was not replaced by its body", op.name())));
+            }
             (Taylor::Quotient, [f, Some(g)]) => {
                 let inverse = b.unary(Unary::Recip, args[1])?;
                 let turned = self.elementwise(b, Unary::Recip, args[1], inverse, g)?;
@@ -358,18 +334,11 @@ impl Bilinear<'_> {
     /// `sum_r B(x_r, y_r)`.
     fn summed(&self, b: &mut Builder, x: Part, y: Part) -> Result<Part, Error> {
         match (self.0, x, y) {
-            (Op::Dot(dot), Some(x), Some(y)) => contract(b, dot, x, y).map(Some),
+            (Op::Dot(dot), Some(x), Some(y)) => dot.with_leading_contracted(b, x, y).map(Some),
             (_, x, y) => {
                 let product = mul(b, x, y)?;
                 sum_front(b, product)
             }
         }
     }
-}
-
-fn contract(b: &mut Builder, dot: &Dot, x: NodeId, y: NodeId) -> Result<NodeId, Error> {
-    let shift = |pairs: &[(usize, usize)]| pairs.iter().map(|&(l, r)| (l + 1, r + 1)).collect::<Vec<_>>();
-    let mut inner = shift(&dot.contract);
-    inner.insert(0, (0, 0));
-    b.dot(x, y, &shift(&dot.batch), &inner)
 }

@@ -58,7 +58,16 @@ impl Program {
 fn rewrite(program: &Program, stop: &HashSet<NodeId>) -> Result<(Program, HashSet<NodeId>), Error> {
     let mut b = Builder::new();
     let inputs = declare_inputs(&mut b, program);
-    let mut run = Run { program, b, inputs, stop, values: HashMap::new(), sums: HashMap::new() };
+    let mut run = Run {
+        program,
+        b,
+        inputs,
+        stop,
+        values: HashMap::new(),
+        sums: HashMap::new(),
+        steady: HashMap::new(),
+        cut: HashMap::new(),
+    };
     let mut outputs = Vec::with_capacity(program.outputs().len());
     for port in program.outputs() {
         outputs.push((port.name.clone(), run.value(port.node)?));
@@ -75,15 +84,15 @@ struct Run<'a> {
     stop: &'a HashSet<NodeId>,
     values: HashMap<NodeId, NodeId>,
     sums: HashMap<(NodeId, Pull), NodeId>,
+    /// Whether values change along axes.
+    steady: HashMap<(NodeId, Dims), bool>,
+    /// Steady values without axes.
+    cut: HashMap<(NodeId, Dims), NodeId>,
 }
 
 impl Run<'_> {
     fn shape(&self, id: NodeId) -> &Dims {
         &self.program.node(id).ty.shape
-    }
-
-    fn arg(&self, id: NodeId, k: usize) -> NodeId {
-        self.program.node(id).args[k]
     }
 
     /// The value of a node in full. Operands are made first, from a stack, since programs can be deep.
@@ -309,28 +318,39 @@ impl Run<'_> {
     }
 
     /// Whether a value does not change along axes.
-    fn steady(&self, id: NodeId, axes: &[usize]) -> bool {
+    fn steady(&mut self, id: NodeId, axes: &Dims) -> bool {
+        if let Some(&known) = self.steady.get(&(id, axes.clone())) {
+            return known;
+        }
         let node = self.program.node(id);
-        match &node.op {
+        let steady = match &node.op {
             Op::Broadcast(b) => axes.iter().all(|a| !b.axes.contains(a)),
             Op::Unary(_) | Op::Binary(_) | Op::Select(_) => node.args.iter().all(|&a| self.steady(a, axes)),
             _ => false,
-        }
+        };
+        self.steady.insert((id, axes.clone()), steady);
+        steady
     }
 
     /// A steady value without the axes.
-    fn without(&mut self, id: NodeId, axes: &[usize]) -> Result<NodeId, Error> {
+    fn without(&mut self, id: NodeId, axes: &Dims) -> Result<NodeId, Error> {
+        if let Some(&made) = self.cut.get(&(id, axes.clone())) {
+            return Ok(made);
+        }
         let node = self.program.node(id);
-        if let Op::Broadcast(spread) = &node.op {
+        let made = if let Op::Broadcast(spread) = &node.op {
             let kept: Vec<usize> = (0..spread.shape.len()).filter(|a| !axes.contains(a)).collect();
             let shape: Vec<usize> = kept.iter().map(|&a| spread.shape[a]).collect();
             let places: Vec<usize> = spread.axes.iter().filter_map(|a| kept.iter().position(|k| k == a)).collect();
-            let x = self.value(self.arg(id, 0))?;
-            return self.b.broadcast(x, &shape, &places);
-        }
-        let op = node.op.clone();
-        let args = node.args.iter().map(|&a| self.without(a, axes)).collect::<Result<SmallVec<[NodeId; 3]>, _>>()?;
-        self.b.emit(&op, &args)
+            let x = self.value(node.args[0])?;
+            self.b.broadcast(x, &shape, &places)?
+        } else {
+            let args =
+                node.args.iter().map(|&a| self.without(a, axes)).collect::<Result<SmallVec<[NodeId; 3]>, _>>()?;
+            self.b.emit(&node.op, &args)?
+        };
+        self.cut.insert((id, axes.clone()), made);
+        Ok(made)
     }
 }
 

@@ -46,13 +46,8 @@ impl Program {
             let value = match &node.op {
                 Op::Input(input) => inputs[input.index],
                 op => {
-                    let args: SmallVec<[NodeId; 3]> = node.args.iter().map(|a| map[a.index()].0).collect();
-                    let batched: SmallVec<[bool; 3]> = node.args.iter().map(|a| map[a.index()].1).collect();
-                    if batched.contains(&true) {
-                        (op.batch(&mut b, &args, &batched, size)?, true)
-                    } else {
-                        (b.push(op.clone(), &args)?, false)
-                    }
+                    let args: SmallVec<[(NodeId, bool); 3]> = node.args.iter().map(|a| map[a.index()]).collect();
+                    op.over(&mut b, &args, size)?
                 }
             };
             map.push(value);

@@ -370,3 +370,34 @@ fn bad_requests_are_errors() {
     let ints = trace(&[("x", TensorType::int(&[2, 3]))], |_, x| vec![("f", x[0].to_real())]).unwrap();
     assert!(build(&ints, 0, Operator::Laplacian).contains("integer"));
 }
+
+/// No direction at all is zero by every strategy.
+#[test]
+fn a_zero_matrix_gives_zero() {
+    let f = network(2, 3);
+    let x = numbers(&[2, 3], 9, -1.0, 1.0);
+    for strategy in STRATEGIES {
+        let operator = Operator::WeightedLaplacian { coefficients: Coefficients::Matrix(vec![0.0; 9]), drift: None };
+        assert_eq!(evaluate(&f, strategy, operator, std::slice::from_ref(&x)), [0.0; 4], "{strategy:?}");
+    }
+}
+
+/// A first linear layer sees the coordinate directions as its own columns: no product is spent on them.
+#[test]
+fn coordinate_directions_cost_the_first_layer_nothing() {
+    let (n, d, h) = (8, 6, 32);
+    let ports = [("x", TensorType::real(&[n, d])), ("w", TensorType::real(&[d, h])), ("v", TensorType::real(&[h, h]))];
+    let f = trace(&ports, |_, t| vec![("f", t[0].matmul(&t[1]).tanh().matmul(&t[2]).tanh().sum(&[1]))]).unwrap();
+    let p = Pde::new(&f, 0).operator("laplacian", Operator::Laplacian).build().unwrap();
+    let dots: u64 = p
+        .nodes()
+        .iter()
+        .filter(|node| node.op.name().starts_with("dot"))
+        .map(|node| {
+            let args: Vec<&TensorType> = node.args.iter().map(|&a| &p.node(a).ty).collect();
+            node.op.flops(&args, &node.ty)
+        })
+        .sum();
+    let hidden = 2 * (n * h * h * (d + 2)) as u64;
+    assert!(dots <= hidden + 2 * (n * d * h + d * d * h) as u64, "{dots} against {hidden}\n{p}");
+}

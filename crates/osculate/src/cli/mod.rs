@@ -9,6 +9,7 @@ mod interrupt;
 mod pde;
 mod progress;
 mod text;
+mod timing;
 mod tour;
 mod train;
 mod vectors;
@@ -38,6 +39,9 @@ pub enum Error {
     /// A model that does not load.
     #[error(transparent)]
     Model(#[from] autodiff::nn::ModelError),
+    /// A program that cannot be differentiated, compiled or run.
+    #[error(transparent)]
+    Program(#[from] autodiff::Error),
     /// A training run.
     #[error(transparent)]
     Train(#[from] crate::train::Error),

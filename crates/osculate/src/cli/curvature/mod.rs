@@ -2,7 +2,6 @@
 
 mod quantities;
 mod setup;
-mod timing;
 
 use super::{Context, Error, Reply, vectors};
 use ::curvature::{EfScale, Fisher, Granularity};
@@ -179,7 +178,7 @@ impl Curvature {
         let (model, params) = Sequential::load::<T>(&self.model)?;
         let risk = self.risk(model.clone(), params)?;
         let (mut function, mut gradient, mut loss) = (risk.gradient()?, vec![T::ZERO; risk.dim()], T::ZERO);
-        let seconds = timing::repeated(|| {
+        let seconds = crate::cli::timing::repeated(|| {
             loss = function.evaluate(&mut gradient)?;
             Ok::<(), Error>(())
         })?;

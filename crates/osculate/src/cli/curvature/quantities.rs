@@ -1,8 +1,8 @@
 //! What is asked of a matrix: products, the matrix itself, eigenvalues, trace, diagonal.
 
 use super::super::{Error, Reply, vectors};
-use super::timing::{Timed, Times, repeated};
 use super::{Curvature, OperatorName, WhichName};
+use crate::cli::timing::{Timed, Times, repeated};
 use crate::io::{Array, npy};
 use ::curvature::{ProductReport, Risk};
 use autodiff::nn::Sequential;

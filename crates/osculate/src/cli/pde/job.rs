@@ -3,9 +3,10 @@
 use super::points::Points;
 use super::samples::Samples;
 use super::{Error, Name, Request};
+use crate::cli::timing::median;
 use autodiff::nn::Sequential;
 use autodiff::pde::{Cost, Operator, Pde};
-use autodiff::{Executable, Program, Value, Workspace, trace};
+use autodiff::{Executable, Input, Output, Program, Workspace, trace};
 use numerics::rng::Law;
 use numerics::{Par, Scalar};
 use std::time::Instant;
@@ -16,6 +17,14 @@ const CHUNK: usize = 64;
 /// Results `[N, ..]` with their standard errors.
 pub(super) type Results<T> = Vec<(autodiff::Array<T>, Option<autodiff::Array<T>>)>;
 
+/// What was found, and the seconds of compilation and of one evaluation.
+pub(super) struct Evaluation<T> {
+    pub(super) compile: f64,
+    pub(super) run: f64,
+    pub(super) results: Results<T>,
+    pub(super) costs: Vec<Cost>,
+}
+
 pub(super) struct Job<'a, T> {
     pub(super) model: &'a Sequential,
     pub(super) params: &'a [T],
@@ -25,25 +34,15 @@ pub(super) struct Job<'a, T> {
 }
 
 impl<T: Scalar> Job<'_, T> {
-    fn params(&self) -> Result<Value<T>, Error> {
-        let array = autodiff::Array::new(&[self.params.len()], self.params.to_vec());
-        array.map(Value::Real).ok_or_else(|| Error::Usage("the parameters are too large".into()))
-    }
-
     /// Ranges of points of at most `CHUNK`.
-    fn chunks(&self) -> Vec<(usize, usize)> {
-        (0..self.points.n).step_by(CHUNK).map(|from| (from, (from + CHUNK).min(self.points.n))).collect()
+    fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+        let n = self.points.n;
+        (0..n).step_by(CHUNK).map(move |from| (from, (from + CHUNK).min(n)))
     }
 
-    fn program(&self, rows: usize, operators: &[(String, Operator)]) -> Result<(Program, Vec<Cost>), Error> {
-        let model = self.model.trace_model(rows)?;
-        let mut pde = Pde::new(&model, 1).strategy(self.request.strategy);
-        for (name, operator) in operators {
-            pde = pde.operator(name.clone(), operator.clone());
-        }
-        let program = pde.build().map_err(|e| Error::Usage(e.to_string()))?;
-        let costs = pde.costs().map_err(|e| Error::Usage(e.to_string()))?;
-        Ok((program, costs))
+    fn pde<'m>(&self, model: &'m Program, operators: &[(String, Operator)]) -> Pde<'m> {
+        let pde = Pde::new(model, 1).strategy(self.request.strategy);
+        operators.iter().fold(pde, |pde, (name, operator)| pde.operator(name.clone(), operator.clone()))
     }
 
     fn exact_operators(&self) -> Vec<(String, Operator)> {
@@ -51,127 +50,123 @@ impl<T: Scalar> Job<'_, T> {
     }
 
     /// Inputs of a chunk of an exact program, in its order.
-    fn inputs(&self, program: &Program, from: usize, to: usize) -> Result<Vec<Value<T>>, Error> {
-        let d = self.points.d;
-        let missing = |name: &str| Error::Usage(format!("input {name:?} is not known"));
-        (0..program.inputs().len())
-            .map(|i| {
-                let name = program.inputs()[i].name.as_str();
-                let value = match (i, name.rsplit('.').next()) {
-                    (0, _) => Some(self.params()?),
-                    (1, _) => self.points.chunk(from, to),
-                    (_, Some("sigma")) => self.request.sigma.as_ref().and_then(|s| s.part(from, to, &[d, s.columns])),
-                    (_, Some("drift")) => self.request.drift.as_ref().and_then(|b| b.part(from, to, &[d])),
-                    _ => None,
-                };
-                value.ok_or_else(|| missing(name))
-            })
-            .collect()
+    fn inputs(&self, program: &Program, from: usize, to: usize) -> Result<Vec<Input<'_, T>>, Error> {
+        let one = |i: usize| {
+            let name = program.inputs()[i].name.as_str();
+            let given = match (i, name.rsplit('.').next()) {
+                (0, _) => Some(self.params),
+                (1, _) => Some(self.points.part(from, to)),
+                (_, Some("sigma")) => self.request.sigma.as_ref().map(|s| s.part(from, to)),
+                (_, Some("drift")) => self.request.drift.as_ref().map(|b| b.part(from, to)),
+                _ => None,
+            };
+            given.map(Input::Real).ok_or_else(|| Error::Usage(format!("input {name:?} is not known")))
+        };
+        (0..program.inputs().len()).map(one).collect()
     }
 
-    /// Compiled programs per chunk size, in the order of `chunks`.
-    fn compiled(&self, operators: &[(String, Operator)]) -> Result<Built<T>, Error> {
+    /// Programs compiled per chunk size, and what all chunks cost together; a request that makes no sense is a usage error.
+    fn compiled(&self, operators: &[(String, Operator)]) -> Result<Compiled<T>, Error> {
         let started = Instant::now();
-        let mut made: Vec<Compiled<T>> = Vec::new();
-        let mut costs = Vec::new();
+        let (mut programs, mut costs): (Vec<(usize, Program, Executable<T>)>, Vec<Cost>) = (Vec::new(), Vec::new());
         for (from, to) in self.chunks() {
             let rows = to - from;
-            if made.iter().any(|c| c.rows == rows) {
+            if programs.iter().any(|p| p.0 == rows) {
                 continue;
             }
-            let (program, per_operator) = self.program(rows, operators)?;
-            let executable = program.compile().map_err(|e| Error::Usage(e.to_string()))?;
-            made.push(Compiled { rows, program, executable });
-            add_up(&mut costs, per_operator, self.chunks().iter().filter(|c| c.1 - c.0 == rows).count() as u64);
+            let model = self.model.trace_model(rows)?;
+            let pde = self.pde(&model, operators);
+            let program = pde.build().map_err(|e| Error::Usage(e.to_string()))?;
+            let executable = program.compile()?;
+            programs.push((rows, program, executable));
+            add_up(&mut costs, &pde.costs()?, self.chunks().filter(|c| c.1 - c.0 == rows).count() as u64);
         }
-        Ok(Built { seconds: started.elapsed().as_secs_f64(), made, costs })
+        Ok(Compiled { seconds: started.elapsed().as_secs_f64(), programs, costs })
     }
 
-    pub(super) fn exact(&mut self, repeat: usize) -> Result<(f64, f64, Results<T>, Vec<Cost>), Error> {
-        let Built { seconds: compile, made, costs } = self.compiled(&self.exact_operators())?;
+    /// Evaluates all chunks into `results`, one flat list per output.
+    fn evaluate<'b>(
+        &self,
+        compiled: &Compiled<T>,
+        workspace: &mut Workspace<T>,
+        results: &mut [Vec<T>],
+        inputs: impl Fn(&Program, usize, usize) -> Result<Vec<Input<'b, T>>, Error>,
+    ) -> Result<(), Error> {
+        for (from, to) in self.chunks() {
+            let Some((rows, program, executable)) = compiled.programs.iter().find(|p| p.0 == to - from) else {
+                continue;
+            };
+            let mut outputs: Vec<Output<'_, T>> = results
+                .iter_mut()
+                .enumerate()
+                .map(|(k, all)| {
+                    let width = program.output_type(k).numel() / rows;
+                    all.resize(self.points.n * width, T::ZERO);
+                    Output::Real(&mut all[from * width..to * width])
+                })
+                .collect();
+            executable.run(workspace, &inputs(program, from, to)?, &mut outputs)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn exact(&self, repeat: usize) -> Result<Evaluation<T>, Error> {
+        let compiled = self.compiled(&self.exact_operators())?;
         let mut workspace = Workspace::with_par(self.par);
-        let mut once = |results: &mut Vec<Vec<T>>| -> Result<(), Error> {
-            results.clear();
-            results.resize(self.request.operators.len(), Vec::new());
-            for (from, to) in self.chunks() {
-                let Some(c) = made.iter().find(|c| c.rows == to - from) else { continue };
-                let out = c.executable.call_with(&mut workspace, &self.inputs(&c.program, from, to)?);
-                for (all, part) in results.iter_mut().zip(out.map_err(|e| Error::Usage(e.to_string()))?) {
-                    if let Some(part) = part.real() {
-                        all.extend_from_slice(part.data());
-                    }
-                }
-            }
-            Ok(())
-        };
-        let mut flat = Vec::new();
-        once(&mut flat)?;
+        let mut flat = vec![Vec::new(); self.request.operators.len()];
         let mut times = Vec::with_capacity(repeat);
-        for _ in 0..repeat {
+        for _ in 0..=repeat {
             let started = Instant::now();
-            once(&mut flat)?;
+            self.evaluate(&compiled, &mut workspace, &mut flat, |p, from, to| self.inputs(p, from, to))?;
             times.push(started.elapsed().as_secs_f64());
         }
-        let results = self.shaped(&made[0].program, flat)?.into_iter().map(|a| (a, None)).collect();
-        Ok((compile, median(&mut times), results, costs))
-    }
-
-    /// Flat results with the shapes of the program's outputs and all N points.
-    fn shaped(&self, program: &Program, flat: Vec<Vec<T>>) -> Result<Vec<autodiff::Array<T>>, Error> {
-        flat.into_iter()
-            .enumerate()
-            .map(|(k, data)| {
-                let mut shape = program.output_type(k).shape.to_vec();
-                shape[0] = self.points.n;
-                autodiff::Array::new(&shape, data).ok_or_else(|| Error::Usage("a result has the wrong size".into()))
-            })
-            .collect()
-    }
-
-    /// Means over groups of directions, and their spread.
-    pub(super) fn stochastic(
-        &mut self,
-        samples: &Samples<T>,
-        repeat: usize,
-    ) -> Result<(f64, f64, Results<T>, Vec<Cost>), Error> {
-        let mut compile = 0.0;
-        let mut totals = Vec::new();
         let mut results = Results::new();
+        for (k, data) in flat.into_iter().enumerate() {
+            results.push((array(&compiled.shape(k, self.points.n), data)?, None));
+        }
+        // The first run warms up.
+        let run = median(times.split_off(1)).unwrap_or_default();
+        Ok(Evaluation { compile: compiled.seconds, run, results, costs: compiled.costs })
+    }
+
+    /// Means over groups of directions, and their spread. Groups of one size share their programs.
+    pub(super) fn stochastic(&self, samples: &Samples<T>, repeat: usize) -> Result<Evaluation<T>, Error> {
+        let mut done = Evaluation { compile: 0.0, run: 0.0, results: Results::new(), costs: Vec::new() };
         let mut times = vec![0.0; repeat.max(1)];
+        let mut workspace = Workspace::with_par(self.par);
         for (label, name, _) in &self.request.operators {
             let biharmonic = *name == Name::Biharmonic;
+            let mut made: Vec<(usize, Compiled<T>)> = Vec::new();
             let mut means: Vec<Vec<T>> = Vec::new();
-            let mut shape = Vec::new();
             for group in &samples.groups {
                 let (directions, weights) = self.family(samples, group, biharmonic);
-                let order = if biharmonic { 4 } else { 2 };
-                let operator = Operator::Directional { order, directions: weights.len(), per_datum: samples.per_datum };
-                let Built { seconds, made, costs } = self.compiled(&[(label.clone(), operator)])?;
-                compile += seconds;
-                add_up(&mut totals, costs, 1);
-                let mut workspace = Workspace::with_par(self.par);
-                let mut values = Vec::new();
+                let r = weights.len();
+                if !made.iter().any(|m| m.0 == r) {
+                    let order = if biharmonic { 4 } else { 2 };
+                    let operator = Operator::Directional { order, directions: r, per_datum: samples.per_datum };
+                    made.push((r, self.compiled(&[(label.clone(), operator)])?));
+                    done.compile += made[made.len() - 1].1.seconds;
+                }
+                let Some((_, compiled)) = made.iter().find(|m| m.0 == r) else { continue };
+                add_up(&mut done.costs, &compiled.costs, 1);
+                let laid: Vec<Vec<T>> = self.chunks().map(|c| self.laid_out(samples, &directions, c)).collect();
+                let mut values = vec![Vec::new()];
                 for time in &mut times {
-                    values.clear();
                     let started = Instant::now();
-                    for (from, to) in self.chunks() {
-                        let Some(c) = made.iter().find(|c| c.rows == to - from) else { continue };
-                        let inputs = self.sampled_inputs(samples, &directions, &weights, from, to)?;
-                        let out = c.executable.call_with(&mut workspace, &inputs);
-                        if let Some(part) = out.map_err(|e| Error::Usage(e.to_string()))?[0].real() {
-                            values.extend_from_slice(part.data());
-                        }
-                    }
+                    self.evaluate(compiled, &mut workspace, &mut values, |_, from, to| {
+                        let all = [self.params, self.points.part(from, to), &laid[from / CHUNK], &weights];
+                        Ok(all.map(Input::Real).to_vec())
+                    })?;
                     *time += started.elapsed().as_secs_f64();
                 }
-                shape = made[0].program.output_type(0).shape.to_vec();
-                means.push(values);
+                means.append(&mut values);
             }
-            shape[0] = self.points.n;
+            let Some((_, compiled)) = made.first() else { continue };
             let sizes: Vec<f64> = samples.groups.iter().map(|g| g.len() as f64).collect();
-            results.push(spread(&shape, &means, &sizes)?);
+            done.results.push(spread(&compiled.shape(0, self.points.n), &means, &sizes)?);
         }
-        Ok((compile, median(&mut times), results, totals))
+        done.run = median(times).unwrap_or_default();
+        Ok(done)
     }
 
     /// Directions (row by row) and weights of a group's estimate.
@@ -195,91 +190,77 @@ impl<T: Scalar> Job<'_, T> {
         (directions, weights)
     }
 
-    fn sampled_inputs(
-        &self,
-        samples: &Samples<T>,
-        directions: &[Vec<T>],
-        weights: &[T],
-        from: usize,
-        to: usize,
-    ) -> Result<Vec<Value<T>>, Error> {
-        let (r, d) = (directions.len(), self.points.d);
-        let (shape, range) =
-            if samples.per_datum { (vec![r, to - from, d], from * d..to * d) } else { (vec![r, d], 0..d) };
-        let flat: Vec<T> = directions.iter().flat_map(|v| v[range.clone()].iter().copied()).collect();
-        let parts = [
-            self.points.chunk(from, to),
-            autodiff::Array::new(&shape, flat).map(Value::Real),
-            autodiff::Array::new(&[r], weights.to_vec()).map(Value::Real),
-        ];
-        let mut inputs = vec![self.params()?];
-        for part in parts {
-            inputs.push(part.ok_or_else(|| Error::Usage("the directions are too large".into()))?);
-        }
-        Ok(inputs)
+    /// A group's directions as the program of a chunk takes them: `[R, D]`, or `[R, rows, D]` per datum.
+    fn laid_out(&self, samples: &Samples<T>, directions: &[Vec<T>], (from, to): (usize, usize)) -> Vec<T> {
+        let d = self.points.d;
+        let range = if samples.per_datum { from * d..to * d } else { 0..d };
+        directions.iter().flat_map(|v| v[range.clone()].iter().copied()).collect()
     }
 
     /// `(1/2N) sum (operator)^2` and its gradient in the parameters.
     pub(super) fn parameter_gradient(&self) -> Result<(f64, Vec<T>), Error> {
-        let failed = |e: autodiff::Error| Error::Usage(e.to_string());
-        let mut sum = vec![T::ZERO; self.params.len()];
-        let mut loss = 0.0;
+        let (mut sum, mut share) = (vec![T::ZERO; self.params.len()], vec![T::ZERO; self.params.len()]);
+        let (mut loss, mut value) = (0.0, [T::ZERO]);
         let mut workspace = Workspace::with_par(self.par);
         let mut made: Vec<(usize, Program, Executable<T>)> = Vec::new();
         for (from, to) in self.chunks() {
             let rows = to - from;
             if !made.iter().any(|m| m.0 == rows) {
-                let (operator, _) = self.program(rows, &self.exact_operators())?;
-                let ports: Vec<_> = (0..operator.inputs().len())
-                    .map(|i| (operator.inputs()[i].name.as_str(), operator.input_type(i).clone()))
-                    .collect();
-                let scale = 0.5 / self.points.n as f64;
-                let whole = trace(&ports, |t, x| {
-                    let refs: Vec<_> = x.iter().collect();
-                    vec![("loss", t.call(&operator, &refs).swap_remove(0).powf(2.0).sum_all() * scale)]
-                })
-                .map_err(failed)?;
-                let gradient = whole.value_and_grad(&[0]).map_err(failed)?;
-                let executable = gradient.compile().map_err(failed)?;
+                let gradient = self.gradient_program(rows)?;
+                let executable = gradient.compile()?;
                 made.push((rows, gradient, executable));
             }
             let Some((_, program, executable)) = made.iter().find(|m| m.0 == rows) else { continue };
-            let out = executable.call_with(&mut workspace, &self.inputs(program, from, to)?).map_err(failed)?;
-            if let (Some(value), Some(g)) = (out[0].real(), out[1].real()) {
-                loss += value.data()[0].to_f64();
-                sum.iter_mut().zip(g.data()).for_each(|(s, &g)| *s += g);
-            }
+            let mut outputs = [Output::Real(&mut value), Output::Real(&mut share)];
+            executable.run(&mut workspace, &self.inputs(program, from, to)?, &mut outputs)?;
+            loss += value[0].to_f64();
+            sum.iter_mut().zip(&share).for_each(|(s, &g)| *s += g);
         }
         Ok((loss, sum))
     }
-}
 
-/// Compiled programs, the time that took, and what all chunks cost together.
-struct Built<T> {
-    seconds: f64,
-    made: Vec<Compiled<T>>,
-    costs: Vec<Cost>,
-}
-
-struct Compiled<T> {
-    rows: usize,
-    program: Program,
-    executable: Executable<T>,
-}
-
-/// Adds the flops of `times` runs; vectors are per datum.
-fn add_up(totals: &mut Vec<Cost>, costs: Vec<Cost>, times: u64) {
-    for cost in costs {
-        match totals.iter_mut().find(|t| t.name == cost.name) {
-            Some(total) => total.flops += cost.flops * times,
-            None => totals.push(Cost { flops: cost.flops * times, ..cost }),
-        }
+    fn gradient_program(&self, rows: usize) -> Result<Program, Error> {
+        let model = self.model.trace_model(rows)?;
+        let operator = self.pde(&model, &self.exact_operators()).build().map_err(|e| Error::Usage(e.to_string()))?;
+        let ports: Vec<_> = (0..operator.inputs().len())
+            .map(|i| (operator.inputs()[i].name.as_str(), operator.input_type(i).clone()))
+            .collect();
+        let scale = 0.5 / self.points.n as f64;
+        let whole = trace(&ports, |t, x| {
+            let refs: Vec<_> = x.iter().collect();
+            vec![("loss", t.call(&operator, &refs).swap_remove(0).powf(2.0).sum_all() * scale)]
+        })?;
+        Ok(whole.value_and_grad(&[0])?)
     }
 }
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
+/// Compiled programs by chunk size, the seconds that took, and what all chunks cost together.
+struct Compiled<T> {
+    seconds: f64,
+    programs: Vec<(usize, Program, Executable<T>)>,
+    costs: Vec<Cost>,
+}
+
+impl<T> Compiled<T> {
+    /// Shape of output `k` for all `n` points.
+    fn shape(&self, k: usize, n: usize) -> Vec<usize> {
+        let inner = self.programs.first().map(|p| p.1.output_type(k).shape[1..].to_vec());
+        core::iter::once(n).chain(inner.unwrap_or_default()).collect()
+    }
+}
+
+fn array<T>(shape: &[usize], data: Vec<T>) -> Result<autodiff::Array<T>, Error> {
+    autodiff::Array::new(shape, data).ok_or_else(|| Error::Usage("a result has the wrong size".into()))
+}
+
+/// Adds the flops of `times` runs; vectors are per datum.
+fn add_up(totals: &mut Vec<Cost>, costs: &[Cost], times: u64) {
+    for cost in costs {
+        match totals.iter_mut().find(|t| t.name == cost.name) {
+            Some(total) => total.flops += cost.flops * times,
+            None => totals.push(Cost { flops: cost.flops * times, ..cost.clone() }),
+        }
+    }
 }
 
 /// The mean over all samples from group means, and its standard error from their spread (one group: none).
@@ -299,8 +280,6 @@ fn spread<T: Scalar>(
         mean[i] = T::from_f64(m);
         error[i] = T::from_f64((square / (groups - 1.0).max(1.0) / total).sqrt());
     }
-    let wrong = || Error::Usage("a result has the wrong size".into());
-    let mean = autodiff::Array::new(shape, mean).ok_or_else(wrong)?;
-    let error = autodiff::Array::new(shape, error).ok_or_else(wrong)?;
-    Ok((mean, (means.len() > 1).then_some(error)))
+    let error = if means.len() > 1 { Some(array(shape, error)?) } else { None };
+    Ok((array(shape, mean)?, error))
 }

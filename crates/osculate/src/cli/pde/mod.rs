@@ -130,12 +130,12 @@ impl PdeVerb {
         let points = Points::<T>::read(&self.points, &model)?;
         let request = self.request::<T>(&points)?;
         let samples = self.samples.map(|s| Samples::<T>::draw(self, s, &points, context.seed)).transpose()?;
-        let mut job = Job { model: &model, params: &params, points: &points, request: &request, par: context.par() };
-        let (compile_seconds, run_seconds, results, costs) = match &samples {
+        let job = Job { model: &model, params: &params, points: &points, request: &request, par: context.par() };
+        let done = match &samples {
             None => job.exact(self.repeat)?,
             Some(samples) => job.stochastic(samples, self.repeat)?,
         };
-        for ((values, stderr), path) in results.iter().zip(&self.save) {
+        for ((values, stderr), path) in done.results.iter().zip(&self.save) {
             npy::write(path, &squeezed(values))?;
             if let Some(stderr) = stderr {
                 npy::write(&path.with_extension("stderr.npy"), &squeezed(stderr))?;
@@ -145,20 +145,20 @@ impl PdeVerb {
             .with("points", points.n)
             .with(
                 "operators",
-                costs
+                done.costs
                     .iter()
                     .map(|c| json!({"name": c.name, "vectors": c.vectors, "flops": c.flops}))
                     .collect::<Vec<_>>(),
             )
-            .with("compile_seconds", compile_seconds)
-            .with("run_seconds", run_seconds);
+            .with("compile_seconds", done.compile)
+            .with("run_seconds", done.run);
         if let Some(path) = &self.parameter_gradient {
             let (loss, gradient) = job.parameter_gradient()?;
             let g = Mat::from_fn(gradient.len(), 1, |i, _| gradient[i]);
             vectors::write(path, &model, g.as_ref())?;
             reply = reply.with("loss", loss);
         }
-        let text = self.text(&points, &costs, compile_seconds, run_seconds);
+        let text = self.text(&points, &done.costs, done.compile, done.run);
         Ok(reply.with_text(text))
     }
 

@@ -2,7 +2,6 @@
 
 use super::Error;
 use crate::io::npy;
-use autodiff::Value;
 use autodiff::nn::Sequential;
 use numerics::Scalar;
 use std::path::Path;
@@ -23,16 +22,10 @@ pub(super) struct Given<T> {
     data: Vec<T>,
 }
 
-impl<T: Scalar> Given<T> {
-    /// The part of a range of data, with its shape.
-    pub(super) fn part(&self, from: usize, to: usize, inner: &[usize]) -> Option<Value<T>> {
-        let (shape, data) = if self.per_datum {
-            let shape: Vec<usize> = core::iter::once(to - from).chain(inner.iter().copied()).collect();
-            (shape, self.data[from * self.width..to * self.width].to_vec())
-        } else {
-            (inner.to_vec(), self.data.clone())
-        };
-        autodiff::Array::new(&shape, data).map(Value::Real)
+impl<T> Given<T> {
+    /// The part of a range of data.
+    pub(super) fn part(&self, from: usize, to: usize) -> &[T] {
+        if self.per_datum { &self.data[from * self.width..to * self.width] } else { &self.data }
     }
 }
 
@@ -63,8 +56,9 @@ impl<T: Scalar> Points<T> {
         Ok(Points { n, d, data })
     }
 
-    pub(super) fn chunk(&self, from: usize, to: usize) -> Option<Value<T>> {
-        autodiff::Array::new(&[to - from, self.d], self.data[from * self.d..to * self.d].to_vec()).map(Value::Real)
+    /// The points of a range.
+    pub(super) fn part(&self, from: usize, to: usize) -> &[T] {
+        &self.data[from * self.d..to * self.d]
     }
 
     /// `[D, ..]` or `[N, D, ..]`, `rank` axes per datum.
