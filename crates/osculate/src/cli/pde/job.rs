@@ -68,7 +68,8 @@ impl<T: Scalar> Job<'_, T> {
     /// Programs compiled per chunk size, and what all chunks cost together; a request that makes no sense is a usage error.
     fn compiled(&self, operators: &[(String, Operator)]) -> Result<Compiled<T>, Error> {
         let started = Instant::now();
-        let (mut programs, mut costs): (Vec<(usize, Program, Executable<T>)>, Vec<Cost>) = (Vec::new(), Vec::new());
+        let mut programs: Vec<ForRows<T>> = Vec::new();
+        let mut costs = Vec::new();
         for (from, to) in self.chunks() {
             let rows = to - from;
             if programs.iter().any(|p| p.0 == rows) {
@@ -202,7 +203,7 @@ impl<T: Scalar> Job<'_, T> {
         let (mut sum, mut share) = (vec![T::ZERO; self.params.len()], vec![T::ZERO; self.params.len()]);
         let (mut loss, mut value) = (0.0, [T::ZERO]);
         let mut workspace = Workspace::with_par(self.par);
-        let mut made: Vec<(usize, Program, Executable<T>)> = Vec::new();
+        let mut made: Vec<ForRows<T>> = Vec::new();
         for (from, to) in self.chunks() {
             let rows = to - from;
             if !made.iter().any(|m| m.0 == rows) {
@@ -234,10 +235,13 @@ impl<T: Scalar> Job<'_, T> {
     }
 }
 
+/// A number of points, and the program for so many.
+type ForRows<T> = (usize, Program, Executable<T>);
+
 /// Compiled programs by chunk size, the seconds that took, and what all chunks cost together.
 struct Compiled<T> {
     seconds: f64,
-    programs: Vec<(usize, Program, Executable<T>)>,
+    programs: Vec<ForRows<T>>,
     costs: Vec<Cost>,
 }
 
