@@ -28,6 +28,8 @@ const BLOCK_COLUMNS: (usize, usize) = (8, 64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
+    /// Kept: the inputs and output cotangents of every layer, so that a product needs no pass through the network.
+    Layers,
     /// All kept between products.
     Cached,
     /// Some kept; the others computed again in every product.
@@ -40,6 +42,7 @@ impl Mode {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Mode::Layers => "layers",
             Mode::Cached => "cached",
             Mode::Mixed => "mixed",
             Mode::Recompute => "recompute",
@@ -132,20 +135,36 @@ pub(crate) struct Engine<T: 'static> {
     crews: Mutex<Vec<Crew<T>>>,
 }
 
+/// How an operator makes its products.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipe<'a, T> {
+    /// The name in the report while all residuals are kept.
+    pub(crate) mode: Mode,
+    /// Number of directions.
+    pub(crate) directions: usize,
+    pub(crate) make: Make<'a>,
+    pub(crate) extra: Option<Extra<'a, T>>,
+    /// How many numbers residuals hold for one that a pass through the network writes: chunks are cut for the latter.
+    pub(crate) repeats: usize,
+}
+
+impl<'a, T> Recipe<'a, T> {
+    /// Products by passes through the network.
+    pub(crate) fn passes(directions: usize, make: Make<'a>, extra: Option<Extra<'a, T>>) -> Self {
+        Recipe { mode: Mode::Cached, directions, make, extra, repeats: 1 }
+    }
+}
+
 /// How a program for some number of data is made; its last inputs are the directions, one per output.
 pub(crate) type Make<'a> = &'a dyn Fn(&Traced, usize) -> Result<Program, Error>;
 
 impl<T: Scalar> Engine<T> {
     /// Runs what is done once: traces, cuts, compiles, and keeps residuals within the risk's budget.
-    pub(crate) fn new(
-        risk: &Risk<T>,
-        directions: usize,
-        make: Make<'_>,
-        extra: Option<Extra<'_, T>>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(risk: &Risk<T>, recipe: Recipe<'_, T>) -> Result<Self, Error> {
+        let Recipe { mode, directions, make, extra, repeats } = recipe;
         let chunks = risk.chunks(|n| {
             let cut = split(&make(&risk.traced(0, n)?, n)?, directions)?;
-            Ok(residual_bytes::<T>(&cut.primal, &cut.fixed))
+            Ok(residual_bytes::<T>(&cut.primal, &cut.fixed) / repeats.max(1))
         })?;
         let mut engine = Engine {
             risk: risk.clone(),
@@ -185,7 +204,7 @@ impl<T: Scalar> Engine<T> {
             offset += engine.prepare(chunk, variant, extra, offset, &mut workspace)?;
         }
         engine.report.mode = match engine.ready.iter().filter(|r| r.residuals.is_some()).count() {
-            n if n == engine.ready.len() => Mode::Cached,
+            n if n == engine.ready.len() => mode,
             0 => Mode::Recompute,
             _ => Mode::Mixed,
         };

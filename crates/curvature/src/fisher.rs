@@ -5,7 +5,7 @@
 //! positions in order: neither batches nor threads show in them.
 
 use crate::chunk::{Chunk, rows};
-use crate::engine::{Extra, Make};
+use crate::engine::{Extra, Make, Recipe};
 use crate::error::Error;
 use crate::loss::TermLoss;
 use crate::operator::CurvatureOperator;
@@ -230,6 +230,10 @@ impl<T: Scalar> Risk<T> {
             let array = Array::new(&vectors.shape, vectors.data);
             Ok(vec![Value::Real(array.ok_or_else(|| Error::Data("too many vectors".into()))?)])
         };
-        CurvatureOperator::new(name, self, Props::PSD, make, Some(extra))
+        let passes = Recipe::passes(1, make, Some(extra));
+        match self.layered(name, fisher, passes)? {
+            Some(layers) => Ok(layers),
+            None => CurvatureOperator::new(name, self, Props::PSD, passes),
+        }
     }
 }

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod choice;
 mod chunk;
 mod diagonal;
 mod engine;

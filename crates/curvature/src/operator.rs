@@ -1,7 +1,8 @@
 //! The operators: curvature matrices `P x P` and the Jacobian, known by their products.
 
-use crate::engine::{Engine, Extra, Make, Product, ProductReport, Side};
+use crate::engine::{Engine, Make, Product, ProductReport, Recipe, Side};
 use crate::error::Error;
+use crate::fisher::Fisher;
 use crate::programs;
 use crate::risk::Risk;
 use linop_core::{LinearOperator, Props};
@@ -25,15 +26,9 @@ impl<T: 'static> core::fmt::Debug for CurvatureOperator<T> {
 }
 
 impl<T: Scalar> CurvatureOperator<T> {
-    pub(crate) fn new(
-        name: &'static str,
-        risk: &Risk<T>,
-        props: Props,
-        make: Make<'_>,
-        extra: Option<Extra<'_, T>>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(name: &'static str, risk: &Risk<T>, props: Props, recipe: Recipe<'_, T>) -> Result<Self, Error> {
         let props = props.close(risk.dim(), risk.dim());
-        Ok(CurvatureOperator { name, dim: risk.dim(), props, engine: Engine::new(risk, 1, make, extra)? })
+        Ok(CurvatureOperator { name, dim: risk.dim(), props, engine: Engine::new(risk, recipe)? })
     }
 
     /// How products are made.
@@ -165,7 +160,7 @@ impl<T: Scalar> Risk<T> {
     pub fn hessian(&self) -> Result<CurvatureOperator<T>, Error> {
         let scale = self.loss_scale().to_f64();
         let make: Make<'_> = &|traced, _| programs::hessian(traced, scale);
-        CurvatureOperator::new("Hessian", self, Props::SELF_ADJOINT, make, None)
+        CurvatureOperator::new("Hessian", self, Props::SELF_ADJOINT, Recipe::passes(1, make, None))
     }
 
     /// The generalised Gauss-Newton matrix `kappa sum_t w_t J_t^T H_t J_t`, which for the losses named here is the Fisher
@@ -176,7 +171,11 @@ impl<T: Scalar> Risk<T> {
     pub fn ggn(&self) -> Result<CurvatureOperator<T>, Error> {
         let scale = self.loss_scale().to_f64();
         let make: Make<'_> = &|traced, _| programs::ggn(traced, scale);
-        CurvatureOperator::new("GGN", self, Props::PSD, make, None)
+        let passes = Recipe::passes(1, make, None);
+        match self.layered("GGN", Fisher::Type2, passes)? {
+            Some(layers) => Ok(layers),
+            None => CurvatureOperator::new("GGN", self, Props::PSD, passes),
+        }
     }
 
     /// The Hessian minus the GGN: `kappa sum_t w_t sum_c u_tc Hess f_tc`, what is lost when the model is linearised.
@@ -186,7 +185,7 @@ impl<T: Scalar> Risk<T> {
     pub fn residual(&self) -> Result<CurvatureOperator<T>, Error> {
         let scale = self.loss_scale().to_f64();
         let make: Make<'_> = &|traced, _| programs::residual(traced, scale);
-        CurvatureOperator::new("Hessian - GGN", self, Props::SELF_ADJOINT, make, None)
+        CurvatureOperator::new("Hessian - GGN", self, Props::SELF_ADJOINT, Recipe::passes(1, make, None))
     }
 
     /// The Jacobian of the outputs for all data, `[N S C, P]`, with its transpose.
@@ -195,6 +194,6 @@ impl<T: Scalar> Risk<T> {
     /// A derivative that some operation of the model does not have.
     pub fn jacobian(&self) -> Result<JacobianOperator<T>, Error> {
         let make: Make<'_> = &|traced, _| programs::jacobian(traced);
-        Ok(JacobianOperator { dim: self.dim(), engine: Engine::new(self, 2, make, None)? })
+        Ok(JacobianOperator { dim: self.dim(), engine: Engine::new(self, Recipe::passes(2, make, None))? })
     }
 }

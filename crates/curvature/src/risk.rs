@@ -20,6 +20,9 @@ type LossFn = Arc<dyn Fn(&TensorType, &[TensorType]) -> Result<Program, Error> +
 /// Bytes that an operator may keep between products unless it is told otherwise.
 const MEMORY: usize = 2 << 30;
 
+/// Products that an operator is expected to make unless it is told otherwise: a short Krylov run.
+const PRODUCTS: usize = 32;
+
 /// One mini-batch: inputs `[N, ..]` and whatever the loss needs beside the model's output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch<T> {
@@ -84,6 +87,7 @@ pub struct Risk<T> {
     separable: bool,
     terms: Option<Terms>,
     memory: usize,
+    products: usize,
 }
 
 impl<T> core::fmt::Debug for Risk<T> {
@@ -147,11 +151,25 @@ impl<T> Risk<T> {
         self.terms.as_ref().filter(|_| self.group.is_none()).map(|t| &*t.leaves)
     }
 
-    /// The same risk whose operators keep at most this many bytes between products (2 GiB otherwise); what does not fit is
-    /// computed again in every product. Results do not depend on it.
+    /// The same risk whose operators keep at most this many bytes between products (2 GiB otherwise). First choice are the
+    /// layers' inputs and cotangents where products from them are cheaper, then activations; what does not fit is computed
+    /// again in every product. Beyond rounding no result depends on it, and none at all among budgets that keep no layers
+    /// ([`crate::ProductReport`] names the mode).
     #[must_use]
     pub fn with_memory(self, bytes: usize) -> Self {
         Risk { memory: bytes, ..self }
+    }
+
+    /// The same risk whose operators expect to multiply this many columns (32 otherwise). Few of them do not pay for the
+    /// backward passes that keeping layers takes; results differ by rounding at most.
+    #[must_use]
+    pub fn with_products(self, columns: usize) -> Self {
+        Risk { products: columns, ..self }
+    }
+
+    /// Columns that an operator is expected to multiply.
+    pub(crate) fn products(&self) -> usize {
+        self.products.max(1)
     }
 }
 
@@ -182,8 +200,8 @@ impl<T: Scalar> Risk<T> {
         let model: ModelFn = Arc::new(move |n| model(n).map_err(Into::into));
         let loss: LossFn = Arc::new(move |f, y| loss(f, y).map_err(Into::into));
         let (params, batches) = (params.into(), batches.into());
-        let (group, separable, terms, memory) = (None, false, None, MEMORY);
-        let risk = Risk { model, loss, params, group, batches, loss_scale, separable, terms, memory };
+        let (group, separable, terms, memory, products) = (None, false, None, MEMORY, PRODUCTS);
+        let risk = Risk { model, loss, params, group, batches, loss_scale, separable, terms, memory, products };
         for i in 0..risk.batches.len() {
             if !(0..i).any(|j| risk.types(j) == risk.types(i)) {
                 let n = risk.batches[i].len();

@@ -1,5 +1,6 @@
 //! The contract of the crate, through its public interface.
 
 mod identities;
+mod layers;
 
 mod operators;

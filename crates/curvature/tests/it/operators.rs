@@ -400,15 +400,15 @@ fn groups_are_principal_submatrices() {
     }
 }
 
-/// A net with more residuals than one chunk holds.
+/// A net with more residuals than one chunk holds, and with too many outputs for keeping layers.
 fn chunked() -> Risk<f64> {
     let text = r#"{"model_type": "sequential", "input": [2], "layers": [
         {"type": "linear", "in": 2, "out": 1500, "bias": true}, {"type": "tanh"},
-        {"type": "linear", "in": 1500, "out": 2, "bias": true}]}"#;
+        {"type": "linear", "in": 1500, "out": 12, "bias": true}]}"#;
     let model = Sequential::from_json(text).unwrap();
     let n = 720;
     let params = normals(5, model.params().total()).iter().map(|x| 0.05 * x).collect();
-    let y = Value::Int(Array::from_fn(&[n], |i| (i % 2) as i64));
+    let y = Value::Int(Array::from_fn(&[n], |i| (i % 12) as i64));
     let problem = Supervised::new(model, Loss::cross_entropy(), Reduction::Mean);
     problem.risk(params, vec![(real(&[n, 2], normals(8, 2 * n)), y, None)]).unwrap()
 }
