@@ -7,74 +7,20 @@
 //!
 //! `cargo bench --bench curvature -- [--rounds N] [--threads N] [--dtype f64|f32] [--json]`
 
-use autodiff::nn::{Loss, Sequential};
+use autodiff::nn::Loss;
 use autodiff::{Array, Value};
+use benches::numbers;
+use benches::options::{Options, par};
+use benches::perceptron::{BATCH, WIDTHS, label, model, passes, products};
+use benches::rounds::{Entry, alternate, best, median, ratio};
 use curvature::{Fisher, Reduction, Supervised};
-use faer::Accum;
-use faer::linalg::matmul::matmul;
 use linop_core::LinearOperator;
-use numerics::rng::{Role, Stream};
 use numerics::{Mat, MemBuffer, MemStack, Par, Scalar};
-use std::time::Instant;
 
-const WIDTHS: [usize; 7] = [784, 1024, 512, 256, 128, 64, 10];
-const BATCH: usize = 512;
-
-/// Flops of one pass over the weights, and of its part behind the first layer.
-fn passes() -> (f64, f64) {
-    let weights: Vec<f64> = WIDTHS.windows(2).map(|w| (w[0] * w[1]) as f64).collect();
-    let all: f64 = weights.iter().sum();
-    (2.0 * BATCH as f64 * all, 2.0 * BATCH as f64 * (all - weights[0]))
-}
-
-fn model() -> Sequential {
-    let mut layers = Vec::new();
-    for (i, w) in WIDTHS.windows(2).enumerate() {
-        if i > 0 {
-            layers.push(r#"{"type": "relu"}"#.to_owned());
-        }
-        layers.push(format!(r#"{{"type": "linear", "in": {}, "out": {}, "bias": true}}"#, w[0], w[1]));
-    }
-    let layers = layers.join(", ");
-    Sequential::from_json(&format!(r#"{{"model_type": "sequential", "input": [{}], "layers": [{layers}]}}"#, WIDTHS[0]))
-        .expect("a valid model")
-}
-
-fn numbers<T: Scalar>(n: usize, stream: u64) -> Vec<T> {
-    let mut x = vec![T::ZERO; n];
-    Stream::new(0, Role::SyntheticMatrix, stream, 0).fill_uniform(&mut x);
-    x
-}
-
-/// One thing that is timed: its name, the columns it has, the model's flops for one column, and how to run it.
-struct Entry<'a> {
-    name: String,
+/// What is known of a thing that is timed: the columns it has, and the model's flops for one column.
+struct Case {
     columns: usize,
     flops: f64,
-    run: Box<dyn FnMut() + 'a>,
-}
-
-/// faer's products of one gradient's shapes.
-fn products<T: Scalar>(par: Par) -> impl FnMut() {
-    let mut list = Vec::new();
-    for (i, w) in WIDTHS.windows(2).enumerate() {
-        list.push((BATCH, w[0], w[1]));
-        list.push((w[1], BATCH, w[0]));
-        if i > 0 {
-            list.push((BATCH, w[1], w[0]));
-        }
-    }
-    let fill = |r: usize, c: usize, s: u64| {
-        let data = numbers::<T>(r * c, s);
-        Mat::from_fn(r, c, |i, j| data[j * r + i])
-    };
-    let mut mats: Vec<_> =
-        list.into_iter().map(|(m, k, n)| (fill(m, k, 2), fill(k, n, 3), Mat::<T>::zeros(m, n))).collect();
-    move || {
-        for (x, y, out) in &mut mats {
-            matmul(out.as_mut(), Accum::Replace, x.as_ref(), y.as_ref(), T::ONE, par);
-        }
-    }
 }
 
 fn product<'a, T: Scalar>(
@@ -82,7 +28,7 @@ fn product<'a, T: Scalar>(
     op: &'a dyn LinearOperator<T>,
     (transposed, columns, flops): (bool, usize, f64),
     par: Par,
-) -> Entry<'a> {
+) -> (Case, Entry<'a>) {
     let (rows, cols) = if transposed { (op.ncols(), op.nrows()) } else { (op.nrows(), op.ncols()) };
     let data = numbers::<T>(cols * columns, 4);
     let v = Mat::from_fn(cols, columns, |i, j| data[j * cols + i]);
@@ -98,30 +44,18 @@ fn product<'a, T: Scalar>(
         done.expect("a product");
     };
     let name = if columns == 1 { name.to_owned() } else { format!("{name}, {columns} columns") };
-    Entry { name, columns, flops, run: Box::new(run) }
-}
-
-fn median(mut x: Vec<f64>) -> f64 {
-    x.sort_by(f64::total_cmp);
-    x.get(x.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-struct Options {
-    rounds: usize,
-    threads: Vec<usize>,
-    dtypes: Vec<String>,
-    json: bool,
+    (Case { columns, flops }, Entry::new(name, run))
 }
 
 fn measure<T: Scalar>(options: &Options, threads: usize) {
-    let par = if threads == 1 { Par::Seq } else { Par::rayon(threads) };
+    let par = par(threads);
     let problem = Supervised::new(model(), Loss::cross_entropy(), Reduction::Mean);
     let params: Vec<T> = problem.model().init(0);
     let x = Array::new(&[BATCH, WIDTHS[0]], numbers::<T>(BATCH * WIDTHS[0], 1)).expect("inputs");
-    let y = Array::from_fn(&[BATCH], |i| (i * 7 % 10) as i64);
+    let y = Array::from_fn(&[BATCH], label);
     let risk = problem.risk(params, vec![(Value::Real(x), Value::Int(y), None)]).expect("a risk");
     let whole = problem.model().trace_loss(BATCH, &Loss::cross_entropy(), false).expect("a loss");
-    let gradient = whole.value_and_grad(&[0]).and_then(|p| p.compile::<T>()).expect("a gradient");
+    let compiled = whole.value_and_grad(&[0]).and_then(|p| p.compile::<T>()).expect("a gradient");
     let values: Vec<Value<T>> = [Value::Real(Array::new(&[risk.dim()], risk.params().to_vec()).expect("parameters"))]
         .into_iter()
         .chain([risk.batches()[0].inputs.clone(), risk.batches()[0].targets[0].clone()])
@@ -137,11 +71,12 @@ fn measure<T: Scalar>(options: &Options, threads: usize) {
     let run = || {
         let inputs: Vec<autodiff::Input<'_, T>> = values.iter().map(Into::into).collect();
         let mut outputs = [autodiff::Output::Real(&mut value), autodiff::Output::Real(&mut slope)];
-        gradient.run(&mut workspace, &inputs, &mut outputs).expect("a run");
+        compiled.run(&mut workspace, &inputs, &mut outputs).expect("a run");
     };
-    let mut entries = vec![
-        Entry { name: "gradient".into(), columns: 1, flops: 2.0 * f + back, run: Box::new(run) },
-        Entry { name: "products alone".into(), columns: 1, flops: 2.0 * f + back, run: Box::new(products::<T>(par)) },
+    let gradient = || Case { columns: 1, flops: 2.0 * f + back };
+    let list = vec![
+        (gradient(), Entry::new("gradient", run)),
+        (gradient(), Entry::new("products alone", products::<T>(par))),
         product("Hessian", &hessian, (false, 1, 2.0 * f + 4.0 * back), par),
         product("Hessian", &hessian, (false, 8, 2.0 * f + 4.0 * back), par),
         product("GGN", &ggn, (false, 1, 2.0 * f + 2.0 * back), par),
@@ -151,29 +86,21 @@ fn measure<T: Scalar>(options: &Options, threads: usize) {
         product("Jacobian", &jacobian, (false, 1, f + back), par),
         product("Jacobian transposed", &jacobian, (true, 1, f + back), par),
     ];
-    let mut seconds = vec![Vec::new(); entries.len()];
-    for round in 0..=options.rounds {
-        for (entry, times) in entries.iter_mut().zip(&mut seconds) {
-            let started = Instant::now();
-            (entry.run)();
-            if round > 0 {
-                times.push(started.elapsed().as_secs_f64());
-            }
-        }
-    }
+    let (cases, mut entries): (Vec<Case>, Vec<Entry<'_>>) = list.into_iter().unzip();
+    let seconds = alternate(options.rounds, &mut entries);
     println!("{} on {threads} threads, {:?}", T::DTYPE, ggn.report());
-    println!("{:<22} {:>9} {:>11} {:>13}", "", "ms", "x gradient", "of the limit");
-    for (entry, times) in entries.iter().zip(&seconds) {
-        let k = entry.columns as f64;
-        let ratio = median(times.iter().zip(&seconds[0]).map(|(t, g)| t / g / k).collect());
-        let limit = entry.flops / entries[1].flops;
-        let share = median(times.iter().zip(&seconds[1]).map(|(t, p)| p * limit * k / t).collect());
-        let ms = 1e3 * median(times.clone());
-        println!("{:<22} {ms:>9.2} {ratio:>11.3} {share:>13.2}", entry.name);
+    println!("{:<22} {:>9} {:>11} {:>8} {:>13}", "", "ms", "x gradient", "(best)", "of the limit");
+    for ((entry, case), times) in entries.iter().zip(&cases).zip(&seconds) {
+        let k = case.columns as f64;
+        let by_round = ratio(times, &seconds[0]) / k;
+        let by_best = best(times) / best(&seconds[0]) / k;
+        let share = ratio(&seconds[1], times) * k * case.flops / cases[1].flops;
+        let ms = 1e3 * median(times);
+        println!("{:<22} {ms:>9.2} {by_round:>11.3} {by_best:>8.3} {share:>13.2}", entry.name);
         if options.json {
             let line = serde_json::json!({
-                "name": entry.name, "dtype": T::DTYPE.name(), "threads": threads, "columns": entry.columns,
-                "seconds": ms / 1e3, "gradients_per_column": ratio, "share_of_limit": share,
+                "name": entry.name, "dtype": T::DTYPE.name(), "threads": threads, "columns": case.columns,
+                "seconds": ms / 1e3, "gradients_per_column": by_round, "of_best": by_best, "share_of_limit": share,
             });
             println!("{line}");
         }
@@ -181,15 +108,7 @@ fn measure<T: Scalar>(options: &Options, threads: usize) {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let after = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).cloned();
-    let number = |name: &str| after(name).and_then(|x| x.parse::<usize>().ok());
-    let options = Options {
-        rounds: number("--rounds").unwrap_or(9),
-        threads: number("--threads").map_or_else(|| vec![1, 2], |n| vec![n]),
-        dtypes: after("--dtype").map_or_else(|| vec!["f64".into(), "f32".into()], |d| vec![d]),
-        json: args.iter().any(|a| a == "--json"),
-    };
+    let options = Options::read(9);
     for &threads in &options.threads {
         for dtype in &options.dtypes {
             if dtype == "f32" { measure::<f32>(&options, threads) } else { measure::<f64>(&options, threads) }

@@ -1,136 +1,65 @@
-//! Gradient and curvature products of a multilayer perceptron (784-1024-512-256-128-64-10, batch 512), with their limit
-//! beside them: faer's own products of the same shapes.
+//! Gradient of a multilayer perceptron (784-1024-512-256-128-64-10, batch 512), with its limit beside it: faer's own
+//! products of the same shapes.
 //!
-//! `gradient/N threads/compiled` against `gradient/N threads/products alone`: the quotient is the share of the machine's
-//! matrix rate that a gradient reaches. The curvature products run with the forward pass cached.
+//! Every round runs both once, one after the other. `products / compiled` is the share of the machine's matrix rate that a
+//! gradient reaches; the aim is 92 % on one thread and 85 % on two.
+//!
+//! `cargo bench --bench gradient -- [--rounds N] [--threads N] [--dtype f64|f32] [--json] [--steps]`; `--steps` prints what
+//! every step of the compiled program takes.
 
-use autodiff::nn::{Loss, Sequential};
-use autodiff::{Array, Input, Output, Value, Workspace};
-use criterion::{Criterion, criterion_group, criterion_main};
-use curvature::{Reduction, Supervised};
-use faer::Accum;
-use faer::linalg::matmul::matmul;
-use linop_core::LinearOperator;
-use numerics::rng::{Role, Stream};
-use numerics::{Mat, MemBuffer, MemStack, Par, Scalar};
-use std::time::Duration;
+use autodiff::nn::Loss;
+use autodiff::{Input, Output, Workspace};
+use benches::options::{Options, par};
+use benches::perceptron::{BATCH, WIDTHS, label, model, products};
+use benches::rounds::{Entry, alternate, best, median, ratio};
+use numerics::Scalar;
 
-const WIDTHS: [usize; 7] = [784, 1024, 512, 256, 128, 64, 10];
-const BATCH: usize = 512;
-
-fn model() -> Sequential {
-    let mut layers = Vec::new();
-    for (i, w) in WIDTHS.windows(2).enumerate() {
-        if i > 0 {
-            layers.push(r#"{"type": "relu"}"#.to_owned());
-        }
-        layers.push(format!(r#"{{"type": "linear", "in": {}, "out": {}, "bias": true}}"#, w[0], w[1]));
-    }
-    let text =
-        format!(r#"{{"model_type": "sequential", "input": [{}], "layers": [{}]}}"#, WIDTHS[0], layers.join(", "));
-    Sequential::from_json(&text).expect("a valid model")
-}
-
-fn numbers<T: Scalar>(n: usize, stream: u64) -> Vec<T> {
-    let mut x = vec![T::ZERO; n];
-    Stream::new(0, Role::SyntheticMatrix, stream, 0).fill_uniform(&mut x);
-    x
-}
-
-fn labels() -> Vec<i64> {
-    (0..BATCH).map(|i| (i * 7 % 10) as i64).collect()
-}
-
-/// The products of one gradient: forward, and backward to weights and (but for the first layer) inputs.
-fn shapes() -> Vec<(usize, usize, usize)> {
-    let mut list = Vec::new();
-    for (i, w) in WIDTHS.windows(2).enumerate() {
-        list.push((BATCH, w[0], w[1]));
-        list.push((w[1], BATCH, w[0]));
-        if i > 0 {
-            list.push((BATCH, w[1], w[0]));
-        }
-    }
-    list
-}
-
-fn gradient<T: Scalar>(c: &mut Criterion) {
+fn measure<T: Scalar>(options: &Options, threads: usize) {
+    let par = par(threads);
     let model = model();
-    let loss = Loss::cross_entropy();
-    let program = model.trace_loss(BATCH, &loss, false).and_then(|p| Ok(p.value_and_grad(&[0])?)).expect("a gradient");
-    let exe = program.compile::<T>().expect("a compiled gradient");
+    let loss = model.trace_loss(BATCH, &Loss::cross_entropy(), false);
+    let exe = loss.and_then(|p| Ok(p.value_and_grad(&[0])?.compile::<T>()?)).expect("a compiled gradient");
     let params: Vec<T> = model.init(0);
-    let (x, y) = (numbers::<T>(BATCH * WIDTHS[0], 1), labels());
-    let mut value = vec![T::ZERO; 1];
-    let mut slope = vec![T::ZERO; params.len()];
-    let products: Vec<(Mat<T>, Mat<T>, Mat<T>)> = shapes()
-        .into_iter()
-        .map(|(m, k, n)| {
-            let fill = |r: usize, c: usize, s: u64| {
-                let data = numbers::<T>(r * c, s);
-                Mat::from_fn(r, c, |i, j| data[j * r + i])
-            };
-            (fill(m, k, 2), fill(k, n, 3), Mat::zeros(m, n))
-        })
-        .collect();
-    for threads in [1, 2] {
-        let par = if threads == 1 { Par::Seq } else { Par::rayon(threads) };
-        let mut group = c.benchmark_group(format!("gradient {}/{threads} threads", T::DTYPE));
-        let mut workspace = Workspace::with_par(par);
-        group.bench_function("compiled", |b| {
-            b.iter(|| {
-                let inputs = [Input::Real(&params), Input::Real(&x), Input::Int(&y)];
-                let mut outputs = [Output::Real(&mut value), Output::Real(&mut slope)];
-                exe.run(&mut workspace, &inputs, &mut outputs).expect("a run");
-            });
+    let x = benches::numbers::<T>(BATCH * WIDTHS[0], 1);
+    let y: Vec<i64> = (0..BATCH).map(label).collect();
+    let (mut value, mut slope) = ([T::ZERO], vec![T::ZERO; params.len()]);
+    let mut workspace = Workspace::with_par(par);
+    let inputs = [Input::Real(&params), Input::Real(&x), Input::Int(&y)];
+    let seconds = {
+        let run = || {
+            let mut outputs = [Output::Real(&mut value), Output::Real(&mut slope)];
+            exe.run(&mut workspace, &inputs, &mut outputs).expect("a run");
+        };
+        let mut entries = [Entry::new("compiled", run), Entry::new("products", products::<T>(par))];
+        alternate(options.rounds, &mut entries)
+    };
+    let (by_round, by_best) = (ratio(&seconds[1], &seconds[0]), best(&seconds[1]) / best(&seconds[0]));
+    println!(
+        "{} on {threads} threads: compiled {:.2} ms, products alone {:.2} ms; share {:.1} % (of the best times {:.1} %)",
+        T::DTYPE,
+        1e3 * median(&seconds[0]),
+        1e3 * median(&seconds[1]),
+        100.0 * by_round,
+        100.0 * by_best
+    );
+    if options.json {
+        let line = serde_json::json!({
+            "name": "gradient", "dtype": T::DTYPE.name(), "threads": threads, "rounds": options.rounds,
+            "seconds": median(&seconds[0]), "products": median(&seconds[1]), "share": by_round, "share_of_best": by_best,
         });
-        let mut products = products.clone();
-        group.bench_function("products alone", |b| {
-            b.iter(|| {
-                for (x, y, out) in &mut products {
-                    matmul(out.as_mut(), Accum::Replace, x.as_ref(), y.as_ref(), T::ONE, par);
-                }
-            });
-        });
-        group.finish();
+        println!("{line}");
+    }
+    if options.steps {
+        let mut outputs = [Output::Real(&mut value), Output::Real(&mut slope)];
+        println!("{}", exe.profile(&mut workspace, &inputs, &mut outputs, options.rounds).expect("a profile"));
     }
 }
 
-fn curvature_products<T: Scalar>(c: &mut Criterion) {
-    let problem = Supervised::new(model(), Loss::cross_entropy(), Reduction::Mean);
-    let params: Vec<T> = problem.model().init(0);
-    let x = Array::new(&[BATCH, WIDTHS[0]], numbers::<T>(BATCH * WIDTHS[0], 1)).expect("inputs");
-    let y = Array::new(&[BATCH], labels()).expect("labels");
-    let risk = problem.risk(params, vec![(Value::Real(x), Value::Int(y), None)]).expect("a risk");
-    let operators = [("hessian", risk.hessian().expect("a Hessian")), ("ggn", risk.ggn().expect("a GGN"))];
-    for (name, op) in &operators {
-        let mut group = c.benchmark_group(format!("{name} {}", T::DTYPE));
-        for k in [1, 8] {
-            let data = numbers::<T>(op.nrows() * k, 4);
-            let v = Mat::from_fn(op.nrows(), k, |i, j| data[j * op.nrows() + i]);
-            let mut out = Mat::zeros(op.nrows(), k);
-            let mut memory = MemBuffer::new(op.apply_req(k, Par::Seq));
-            group.bench_function(format!("{k} columns"), |b| {
-                b.iter(|| {
-                    let stack = MemStack::new(&mut memory);
-                    op.apply(out.as_mut(), T::ONE, v.as_ref(), T::ZERO, Par::Seq, stack).expect("a product");
-                });
-            });
+fn main() {
+    let options = Options::read(15);
+    for &threads in &options.threads {
+        for dtype in &options.dtypes {
+            if dtype == "f32" { measure::<f32>(&options, threads) } else { measure::<f64>(&options, threads) }
         }
-        group.finish();
     }
 }
-
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
-criterion_group! {
-    name = benches;
-    config = settings();
-    targets = gradient::<f64>, gradient::<f32>, curvature_products::<f64>, curvature_products::<f32>
-}
-criterion_main!(benches);

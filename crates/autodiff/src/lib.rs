@@ -33,7 +33,7 @@ mod types;
 
 pub use array::{Array, Value};
 pub use error::{Error, NumericsError};
-pub use exec::{Executable, Input, Output, StepProfile, Workspace};
+pub use exec::{Executable, Input, Output, Peak, Profile, StepProfile, Workspace};
 pub use jet::{Expansion, Jet};
 pub use program::{Args, Builder, Node, NodeId, Origin, Port, Program};
 pub use trace::{Tensor, Tracer, trace};

@@ -4,6 +4,7 @@
 //! the strides allow it; an operand whose contracted axes cannot be joined is packed first.
 
 use crate::types::Dims;
+use core::fmt;
 use numerics::{MatMut, MatRef, Par, Scalar, dense};
 
 /// One axis: its size and its stride in the left operand, the right operand and the value.
@@ -196,6 +197,17 @@ unsafe impl<T: Scalar> Sync for Ends<T> {}
 impl<T: Scalar> Ends<T> {
     fn moved(self, x: &Axis, i: usize) -> Self {
         Ends(self.0.wrapping_add(i * x.a), self.1.wrapping_add(i * x.b), self.2.wrapping_add(i * x.c))
+    }
+}
+
+/// Rows x inner x columns, times the length of the loop.
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} x {}", self.row.n, self.inner.n, self.col.n)?;
+        match self.outer.iter().map(|x| x.n).product::<usize>() {
+            1 => Ok(()),
+            n => write!(f, ", {n} times"),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod fuse;
 mod loops;
 mod machine;
 mod named;
+mod peak;
 mod plan;
 mod profile;
 mod target;
@@ -28,7 +29,8 @@ pub use bind::{Input, Output};
 use bind::{Layout, Mismatch};
 use machine::{Machine, Plan};
 use numerics::Scalar;
-pub use profile::StepProfile;
+pub use peak::Peak;
+pub use profile::{Profile, StepProfile};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 pub use workspace::Workspace;
@@ -95,6 +97,11 @@ fn check_count(name: &str, expected: usize, got: usize) -> Result<(), Error> {
 }
 
 impl<T: Scalar> Executable<T> {
+    /// The program as it is run: calls that kernels run are left, all others are replaced by their bodies.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Types of the inputs.
     pub fn input_types(&self) -> impl ExactSizeIterator<Item = &TensorType> {
         self.inputs.iter().map(|(_, ty)| ty)

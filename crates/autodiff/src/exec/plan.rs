@@ -132,11 +132,18 @@ impl<T: Scalar> Planner<'_, T> {
         self.buffer(Kind::Real, len, Home::Arena)
     }
 
-    fn emit(&mut self, step: Step<T>, touched: &[usize]) {
+    /// Appends a step of the current node that reads or writes these views.
+    fn emit(&mut self, step: Step<T>, touched: &[&View]) {
+        let nodes = vec![self.views.len().min(self.program.nodes().len() - 1)];
+        self.emit_for(nodes, step, touched);
+    }
+
+    fn emit_for(&mut self, nodes: Vec<usize>, step: Step<T>, touched: &[&View]) {
         let now = self.steps.len();
-        self.costs.push(step.cost(touched.iter().map(|&b| self.bufs[b].len).sum()));
-        for &b in touched {
-            let buf = &mut self.bufs[b];
+        let bytes = |v: &&View| v.footprint() * if self.bufs[v.buf].kind == Kind::Int { 8 } else { size_of::<T>() };
+        self.costs.push(step.cost(nodes, touched.iter().map(bytes).sum()));
+        for v in touched {
+            let buf = &mut self.bufs[v.buf];
             buf.first = buf.first.min(now);
             buf.last = buf.last.max(now);
         }
@@ -196,7 +203,7 @@ impl<T: Scalar> Planner<'_, T> {
         if numel == 0 {
             return;
         }
-        let mut touched = Vec::new();
+        let mut touched: Vec<View> = Vec::new();
         let mut members = Vec::with_capacity(run.nodes.len());
         for &n in &run.nodes {
             let node = &self.program.nodes()[n];
@@ -205,17 +212,19 @@ impl<T: Scalar> Planner<'_, T> {
                 Err(_) => Operand::Outside(self.views[a.index()].clone()),
             };
             let args: Vec<Operand> = node.args.iter().map(operand).collect();
-            touched.extend(args.iter().filter_map(|a| match a {
-                Operand::Outside(v) => Some(v.buf),
-                Operand::Member(_) => None,
-            }));
+            for a in &args {
+                match a {
+                    Operand::Outside(v) if touched.iter().all(|t| !t.is(v)) => touched.push(v.clone()),
+                    Operand::Outside(_) | Operand::Member(_) => {}
+                }
+            }
             let leaves = self.is_output[n] || self.users[n].iter().any(|u| run.nodes.binary_search(u).is_err());
             let store = leaves.then(|| self.views[n].clone());
-            touched.extend(store.as_ref().map(|v| v.buf));
+            touched.extend(store.clone());
             members.push(Member { op: &node.op, args, store });
         }
         let kernel = Kernel::new(numel, &members);
-        self.emit(Step::Fused(kernel), &touched);
+        self.emit_for(run.nodes.clone(), Step::Fused(kernel), &touched.iter().collect::<Vec<_>>());
     }
 
     /// A view whose contents are computed by the steps so far.
@@ -224,14 +233,15 @@ impl<T: Scalar> Planner<'_, T> {
         self.views[id.index()].clone()
     }
 
-    fn copy(&mut self, src: &View, dst: usize, offset: usize, to: &[usize]) {
+    fn copy(&mut self, src: &View, dst: usize, offset: usize, strides: &[usize]) {
         if src.numel() == 0 {
             return;
         }
-        let (shape, [from, to]) = coalesce(&src.shape, [&src.strides, to]);
+        let (shape, [from, to]) = coalesce(&src.shape, [&src.strides, strides]);
         let m = Move { src: place(src), dst: Place { buf: dst, offset }, shape, from, to };
         let step = if self.bufs[dst].kind == Kind::Int { Step::CopyInt(m) } else { Step::Copy(m) };
-        self.emit(step, &[src.buf, dst]);
+        let whole = View { buf: dst, offset, shape: src.shape.clone(), strides: Dims::from_slice(strides) };
+        self.emit(step, &[src, &whole]);
     }
 
     fn packed(&mut self, src: &View) -> View {
@@ -250,8 +260,9 @@ impl<T: Scalar> Planner<'_, T> {
     fn zeros(&mut self, shape: &[usize]) -> View {
         let len = shape.iter().product();
         let buf = self.real(len);
-        self.emit(Step::Zero { buf, len }, &[buf]);
-        View::dense(buf, shape)
+        let view = View::dense(buf, shape);
+        self.emit(Step::Zero { buf, len }, &[&view]);
+        view
     }
 
     fn node(&mut self, i: usize, node: &Node) -> Result<View, Error> {
@@ -338,8 +349,9 @@ impl<T: Scalar> Planner<'_, T> {
                 let x = self.dense(node.args[0]);
                 let out = self.buffer(Kind::Int, len, Home::Arena);
                 let n = x.shape.last().copied().unwrap_or(1);
-                self.emit(Step::ArgMax { x: place(&x), n, out, len }, &[x.buf, out]);
-                View::dense(out, shape)
+                let view = View::dense(out, shape);
+                self.emit(Step::ArgMax { x: place(&x), n, out, len }, &[&x, &view]);
+                view
             }
             Op::Pad(Pad { low, between, .. }) => {
                 let x = self.ready(node.args[0]);
@@ -372,8 +384,9 @@ impl<T: Scalar> Planner<'_, T> {
                 let (x_len, index_len) = (x.numel(), index.numel());
                 let (xp, index_place) = (place(&x), place(&index));
                 let step = Step::Pick { x: xp, x_len, index: index_place, index_len, pick, out, len };
-                self.emit(step, &[x.buf, index.buf, out]);
-                View::dense(out, shape)
+                let view = View::dense(out, shape);
+                self.emit(step, &[&x, &index, &view]);
+                view
             }
             Op::ScatterAdd(ScatterAdd { batch, size }) => {
                 let (index, u) = (self.dense(node.args[0]), self.dense(node.args[1]));
@@ -386,21 +399,24 @@ impl<T: Scalar> Planner<'_, T> {
                 let (u_len, index_len) = (u.numel(), index.numel());
                 let (up, index_place) = (place(&u), place(&index));
                 let step = Step::Scatter { u: up, u_len, index: index_place, index_len, pick, out, len };
-                self.emit(step, &[u.buf, index.buf, out]);
-                View::dense(out, shape)
+                let view = View::dense(out, shape);
+                self.emit(step, &[&u, &index, &view]);
+                view
             }
             Op::OneHot(OneHot { depth }) => {
                 let index = self.dense(node.args[0]);
                 let out = self.real(len);
                 let step = Step::OneHot { index: place(&index), index_len: index.numel(), depth: *depth, out, len };
-                self.emit(step, &[index.buf, out]);
-                View::dense(out, shape)
+                let view = View::dense(out, shape);
+                self.emit(step, &[&index, &view]);
+                view
             }
             Op::ToReal(_) => {
                 let index = self.dense(node.args[0]);
                 let out = self.real(len);
-                self.emit(Step::ToReal { index: place(&index), out, len }, &[index.buf, out]);
-                View::dense(out, shape)
+                let view = View::dense(out, shape);
+                self.emit(Step::ToReal { index: place(&index), out, len }, &[&index, &view]);
+                view
             }
             Op::Fold(Fold { window, .. }) => {
                 let x = self.ready(node.args[0]);
@@ -412,7 +428,7 @@ impl<T: Scalar> Planner<'_, T> {
                     let (shape, [from, to]) = coalesce(&x.shape, [&x.strides, &to]);
                     let dst = Place { buf: out.buf, offset: 0 };
                     let step = Step::Accumulate(Move { src: place(&x), dst, shape, from, to });
-                    self.emit(step, &[x.buf, out.buf]);
+                    self.emit(step, &[&x, &out]);
                 }
                 out
             }
@@ -427,7 +443,7 @@ impl<T: Scalar> Planner<'_, T> {
                 };
                 let n = shape.last().copied().unwrap_or(1);
                 let step = Step::Named { kernel, x: place(&x), n, out: place(&view), len };
-                self.emit(step, &[x.buf, view.buf]);
+                self.emit(step, &[&x, &view]);
                 view
             }
             // `elementwise` took these.
@@ -480,7 +496,7 @@ impl<T: Scalar> Planner<'_, T> {
                 true => Step::Sum { x: xp, out, len, reduction },
                 false => Step::Max { x: xp, out, len, reduction },
             };
-            self.emit(step, &[x.buf, view.buf]);
+            self.emit(step, &[&x, &view]);
         }
         view
     }
@@ -515,7 +531,7 @@ impl<T: Scalar> Planner<'_, T> {
         }
         let product = axes.product();
         let step = Step::Product { a: place(&x), b: place(&y), c: place(&view), product };
-        self.emit(step, &[x.buf, y.buf, view.buf]);
+        self.emit(step, &[&x, &y, &view]);
         view
     }
 

@@ -21,6 +21,11 @@ impl View {
         self.shape.iter().product()
     }
 
+    /// Elements of the buffer that it shows, repetitions not counted; overlapping windows are.
+    pub(super) fn footprint(&self) -> usize {
+        self.shape.iter().zip(&self.strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).product()
+    }
+
     /// Whether the elements lie row-major without gaps.
     pub(super) fn is_dense(&self) -> bool {
         let expected = strides(&self.shape);

@@ -254,7 +254,8 @@ fn a_profile_counts_every_step() {
     let exe = p.compile::<f64>().unwrap();
     let (x, w, mut y) = (vec![0.1; 33 * 40], vec![0.2; 50 * 40], [0.0]);
     let inputs = [Input::Real(&x), Input::Real(&w)];
-    let steps = exe.profile(&mut Workspace::new(), &inputs, &mut [Output::Real(&mut y)], 3).unwrap();
+    let profile = exe.profile(&mut Workspace::new(), &inputs, &mut [Output::Real(&mut y)], 3).unwrap();
+    let steps = &profile.steps;
     let kinds: Vec<_> = steps.iter().map(|s| (s.kind, s.flops)).collect();
     assert_eq!(kinds, [("product", 2 * 33 * 40 * 50), ("fused", 33 * 50), ("sum", 33 * 50)]);
     assert_eq!(steps[1].bytes, 2 * 8 * 33 * 50);
@@ -278,7 +279,7 @@ fn joined_values_are_written_in_place() {
         let args: Vec<Input<'_, f64>> = inputs.iter().map(Input::from).collect();
         let mut room: Vec<Vec<f64>> = exe.output_types().map(|t| vec![0.0; t.numel()]).collect();
         let mut outputs: Vec<Output<'_, f64>> = room.iter_mut().map(|y| Output::Real(y)).collect();
-        let steps = exe.profile(&mut Workspace::new(), &args, &mut outputs, 1).unwrap();
+        let steps = exe.profile(&mut Workspace::new(), &args, &mut outputs, 1).unwrap().steps;
         assert!(steps.iter().all(|s| s.kind != "copy"), "{steps:?}");
     }
     // A value joined twice, an output that is a part of another, a joined value joined again.

@@ -1,0 +1,53 @@
+//! Times that can be compared on a machine that others use too.
+//!
+//! Every round runs each thing once, one after the other. A figure is the quotient of two times of the same round, the median over
+//! rounds, or the quotient of the best times of two things.
+
+use std::time::Instant;
+
+/// One thing that is timed.
+pub struct Entry<'a> {
+    /// Its name.
+    pub name: String,
+    /// Runs it once.
+    pub run: Box<dyn FnMut() + 'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// Names a thing.
+    pub fn new(name: impl Into<String>, run: impl FnMut() + 'a) -> Self {
+        Entry { name: name.into(), run: Box::new(run) }
+    }
+}
+
+/// Seconds of every entry in every round; a first round to warm up is left out.
+pub fn alternate(rounds: usize, entries: &mut [Entry<'_>]) -> Vec<Vec<f64>> {
+    let mut seconds = vec![Vec::with_capacity(rounds); entries.len()];
+    for round in 0..=rounds {
+        for (entry, times) in entries.iter_mut().zip(&mut seconds) {
+            let started = Instant::now();
+            (entry.run)();
+            if round > 0 {
+                times.push(started.elapsed().as_secs_f64());
+            }
+        }
+    }
+    seconds
+}
+
+/// The median, NaN of nothing.
+pub fn median(x: &[f64]) -> f64 {
+    let mut x = x.to_vec();
+    x.sort_by(f64::total_cmp);
+    x.get(x.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The least.
+pub fn best(x: &[f64]) -> f64 {
+    x.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The median over rounds of the quotient of two times.
+pub fn ratio(x: &[f64], y: &[f64]) -> f64 {
+    median(&x.iter().zip(y).map(|(x, y)| x / y).collect::<Vec<_>>())
+}
