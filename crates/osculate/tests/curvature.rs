@@ -237,6 +237,68 @@ fn every_operator_answers() {
     assert_eq!(File::read(Path::new(&out)).unwrap().get("0.weight").unwrap().shape, [7, 5]);
 }
 
+/// Low rank plus diagonal and densities, against the dense matrix of every operator that is square.
+#[test]
+fn structure_of_every_square_operator() {
+    let dir = golden().join("mlp");
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let data = dir.join("cross-entropy.npz");
+    let base = ["curvature", "--json", "--quiet", "--model", dir.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let call = |rest: &[&str]| {
+        let all = base.iter().chain(&["--loss", "cross-entropy"]).chain(rest).map(|s| (*s).to_owned());
+        run(&all.collect::<Vec<_>>()).unwrap()
+    };
+    let list = |v: &Value| -> Vec<f64> { v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect() };
+    let n = 118;
+    for operator in ["hessian", "ggn", "fisher-mc", "empirical-fisher"] {
+        call(&["--operator", operator, "--dense", "--save", &at("dense.npy")]);
+        let dense = read_npy(Path::new(&at("dense.npy")));
+        let (parts, out) = (at("lord.safetensors"), at("figures"));
+        let list_of = ["--operator", operator, "--lord", "60", "--spectrum", "--products", "400"];
+        let reply = call(&[&list_of[..], &["--save", &parts, "--out", &out]].concat());
+        let lord = &reply["lord"];
+        assert_eq!(lord["products"], 70, "{operator}");
+        assert!(lord["candidates"].as_array().unwrap().len() >= 3);
+        let file = File::read(Path::new(&parts)).unwrap();
+        let r = lord["rank"].as_u64().unwrap() as usize;
+        assert_eq!(file.get("u").unwrap().shape, [n, r]);
+        let (d, u, core) = (tensor(&file, "d"), tensor(&file, "u"), tensor(&file, "core"));
+        let uc: Vec<f64> = (0..n * r).map(|k| (0..r).map(|l| u[k / r * r + l] * core[l * r + k % r]).sum()).collect();
+        let (mut gap, mut size) = (0.0, 0.0);
+        for i in 0..n {
+            for j in 0..n {
+                let low: f64 = (0..r).map(|k| uc[i * r + k] * u[j * r + k]).sum();
+                let own = if i == j { d[i] } else { 0.0 };
+                gap += (dense[i * n + j] - low - own).powi(2);
+                size += dense[i * n + j].powi(2);
+            }
+        }
+        let (truth, certified) = (gap / size, lord["residual_energy"].as_f64().unwrap());
+        // the Hessian of an untrained net has a flat spectrum of both signs
+        let bound = if operator == "hessian" { 0.5 } else { 0.05 };
+        assert!(truth < bound, "{operator}: {truth:.1e}");
+        assert!(certified < 3.0 * truth + 1e-20 && certified > truth / 3.0 - 1e-20, "{operator}: {certified} {truth}");
+        let spectrum = &reply["spectrum"];
+        let (grid, density) = (list(&spectrum["grid"]), list(&spectrum["density"]));
+        let integral = |x: &[f64], y: &[f64], f: &dyn Fn(f64) -> f64| -> f64 {
+            (1..x.len()).map(|i| 0.5 * (x[i] - x[i - 1]) * (f(x[i]) * y[i] + f(x[i - 1]) * y[i - 1])).sum()
+        };
+        assert!((integral(&grid, &density, &|_| 1.0) - 1.0).abs() < 1e-9);
+        // twenty probes of the trace, and twenty steps resolve a fortieth of the width
+        let mean = (0..n).map(|i| dense[i * (n + 1)]).sum::<f64>() / n as f64;
+        let width = grid[grid.len() - 1] - grid[0];
+        assert!((integral(&grid, &density, &|x| x) - mean).abs() < 0.03 * width, "{operator}: {mean}");
+        let log: Vec<f64> = list(&spectrum["nu"]).iter().map(|x| x.ln()).collect();
+        assert!((integral(&log, &list(&spectrum["density_log_nu"]), &|_| 1.0) - 1.0).abs() < 1e-9);
+        for figure in ["spectrum.svg", "log-spectrum.svg"] {
+            let svg = std::fs::read_to_string(Path::new(&out).join(figure)).unwrap();
+            assert!(svg.contains(operator) && svg.contains("<path"), "{figure}");
+        }
+        assert_eq!(reply["products"].as_u64().unwrap(), 70 + spectrum["products"].as_u64().unwrap());
+    }
+}
+
 #[test]
 fn mistakes_are_one_line_and_leave_nothing() {
     let dir = golden().join("mlp");
@@ -260,6 +322,12 @@ fn mistakes_are_one_line_and_leave_nothing() {
     fails(&["--loss", "mse", "--operator", "fisher-mc", "--mc-samples", "0", "--trace"], &["mc-samples"]);
     fails(&["--loss", "mse", "--operator", "ggn", "--trace", "--rtol=-1"], &["rtol"]);
     fails(&["--loss", "mse", "--operator", "ggn", "--diagonal"], &["--save"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--lord", "0"], &["--lord"]);
+    fails(&["--loss", "mse", "--lord", "10"], &["--operator"]);
+    fails(&["--loss", "mse", "--operator", "jacobian", "--spectrum"], &["jacobian", "not square"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--spectrum", "--products", "30"], &["at least 40"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--lord", "9", "--save", &at("l.npy")], &[".safetensors"]);
+    fails(&["--loss", "mse", "--operator", "ggn", "--trace", "--save", &at("t.npy")], &["--save"]);
     let dense = at("dense.npy");
     fails(&["--loss", "mse", "--operator", "ggn", "--dense", "--save", &dense, "--memory", "1000"], &["1000"]);
     fails(&["--loss", "mse", "--gradient", "--batch-size", "0"], &["batch size 0"]);

@@ -152,6 +152,41 @@ pub(crate) fn with_products(
     Ok(Estimate { value, sem, products: plain, products_t: transposed, status })
 }
 
+/// The diagonal to a tolerance: products double, with new stages, until the root mean square of the standard errors is
+/// within `rtol` of that of the entries. All products count; no stage is begun that would exceed `max_products`.
+///
+/// # Errors
+/// As [`diagonal`]; `InvalidArgument` unless `rtol > 0`.
+pub fn diagonal_within<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    method: DiagonalMethod,
+    rtol: f64,
+    max_products: usize,
+    settings: &Settings<'_>,
+) -> Result<Estimate<Vec<f64>>, Error> {
+    const START: usize = 16;
+    if !(rtol > 0.0 && rtol.is_finite()) {
+        return Err(Error::argument(method.name(), format!("needs a tolerance above 0, got {rtol}")));
+    }
+    let size = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let mut m = START.max(2 * method.least()).min(max_products);
+    let (mut plain, mut transposed) = (0, 0);
+    loop {
+        let mut found = estimate_diagonal(a, method, m, settings)?;
+        (plain, transposed) = (plain + found.products, transposed + found.products_t);
+        (found.products, found.products_t) = (plain, transposed);
+        if matches!(found.status, Status::Exact | Status::Interrupted) {
+            return Ok(found);
+        }
+        let met = found.sem.as_deref().is_some_and(|sem| size(sem) <= rtol * size(&found.value));
+        if met || plain + transposed + 2 * m > max_products {
+            found.status = if met { Status::Converged } else { Status::NotConverged };
+            return Ok(found);
+        }
+        m *= 2;
+    }
+}
+
 type Diagonal = (Vec<f64>, Option<Vec<f64>>);
 
 fn hutchinson(products: &Products<'_>, m: usize, ratio: bool) -> Result<Diagonal, Error> {

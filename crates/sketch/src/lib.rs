@@ -46,7 +46,7 @@ mod trace;
 mod triangular;
 
 pub use certify::{Certificate, Field, Scree, certify, error_norm, relative, scree, tail_bounds};
-pub use diagonal::{DiagonalMethod, diagonal, estimate_diagonal, sub_diagonal};
+pub use diagonal::{DiagonalMethod, diagonal, diagonal_within, estimate_diagonal, sub_diagonal};
 pub use error::Error;
 pub use loo::RowBasis;
 pub use lord::{
@@ -69,7 +69,8 @@ pub use recovery::{
 pub use settings::{Budget, Estimate, Settings, Status};
 pub use spectrum::{
     Density, DensityOptions, Kpm, LogDensity, QuadratureOptions, chebyshev_density, eigenpairs_near,
-    log_spectral_density, logdet, schatten_norm, spectral_density, trace_function, trace_function_deflated,
+    log_spectral_density, logdet, schatten_norm, spectral_densities, spectral_density, trace_function,
+    trace_function_deflated,
 };
 pub use structured::{SparseSigns, Srht, Ssrht, fwht};
 pub use trace::{TraceMethod, estimate_trace, trace};

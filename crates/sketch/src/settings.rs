@@ -84,6 +84,19 @@ pub enum Status {
     Interrupted,
 }
 
+impl Status {
+    /// The name used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Exact => "exact",
+            Status::Spent => "spent",
+            Status::Converged => "converged",
+            Status::NotConverged => "not converged",
+            Status::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// A value with its standard error and what it cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate<V> {

@@ -4,10 +4,13 @@
 //! [`Context`] into a [`Reply`]; printing happens here, once, so that with `--json` nothing else reaches stdout.
 
 mod curvature;
+mod density;
 mod info;
 mod interrupt;
+mod lord;
 mod pde;
 mod progress;
+mod sketch;
 mod text;
 mod timing;
 mod tour;
@@ -138,6 +141,8 @@ enum Verb {
     Curvature(Box<curvature::Curvature>),
     /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
     Pde(Box<pde::PdeVerb>),
+    /// Trace, diagonal, low rank, low rank plus diagonal, spectral density and log-determinant of a matrix from its products
+    Sketch(Box<sketch::Sketch>),
 }
 
 /// What every verb may know.
@@ -255,6 +260,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
         Verb::Pde(verb) => verb.run(&context),
+        Verb::Sketch(verb) => verb.run(&context),
     });
     finish(reply.and_then(|reply| {
         if context.json {

@@ -114,14 +114,7 @@ pub fn spectral_density<T: Scalar>(
     settings: &Settings<'_>,
 ) -> Result<Density, Error> {
     let wide = Wide(a);
-    let measured = Measured::new(&wide, "spectral density", options, settings)?;
-    let (low, high) = measured.ends;
-    let interval = Interval::new(low, high, options.margin);
-    let nodes = |rule: &Rule| rule.nodes.clone();
-    let (t, density) = measured.bumps(&interval, options, options.kappa.unwrap_or(3.0), nodes);
-    let grid = t.iter().map(|t| interval.center + interval.half * t).collect();
-    let density = density.iter().map(|x| x / interval.half).collect();
-    Ok(Density { grid, density, products: measured.products, status: measured.status })
+    Ok(Measured::new(&wide, "spectral density", options, settings)?.linear(options))
 }
 
 /// The density of the logarithm of `|lambda| + epsilon`: for spectra that spread over many orders of magnitude.
@@ -133,23 +126,33 @@ pub fn log_spectral_density<T: Scalar>(
     options: &DensityOptions,
     settings: &Settings<'_>,
 ) -> Result<LogDensity, Error> {
-    let op = "log spectral density";
-    if !(options.epsilon > 0.0 && options.epsilon.is_finite()) {
-        return Err(Error::argument(op, format!("needs epsilon > 0, got {}", options.epsilon)));
-    }
     let wide = Wide(a);
+    let op = "log spectral density";
+    check_epsilon(op, options)?;
+    Ok(Measured::new(&wide, op, options, settings)?.logarithmic(options))
+}
+
+/// Both densities from the same runs, at the price of one; either says what they cost together.
+///
+/// # Errors
+/// As [`log_spectral_density`].
+pub fn spectral_densities<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    options: &DensityOptions,
+    settings: &Settings<'_>,
+) -> Result<(Density, LogDensity), Error> {
+    let wide = Wide(a);
+    let op = "spectral densities";
+    check_epsilon(op, options)?;
     let measured = Measured::new(&wide, op, options, settings)?;
-    let shifted = |x: f64| (x.abs() + options.epsilon).ln();
-    let all = measured.rules.iter().flat_map(|r| r.nodes.iter().map(|n| n.0.abs()));
-    let smallest = all.fold(f64::INFINITY, f64::min);
-    let largest = measured.ends.0.abs().max(measured.ends.1.abs());
-    let interval = Interval::new(shifted(smallest), shifted(largest), options.margin);
-    let nodes = |rule: &Rule| rule.nodes.iter().map(|&(x, w)| (shifted(x), w)).collect();
-    let (t, density) = measured.bumps(&interval, options, options.kappa.unwrap_or(1.04), nodes);
-    let nu: Vec<f64> = t.iter().map(|t| (interval.center + interval.half * t).exp()).collect();
-    let density_log_nu: Vec<f64> = density.iter().map(|x| x / interval.half).collect();
-    let density_nu = density_log_nu.iter().zip(&nu).map(|(x, nu)| x / nu).collect();
-    Ok(LogDensity { nu, density_nu, density_log_nu, products: measured.products, status: measured.status })
+    Ok((measured.linear(options), measured.logarithmic(options)))
+}
+
+fn check_epsilon(op: &'static str, options: &DensityOptions) -> Result<(), Error> {
+    if options.epsilon > 0.0 && options.epsilon.is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument(op, format!("needs epsilon > 0, got {}", options.epsilon)))
 }
 
 /// A padded interval.
@@ -229,6 +232,29 @@ impl Measured {
             }
         }
         Ok(Measured { rules, ends: (low, high), products: spent, status })
+    }
+
+    fn linear(&self, options: &DensityOptions) -> Density {
+        let interval = Interval::new(self.ends.0, self.ends.1, options.margin);
+        let nodes = |rule: &Rule| rule.nodes.clone();
+        let (t, density) = self.bumps(&interval, options, options.kappa.unwrap_or(3.0), nodes);
+        let grid = t.iter().map(|t| interval.center + interval.half * t).collect();
+        let density = density.iter().map(|x| x / interval.half).collect();
+        Density { grid, density, products: self.products, status: self.status }
+    }
+
+    fn logarithmic(&self, options: &DensityOptions) -> LogDensity {
+        let shifted = |x: f64| (x.abs() + options.epsilon).ln();
+        let all = self.rules.iter().flat_map(|r| r.nodes.iter().map(|n| n.0.abs()));
+        let smallest = all.fold(f64::INFINITY, f64::min);
+        let largest = self.ends.0.abs().max(self.ends.1.abs());
+        let interval = Interval::new(shifted(smallest), shifted(largest), options.margin);
+        let nodes = |rule: &Rule| rule.nodes.iter().map(|&(x, w)| (shifted(x), w)).collect();
+        let (t, density) = self.bumps(&interval, options, options.kappa.unwrap_or(1.04), nodes);
+        let nu: Vec<f64> = t.iter().map(|t| (interval.center + interval.half * t).exp()).collect();
+        let density_log_nu: Vec<f64> = density.iter().map(|x| x / interval.half).collect();
+        let density_nu = density_log_nu.iter().zip(&nu).map(|(x, nu)| x / nu).collect();
+        LogDensity { nu, density_nu, density_log_nu, products: self.products, status: self.status }
     }
 
     /// The mean over the runs of the sum of bumps, on the grid of t in [-1, 1].

@@ -9,7 +9,7 @@ mod eigenpairs;
 mod quadrature;
 
 pub use chebyshev::{Kpm, chebyshev_density};
-pub use density::{Density, DensityOptions, LogDensity, log_spectral_density, spectral_density};
+pub use density::{Density, DensityOptions, LogDensity, log_spectral_density, spectral_densities, spectral_density};
 pub use eigenpairs::eigenpairs_near;
 pub use quadrature::{QuadratureOptions, logdet, schatten_norm, trace_function, trace_function_deflated};
 

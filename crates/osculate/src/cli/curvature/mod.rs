@@ -1,13 +1,14 @@
-//! `osculate curvature`: gradients of a model's risk; products, eigenvalues, traces and diagonals of its curvature matrices.
+//! `osculate curvature`: gradients of a model's risk; products, eigenvalues, traces, diagonals, spectra and low-rank-plus-diagonal forms of its curvature matrices.
 
 mod quantities;
 mod setup;
+mod structure;
 
 use super::{Context, Error, Reply, vectors};
 use ::curvature::{EfScale, Fisher, Granularity};
 use autodiff::nn::Sequential;
 use clap::{Args, ValueEnum};
-use numerics::{DType, MatRef, Par, Scalar};
+use numerics::{DType, MatRef, Scalar};
 use quantities::Session;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
     osculate curvature --model net/ --data test.npz --loss cross-entropy --operator ggn --eigs 5\n  \
     osculate curvature --model net/ --data test.npz --loss mse --gradient --save g.npy --json\n  \
     osculate curvature --model net/ --data test.npz --loss mse --operator fisher-mc --mc-samples 8 --trace\n  \
+    osculate curvature --model net/ --data test.npz --loss cross-entropy --operator hessian --lord 40 --spectrum --out figures/\n  \
     osculate curvature --model net/ --data test.npz --loss bce --operator hessian --matvec v.npy --save hv.npy")]
 pub(super) struct Curvature {
     /// A directory with config.json and model.safetensors
@@ -64,7 +66,13 @@ pub(super) struct Curvature {
     /// The diagonal: exact for GGN and Fisher matrices, else estimated
     #[arg(long, requires = "operator", requires = "save", conflicts_with_all = ["matvec", "gradient", "dense"])]
     diagonal: bool,
-    /// Products that an estimate may spend [default: 120]
+    /// Low rank plus diagonal from P products, and a certificate of it; --save takes its parts as .safetensors
+    #[arg(long, value_name = "P", requires = "operator")]
+    lord: Option<usize>,
+    /// Spectral densities, of the eigenvalues and of the logarithms of their magnitudes; --out takes the pictures
+    #[arg(long, requires = "operator")]
+    spectrum: bool,
+    /// Products that an estimate may spend [default: 120, --spectrum 600]
     #[arg(long, value_name = "M", conflicts_with = "rtol")]
     products: Option<usize>,
     /// Estimate until three standard errors are within this share of the trace, or the errors of the diagonal's entries in
@@ -154,15 +162,20 @@ impl Curvature {
 
     fn check(&self) -> Result<(), Error> {
         let usage = |what: &str| Err(Error::Usage(what.into()));
-        let asked = self.matvec.is_some() || self.eigs.is_some() || self.trace;
-        if !asked && !self.gradient && !self.dense && !self.diagonal {
-            return usage("nothing to compute: give --gradient, --matvec, --eigs, --trace, --diagonal or --dense");
+        let square = self.eigs.is_some() || self.trace || self.diagonal || self.lord.is_some() || self.spectrum;
+        if !square && !self.needs_save() {
+            return usage(
+                "nothing to compute: give --gradient, --matvec, --eigs, --trace, --diagonal, --lord, --spectrum or --dense",
+            );
         }
-        if self.save.is_some() && self.matvec.is_none() && !self.gradient && !self.dense && !self.diagonal {
-            return usage("--save needs --gradient, --matvec, --diagonal or --dense");
+        if self.save.is_some() && !self.needs_save() && self.lord.is_none() {
+            return usage("--save needs --gradient, --matvec, --diagonal, --dense or --lord");
         }
-        if self.operator == Some(OperatorName::Jacobian) && (self.eigs.is_some() || self.trace || self.diagonal) {
+        if self.operator == Some(OperatorName::Jacobian) && square {
             return usage("the jacobian is not square: it has --matvec and --dense");
+        }
+        if self.lord == Some(0) {
+            return usage("--lord 0: expected at least 1");
         }
         if self.mc_samples == 0 {
             return usage("--mc-samples 0: expected at least 1");
@@ -173,8 +186,12 @@ impl Curvature {
         }
     }
 
+    /// Whether a quantity is asked for that goes to the file of `--save` and nowhere else.
+    fn needs_save(&self) -> bool {
+        self.matvec.is_some() || self.gradient || self.dense || self.diagonal
+    }
+
     fn run_in<T: Scalar>(&self, context: &Context) -> Result<Reply, Error> {
-        let par = if context.threads == 1 { Par::Seq } else { Par::rayon(context.threads) };
         let (model, params) = Sequential::load::<T>(&self.model)?;
         let risk = self.risk(model.clone(), params)?;
         let (mut function, mut gradient, mut loss) = (risk.gradient()?, vec![T::ZERO; risk.dim()], T::ZERO);
@@ -201,7 +218,7 @@ impl Curvature {
             let _ = writeln!(text, "gradient       written to {}", save.display());
         }
         if let Some(name) = self.operator {
-            (reply, text) = Session::new(self, name, &model, &risk, (context.seed, par), (reply, text))?.run()?;
+            (reply, text) = Session::new(self, name, &model, &risk, context, (reply, text))?.run()?;
         }
         Ok(reply.with_text(text))
     }

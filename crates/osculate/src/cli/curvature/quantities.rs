@@ -1,6 +1,6 @@
-//! What is asked of a matrix: products, the matrix itself, eigenvalues, trace, diagonal.
+//! What is asked of a matrix: products, the matrix itself, eigenvalues, trace, diagonal; [`super::structure`] has the rest.
 
-use super::super::{Error, Reply, vectors};
+use super::super::{Context, Error, Reply, vectors};
 use super::{Curvature, OperatorName, WhichName};
 use crate::cli::timing::{Timed, Times, repeated};
 use crate::io::{Array, npy};
@@ -27,15 +27,16 @@ pub(super) struct Session<'a, T: Scalar> {
     pub(super) name: OperatorName,
     pub(super) model: &'a Sequential,
     pub(super) risk: &'a Risk<T>,
-    pub(super) seed: u64,
-    pub(super) par: Par,
-    op: Op<T>,
+    pub(super) out: Option<&'a Path>,
+    seed: u64,
+    par: Par,
+    pub(super) op: Op<T>,
     report: ProductReport,
     times: Times,
-    products: usize,
+    pub(super) products: usize,
     seconds: Option<f64>,
-    reply: Reply,
-    text: String,
+    pub(super) reply: Reply,
+    pub(super) text: String,
 }
 
 impl<'a, T: Scalar> Session<'a, T> {
@@ -44,9 +45,10 @@ impl<'a, T: Scalar> Session<'a, T> {
         name: OperatorName,
         model: &'a Sequential,
         risk: &'a Risk<T>,
-        (seed, par): (u64, Par),
+        context: &'a Context,
         (reply, text): (Reply, String),
     ) -> Result<Self, Error> {
+        let (seed, par, out) = (context.seed, context.par(), context.out.as_deref());
         let (op, report) = match name {
             OperatorName::Hessian => reported(risk.hessian()?),
             OperatorName::Ggn => reported(risk.ggn()?),
@@ -60,7 +62,7 @@ impl<'a, T: Scalar> Session<'a, T> {
         let times = Times::default();
         let op = Op::new(Timed { inner: op, times: times.clone() });
         let (products, seconds) = (0, None);
-        Ok(Session { args, name, model, risk, seed, par, op, report, times, products, seconds, reply, text })
+        Ok(Session { args, name, model, risk, out, seed, par, op, report, times, products, seconds, reply, text })
     }
 
     /// Everything that was asked for.
@@ -79,6 +81,12 @@ impl<'a, T: Scalar> Session<'a, T> {
         }
         if let (true, Some(save)) = (self.args.diagonal, &self.args.save) {
             self.diagonal(save)?;
+        }
+        if let Some(p) = self.args.lord {
+            self.lord(p)?;
+        }
+        if self.args.spectrum {
+            self.spectrum()?;
         }
         let report = self.report;
         let _ = writeln!(
@@ -170,7 +178,7 @@ impl<'a, T: Scalar> Session<'a, T> {
         Ok(Some(diagonal.iter().map(|x| x.to_f64()).collect()))
     }
 
-    fn settings(&self) -> Settings<'static> {
+    pub(super) fn settings(&self) -> Settings<'static> {
         Settings { par: self.par, ..Settings::seeded(self.seed) }
     }
 
@@ -212,27 +220,19 @@ impl<'a, T: Scalar> Session<'a, T> {
         Ok(())
     }
 
-    /// Estimated, with the root mean square of the entries' standard errors; with a tolerance, doubled until that is met.
+    /// Estimated, with the root mean square of the entries' standard errors.
     fn estimated_diagonal(&self) -> Result<(Vec<f64>, Option<f64>, usize), Error> {
         let rms = |x: &[f64]| (x.iter().map(|x| x * x).sum::<f64>() / x.len().max(1) as f64).sqrt();
-        let n = self.op.nrows();
-        let mut budget = self.args.products.unwrap_or(PRODUCTS).min(n);
-        let mut spent = 0;
-        loop {
-            let method = DiagonalMethod::XDiag { extra: 0 };
-            let d = sketch::diagonal(&self.op, method, budget, &self.settings())?;
-            spent += d.total_products();
-            let stderr = d.sem.as_deref().map(rms);
-            let met = match (self.args.rtol, stderr) {
-                (Some(rtol), Some(s)) => s <= rtol * rms(&d.value),
-                (Some(_), None) => false,
-                (None, _) => true,
-            };
-            if met || budget >= n.min(MOST_PRODUCTS) {
-                return Ok((d.value, stderr, spent));
+        let (n, method) = (self.op.nrows(), DiagonalMethod::XDiag { extra: 0 });
+        let d = match self.args.rtol {
+            Some(rtol) => sketch::diagonal_within(&self.op, method, rtol, MOST_PRODUCTS.max(4 * n), &self.settings())?,
+            None => {
+                sketch::diagonal(&self.op, method, self.args.products.unwrap_or(PRODUCTS).min(n), &self.settings())?
             }
-            budget = (2 * budget).min(n).min(MOST_PRODUCTS);
-        }
+        };
+        let stderr = d.sem.as_deref().map(rms);
+        let products = d.total_products();
+        Ok((d.value, stderr, products))
     }
 }
 
