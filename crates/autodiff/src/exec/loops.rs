@@ -1,5 +1,6 @@
 //! Loops over strided boxes: copies, reductions, picking, adding up. All are sequential and add in a fixed order.
 
+use super::ending::reduce_rows;
 use crate::error::Error;
 use numerics::{Scalar, simd};
 
@@ -277,6 +278,10 @@ impl Reduction {
 
     unsafe fn sum_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
         match *kept {
+            // SAFETY: `n` rows of neighbours, one behind the other.
+            [n] if self.gone.len() == 1 && self.gone_strides[0] == 1 && strides[0] == self.gone[0] => unsafe {
+                reduce_rows(true, self.gone[0], core::slice::from_raw_parts(src, n * self.gone[0]), out);
+            },
             // SAFETY: the reduced box of this kept position.
             [] => out[0] = unsafe { sum_box(&self.gone, src, &self.gone_strides) },
             [_] if self.by_rows => {
@@ -305,6 +310,10 @@ impl Reduction {
 
     unsafe fn max_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
         match *kept {
+            // SAFETY: `n` rows of neighbours, one behind the other.
+            [n] if self.gone.len() == 1 && self.gone_strides[0] == 1 && strides[0] == self.gone[0] => unsafe {
+                reduce_rows(false, self.gone[0], core::slice::from_raw_parts(src, n * self.gone[0]), out);
+            },
             // SAFETY: the reduced box of this kept position.
             [] => out[0] = unsafe { max_box(&self.gone, src, &self.gone_strides) },
             [n, ..] => {

@@ -10,6 +10,7 @@
 mod arena;
 mod bind;
 mod contract;
+mod ending;
 mod fuse;
 mod loops;
 mod machine;

@@ -4,22 +4,24 @@
 //! of a value of that run; a run is closed (and becomes a step) when somebody outside needs one of its values. So
 //! whatever an open run reads from outside is computed before the run is.
 
-use super::arena::{self, Span};
-use super::bind::Layout;
-use super::contract::{Axes, Axis};
-use super::fuse::{Kernel, Member, Operand};
-use super::loops::{Pick, Reduction};
-use super::machine::{Loc, Move, Place, Plan, Step};
-use super::named::Named;
-use super::profile::Cost;
-use super::target;
-use super::view::{View, coalesce};
+mod runs;
+
 use crate::array::Value;
 use crate::error::Error;
+use crate::exec::arena::{self, Span};
+use crate::exec::bind::Layout;
+use crate::exec::contract::{Axes, Axis};
+use crate::exec::loops::{Pick, Reduction};
+use crate::exec::machine::{Loc, Move, Place, Plan, Step};
+use crate::exec::named::Named;
+use crate::exec::profile::Cost;
+use crate::exec::target;
+use crate::exec::view::{View, coalesce};
 use crate::ops::{Dot, Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
 use crate::program::{Node, NodeId, Program};
 use crate::types::{Dims, Kind, flat, strides};
 use numerics::Scalar;
+use runs::Run;
 use std::sync::Arc;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
@@ -30,6 +32,8 @@ enum Home {
     Const(usize),
     Input(usize),
     Output(usize),
+    /// The memory of another buffer, which nobody reads any more when this one is written.
+    Same(usize),
 }
 
 struct Buf {
@@ -40,21 +44,20 @@ struct Buf {
     last: usize,
 }
 
-struct Run {
-    shape: Dims,
-    nodes: Vec<usize>,
-}
-
 struct Planner<'p, T> {
     program: &'p Program,
     layout: &'p Layout,
     users: Vec<Vec<usize>>,
     is_output: Vec<bool>,
     views: Vec<View>,
+    /// The nodes that a buffer, with those that take its place, shows.
+    showing: Vec<Vec<usize>>,
     /// The node that computes what a node's view shows.
     owners: Vec<usize>,
     /// Where a node had best put its value: a part of an output or of a value that it is joined into.
     targets: Vec<Option<View>>,
+    /// Where values are that a step computes before their node's turn.
+    ahead: Vec<Option<View>>,
     /// Where the outputs are, real ones only.
     ends: Vec<Option<View>>,
     bufs: Vec<Buf>,
@@ -74,7 +77,7 @@ fn elementwise(op: &Op) -> bool {
 }
 
 /// Compiles a program for arguments that lie like this.
-pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<Plan<T>, Error> {
+pub(in crate::exec) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<Plan<T>, Error> {
     program.verify()?;
     let n = program.nodes().len();
     let mut users = vec![Vec::new(); n];
@@ -91,8 +94,10 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
         users,
         is_output,
         views: Vec::with_capacity(n),
+        showing: Vec::new(),
         owners: Vec::with_capacity(n),
         targets: vec![None; n],
+        ahead: vec![None; n],
         ends: Vec::new(),
         bufs: Vec::new(),
         open: Vec::new(),
@@ -116,6 +121,8 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
             Some(a) if shows && p.views[a.index()].buf == view.buf => p.owners[a.index()],
             _ => i,
         };
+        let root = p.root(view.buf);
+        p.showing[root].push(i);
         p.owners.push(owner);
         p.views.push(view);
     }
@@ -125,7 +132,16 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
 impl<T: Scalar> Planner<'_, T> {
     fn buffer(&mut self, kind: Kind, len: usize, home: Home) -> usize {
         self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0 });
+        self.showing.push(Vec::new());
         self.bufs.len() - 1
+    }
+
+    /// The buffer whose memory a buffer has.
+    fn root(&self, buf: usize) -> usize {
+        match self.bufs[buf].home {
+            Home::Same(other) => self.root(other),
+            _ => buf,
+        }
     }
 
     fn real(&mut self, len: usize) -> usize {
@@ -143,7 +159,8 @@ impl<T: Scalar> Planner<'_, T> {
         let bytes = |v: &&View| v.footprint() * if self.bufs[v.buf].kind == Kind::Int { 8 } else { size_of::<T>() };
         self.costs.push(step.cost(nodes, touched.iter().map(bytes).sum()));
         for v in touched {
-            let buf = &mut self.bufs[v.buf];
+            let root = self.root(v.buf);
+            let buf = &mut self.bufs[root];
             buf.first = buf.first.min(now);
             buf.last = buf.last.max(now);
         }
@@ -190,43 +207,6 @@ impl<T: Scalar> Planner<'_, T> {
         node.args.iter().map(part).collect()
     }
 
-    /// Makes sure that a node's value is computed by the steps so far.
-    fn force(&mut self, node: usize) {
-        if let Some(k) = self.open.iter().position(|r| r.nodes.binary_search(&node).is_ok()) {
-            self.close(k);
-        }
-    }
-
-    fn close(&mut self, k: usize) {
-        let run = self.open.swap_remove(k);
-        let numel: usize = run.shape.iter().product();
-        if numel == 0 {
-            return;
-        }
-        let mut touched: Vec<View> = Vec::new();
-        let mut members = Vec::with_capacity(run.nodes.len());
-        for &n in &run.nodes {
-            let node = &self.program.nodes()[n];
-            let operand = |a: &NodeId| match run.nodes.binary_search(&a.index()) {
-                Ok(i) => Operand::Member(i),
-                Err(_) => Operand::Outside(self.views[a.index()].clone()),
-            };
-            let args: Vec<Operand> = node.args.iter().map(operand).collect();
-            for a in &args {
-                match a {
-                    Operand::Outside(v) if touched.iter().all(|t| !t.is(v)) => touched.push(v.clone()),
-                    Operand::Outside(_) | Operand::Member(_) => {}
-                }
-            }
-            let leaves = self.is_output[n] || self.users[n].iter().any(|u| run.nodes.binary_search(u).is_err());
-            let store = leaves.then(|| self.views[n].clone());
-            touched.extend(store.clone());
-            members.push(Member { op: &node.op, args, store });
-        }
-        let kernel = Kernel::new(numel, &members);
-        self.emit_for(run.nodes.clone(), Step::Fused(kernel), &touched.iter().collect::<Vec<_>>());
-    }
-
     /// A view whose contents are computed by the steps so far.
     fn ready(&mut self, id: NodeId) -> View {
         self.force(self.owners[id.index()]);
@@ -266,6 +246,9 @@ impl<T: Scalar> Planner<'_, T> {
     }
 
     fn node(&mut self, i: usize, node: &Node) -> Result<View, Error> {
+        if let Some(view) = self.ahead[i].take() {
+            return Ok(view);
+        }
         let shape = &node.ty.shape;
         let len = node.ty.numel();
         Ok(match &node.op {
@@ -437,10 +420,7 @@ impl<T: Scalar> Planner<'_, T> {
                     return Err(Error::Malformed(format!("node {i}, {}, was not replaced by its body", call.label())));
                 };
                 let x = self.dense(node.args[0]);
-                let view = match self.targets[i].take().filter(View::is_dense) {
-                    Some(view) => view,
-                    None => View::dense(self.real(len), shape),
-                };
+                let view = self.dense_target(i, node);
                 let n = shape.last().copied().unwrap_or(1);
                 let step = Step::Named { kernel, x: place(&x), n, out: place(&view), len };
                 self.emit(step, &[&x, &view]);
@@ -453,33 +433,21 @@ impl<T: Scalar> Planner<'_, T> {
         })
     }
 
-    /// Puts an elementwise node into the run of its shape.
-    fn join(&mut self, i: usize, node: &Node) {
-        for a in &node.args {
-            let inside =
-                self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.binary_search(&a.index()).is_ok());
-            if !inside {
-                self.force(self.owners[a.index()]);
-            }
-        }
-        match self.open.iter_mut().position(|r| r.shape == node.ty.shape) {
-            Some(k) if self.open[k].nodes.len() < LONGEST_RUN => self.open[k].nodes.push(i),
-            full => {
-                if let Some(k) = full {
-                    self.close(k);
-                }
-                self.open.push(Run { shape: node.ty.shape.clone(), nodes: vec![i] });
-            }
+    /// Where a node writes a value without gaps.
+    fn dense_target(&mut self, i: usize, node: &Node) -> View {
+        match self.targets[i].take().filter(View::is_dense) {
+            Some(view) => view,
+            None => View::dense(self.real(node.ty.numel()), &node.ty.shape),
         }
     }
 
     fn reduce(&mut self, i: usize, node: &Node, axes: &[usize], sum: bool) -> View {
+        if let Some(view) = self.end_run(i, node, axes) {
+            return view;
+        }
         let x = self.ready(node.args[0]);
-        let (shape, len) = (&node.ty.shape, node.ty.numel());
-        let view = match self.targets[i].take().filter(View::is_dense) {
-            Some(view) => view,
-            None => View::dense(self.real(len), shape),
-        };
+        let view = self.dense_target(i, node);
+        let len = node.ty.numel();
         if len > 0 {
             let part = |keep: bool| -> (Dims, Dims) {
                 let axes = (0..x.shape.len()).filter(|a| axes.contains(a) != keep);
@@ -584,16 +552,17 @@ impl<T: Scalar> Planner<'_, T> {
             ids.iter().zip(at).for_each(|(&i, at)| offsets[i] = at);
             *size = total;
         }
-        let locs = self.bufs.iter().zip(offsets).map(|(b, at)| match b.home {
-            Home::Arena => Loc::Arena(at),
+        let locs = (0..self.bufs.len()).map(|b| self.root(b)).map(|b| match self.bufs[b].home {
+            Home::Arena | Home::Same(_) => Loc::Arena(offsets[b]),
             Home::Const(at) => Loc::Const(at),
             Home::Input(i) => Loc::Input(i),
             Home::Output(i) => Loc::Output(i),
         });
+        let locs: Vec<Loc> = locs.collect();
         let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
         Plan {
             registers: registers.max().unwrap_or(0),
-            locs: locs.collect(),
+            locs,
             arena: sizes[0],
             ints: sizes[1],
             consts: Arc::new(self.consts),
