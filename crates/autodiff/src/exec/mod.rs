@@ -9,6 +9,7 @@
 
 mod arena;
 mod bind;
+mod chunk;
 mod contract;
 mod ending;
 mod fuse;

@@ -2,6 +2,7 @@
 
 use crate::cases::numbers;
 use crate::exec::{check, single, values};
+use autodiff::ops::Window;
 use autodiff::{Array, Program, Tensor, TensorType, Value, Workspace, trace};
 use numerics::Par;
 
@@ -140,4 +141,58 @@ fn winners_are_read_off_the_value() {
     // A tie goes to the first operand.
     assert_eq!(data(&out[0]), [5.0, 7.0, 2.0, 7.0, 2.0, 5.0]);
     assert_eq!(data(&out[1]), [2.0, 0.0, 5.0, 0.0, 5.0, 2.0]);
+}
+
+/// Convolutions, forward and backward, against the interpreter; the bits do not depend on the threads, and no step writes
+/// out the windows of all data.
+#[test]
+fn convolutions_go_chunk_by_chunk() {
+    let shapes: [&[usize]; 2] = [&[6, 5, 17, 16], &[8, 5, 3, 3]];
+    let window = |axis: usize, stride: usize| Window { axis, size: 3, stride, dilation: 1 };
+    for stride in [1, 2] {
+        let (p, inputs) = single(&shapes, |x| {
+            let windows = x[0].pad(3, 1, 1).windows(window(2, stride)).windows(window(3, stride));
+            windows.dot(&x[1], &[], &[(1, 1), (4, 2), (5, 3)]).transpose(&[0, 3, 1, 2]).tanh()
+        });
+        let pooled = |p: &Program| p.output_type(0).shape.clone();
+        let ct = Value::from(numbers(&pooled(&p), 9, -1.0, 1.0));
+        let with_ct: Vec<_> = inputs.iter().cloned().chain([ct]).collect();
+        let vjp = p.vjp(&[0, 1]).unwrap();
+        for (p, x) in [(&p, &inputs), (&vjp, &with_ct)] {
+            check("convolution", p, x);
+            let exe = p.compile::<f64>().unwrap();
+            let run = |par: Par| exe.call_with(&mut Workspace::with_par(par), x).unwrap();
+            let one = run(Par::Seq);
+            for threads in [2, 3, 5] {
+                assert!(run(Par::rayon(threads)) == one, "stride {stride}: {threads} threads");
+            }
+        }
+        let windows: usize = 8 * 6 * 5 * 9 * pooled(&p)[2..].iter().product::<usize>();
+        let forward = p.compile::<f64>().unwrap().workspace_bytes();
+        assert!(stride == 2 || forward < windows, "{forward} bytes, the windows have {windows}");
+    }
+}
+
+/// Pools, forward and backward: many short sums and maxima, overlapping and not.
+#[test]
+fn pools() {
+    for (size, stride) in [(2, 2), (3, 2)] {
+        let window = |axis: usize| Window { axis, size, stride, dilation: 1 };
+        let shape: &[usize] = &[4, 3, 19, 20];
+        for body in [Tensor::max as fn(&Tensor, &[usize]) -> Tensor, Tensor::sum] {
+            let (p, inputs) = single(&[shape], |x| body(&x[0].windows(window(2)).windows(window(3)), &[4, 5]));
+            check("pool", &p, &inputs);
+            let ct = Value::from(numbers(&p.output_type(0).shape, 9, -1.0, 1.0));
+            let with_ct: Vec<_> = inputs.iter().cloned().chain([ct]).collect();
+            check("pool backwards", &p.vjp(&[0]).unwrap(), &with_ct);
+        }
+    }
+}
+
+/// Contracted axes that do not join without a copy are added up by a loop.
+#[test]
+fn contracted_axes_apart() {
+    let (p, inputs) = single(&[&[7, 12, 80], &[7, 15, 80]], |x| x[0].dot(&x[1], &[], &[(0, 0), (2, 2)]));
+    check("apart", &p, &inputs);
+    assert_eq!(steps(&p), 1);
 }

@@ -4,20 +4,20 @@
 //! of a value of that run; a run is closed (and becomes a step) when somebody outside needs one of its values. So
 //! whatever an open run reads from outside is computed before the run is.
 
+mod contraction;
 mod runs;
 
 use crate::array::Value;
 use crate::error::Error;
 use crate::exec::arena::{self, Span};
 use crate::exec::bind::Layout;
-use crate::exec::contract::{Axes, Axis};
-use crate::exec::loops::{Pick, Reduction};
+use crate::exec::loops::{self, Pick, Reduction};
 use crate::exec::machine::{Loc, Move, Place, Plan, Step};
 use crate::exec::named::Named;
 use crate::exec::profile::Cost;
 use crate::exec::target;
 use crate::exec::view::{View, coalesce};
-use crate::ops::{Dot, Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
+use crate::ops::{Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
 use crate::program::{Node, NodeId, Program};
 use crate::types::{Dims, Kind, flat, strides};
 use numerics::Scalar;
@@ -26,6 +26,10 @@ use std::sync::Arc;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
 const LONGEST_RUN: usize = 256;
+/// Terms of a sum up to which ...
+const SHORT_SUM: usize = 24;
+/// ... that many neighbouring sums are formed side by side.
+const LONG_SUMS: usize = 8;
 
 enum Home {
     Arena,
@@ -403,12 +407,14 @@ impl<T: Scalar> Planner<'_, T> {
             }
             Op::Fold(Fold { window, .. }) => {
                 let x = self.ready(node.args[0]);
-                let out = self.zeros(shape);
+                let out = self.laid_out(i, node);
+                self.emit(Step::Zero { buf: out.buf, len }, &[&out]);
                 let mut to = out.strides.clone();
                 to.push(to[window.axis] * window.dilation);
                 to[window.axis] *= window.stride;
                 if x.numel() > 0 {
-                    let (shape, [from, to]) = coalesce(&x.shape, [&x.strides, &to]);
+                    let (shape, from, to) = loops::long_rows(&x.shape, &x.strides, &to);
+                    let (shape, [from, to]) = coalesce(&shape, [&from, &to]);
                     let dst = Place { buf: out.buf, offset: 0 };
                     let step = Step::Accumulate(Move { src: place(&x), dst, shape, from, to });
                     self.emit(step, &[&x, &out]);
@@ -457,7 +463,9 @@ impl<T: Scalar> Planner<'_, T> {
             };
             let ((kept, kept_strides), (gone, gone_strides)) = (part(true), part(false));
             let fastest = |s: &Dims| s.iter().copied().filter(|&s| s > 0).min().unwrap_or(usize::MAX);
-            let by_rows = fastest(&kept_strides) < fastest(&gone_strides);
+            // Rows are added, too, where the sums are short and many.
+            let short = gone.iter().product::<usize>() < SHORT_SUM && kept.last().is_some_and(|&n| n >= LONG_SUMS);
+            let by_rows = short || fastest(&kept_strides) < fastest(&gone_strides);
             let reduction = Reduction { kept, kept_strides, gone, gone_strides, by_rows };
             let (xp, out) = (place(&x), place(&view));
             let step = match sum {
@@ -467,60 +475,6 @@ impl<T: Scalar> Planner<'_, T> {
             self.emit(step, &[&x, &view]);
         }
         view
-    }
-
-    fn dot(&mut self, i: usize, node: &Node, d: &Dot) -> View {
-        let (mut x, mut y) = (self.ready(node.args[0]), self.ready(node.args[1]));
-        let len = node.ty.numel();
-        let view = self.dot_layout(i, node);
-        let inner: usize = d.contract.iter().map(|&(l, _)| x.shape[l]).product();
-        if len == 0 || inner == 0 {
-            return self.zeros(&node.ty.shape);
-        }
-        let mut axes = Axes::default();
-        let mut c = view.strides.iter().copied();
-        let mut next = || c.next().unwrap_or(0);
-        for &(l, r) in &d.batch {
-            axes.batch.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: next() });
-        }
-        for l in d.free(0, x.shape.len()) {
-            axes.rows.push(Axis { n: x.shape[l], a: x.strides[l], b: 0, c: next() });
-        }
-        for r in d.free(1, y.shape.len()) {
-            axes.cols.push(Axis { n: y.shape[r], a: 0, b: y.strides[r], c: next() });
-        }
-        for &(l, r) in &d.contract {
-            axes.inner.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: 0 });
-        }
-        for p in axes.arrange() {
-            let operand = if p.side == 0 { &mut x } else { &mut y };
-            let source = View { buf: operand.buf, offset: operand.offset, shape: p.shape, strides: p.strides };
-            *operand = self.packed(&source);
-        }
-        let product = axes.product();
-        let step = Step::Product { a: place(&x), b: place(&y), c: place(&view), product };
-        self.emit(step, &[&x, &y, &view]);
-        view
-    }
-
-    /// The value's layout: row-major after the transpositions that follow it, if nobody else uses it.
-    fn dot_layout(&mut self, i: usize, node: &Node) -> View {
-        if let Some(view) = self.targets[i].take() {
-            return view;
-        }
-        let shape = &node.ty.shape;
-        let mut order: Dims = (0..shape.len()).collect();
-        let mut at = i;
-        while let ([user], false) = (&self.users[at][..], self.is_output[at]) {
-            let Op::Transpose(t) = &self.program.nodes()[*user].op else { break };
-            order = t.perm.iter().map(|&p| order[p]).collect();
-            at = *user;
-        }
-        let arranged: Dims = order.iter().map(|&a| shape[a]).collect();
-        let mut laid: Dims = smallvec::smallvec![0; shape.len()];
-        order.iter().zip(strides(&arranged)).for_each(|(&a, s)| laid[a] = s);
-        let buf = self.real(node.ty.numel());
-        View { buf, offset: 0, shape: shape.clone(), strides: laid }
     }
 
     /// Makes output `i` of a value that is not there yet.
@@ -559,7 +513,11 @@ impl<T: Scalar> Planner<'_, T> {
             Home::Output(i) => Loc::Output(i),
         });
         let locs: Vec<Loc> = locs.collect();
-        let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
+        let registers = self.steps.iter().map(|s| match s {
+            Step::Fused(k) => k.registers,
+            Step::Chunked { chunked, .. } => chunked.scratch(),
+            _ => 0,
+        });
         Plan {
             registers: registers.max().unwrap_or(0),
             locs,
