@@ -2,11 +2,13 @@
 //! cache, and multiplied at once.
 //!
 //! The windows of a convolution are never written out for a whole batch: forward the chunks are the data; for the weights'
-//! gradient the products of the data are added up, in order. Slices that do not share a result are spread over threads, otherwise
+//! gradient the products of the data are added up, in order; for the inputs' gradient the windows of one datum are folded at once.
+//! Slices that do not share a result are spread over threads, otherwise
 //! each product is; the bits do not depend on the threads.
 
 use super::contract::{Axis, Packing, Product};
 use super::loops::{self, Sent};
+use crate::types::Dims;
 use numerics::{Par, Scalar};
 
 /// A loop over one axis of a contraction.
@@ -20,12 +22,23 @@ pub(super) struct Chunked {
     pub(super) packs: [Option<Packing>; 2],
     /// The product of a slice.
     pub(super) product: Product,
+    /// How a slice of the value is added to where it belongs, if it cannot be written there.
+    pub(super) spread: Option<Spread>,
+}
+
+/// A dense box that is added to a strided one, whose positions may repeat.
+#[derive(Debug)]
+pub(super) struct Spread {
+    pub(super) shape: Dims,
+    pub(super) from: Dims,
+    pub(super) to: Dims,
 }
 
 impl Chunked {
     /// Scratch elements that a thread needs.
     pub(super) fn scratch(&self) -> usize {
-        self.packs.iter().flatten().map(Packing::room).sum()
+        let spread = self.spread.as_ref().map_or(0, |s| s.shape.iter().product());
+        self.packs.iter().flatten().map(Packing::room).sum::<usize>() + spread
     }
 
     pub(super) fn flops(&self) -> usize {
@@ -77,7 +90,13 @@ impl Chunked {
             // SAFETY: the slice of the value is inside, and the operands' slices too.
             unsafe {
                 let c = c.wrapping_add(i * self.axis.c);
-                self.product.run(sides[0], sides[1], c, self.sums && i > 0, par);
+                match &self.spread {
+                    None => self.product.run(sides[0], sides[1], c, self.sums && i > 0, par),
+                    Some(s) => {
+                        self.product.run(sides[0], sides[1], room, false, par);
+                        loops::add(&s.shape, room, &s.from, c, &s.to);
+                    }
+                }
             }
         }
     }

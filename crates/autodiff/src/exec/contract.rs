@@ -3,7 +3,7 @@
 //! Batch axes along which one operand repeats become free axes of the other. Free and contracted axes are joined where
 //! the strides allow it; an operand whose contracted axes cannot be joined is packed first.
 
-use super::chunk::Chunked;
+use super::chunk::{Chunked, Spread};
 use crate::types::Dims;
 use core::fmt;
 use numerics::{MatMut, MatRef, Par, Scalar, dense};
@@ -185,6 +185,40 @@ impl Axes {
         (axis.stride(side) > 0 && work >= CHUNK).then(|| axes.chunk(axis, false, pack))
     }
 
+    /// The contraction as a loop over slices of the value that are multiplied into scratch and added to where they belong: for a
+    /// value whose positions repeat (its strides are those of folded windows). `None` if no axis keeps the slices apart.
+    pub(super) fn folded(&self) -> Option<Chunked> {
+        let mut axes = self.clone();
+        axes.clean();
+        let reach = |a: &Axes| a.value().map(|x| (x.n - 1) * x.c).sum::<usize>();
+        let axis = *axes.value().max_by_key(|x| x.c)?;
+        [&mut axes.batch, &mut axes.rows, &mut axes.cols].into_iter().for_each(|list| list.retain(|x| *x != axis));
+        let work = axes.value().map(|x| x.n).product::<usize>() * size(&axes.inner);
+        if axis.c <= reach(&axes) || work < CHUNK {
+            return None;
+        }
+        let long = axes.value().filter(|x| x.c == 1).map(|x| x.n).max();
+        let last = |list: &[Axis]| list.iter().any(|x| x.c == 1 && Some(x.n) == long);
+        let (rows, cols) = (axes.rows.iter_mut(), axes.cols.iter_mut());
+        let mut order: Vec<&mut Axis> = axes.batch.iter_mut().collect();
+        match last(&self.rows) {
+            true => order.extend(cols.chain(rows)),
+            false => order.extend(rows.chain(cols)),
+        }
+        let shape: Dims = order.iter().map(|x| x.n).collect();
+        let from = crate::types::strides(&shape);
+        let to: Dims = order.iter_mut().zip(&from).map(|(x, &s)| core::mem::replace(&mut x.c, s)).collect();
+        let pack = axes.settle();
+        let mut chunked = axes.chunk(axis, false, pack);
+        chunked.spread = Some(Spread { shape, from, to });
+        Some(chunked)
+    }
+
+    /// The axes of the value.
+    fn value(&self) -> impl Iterator<Item = &Axis> {
+        self.batch.iter().chain(&self.rows).chain(&self.cols)
+    }
+
     /// Whether packing writes more than there is to read.
     fn repeats(&self, side: usize) -> bool {
         let free = if side == 0 { &self.rows } else { &self.cols };
@@ -195,7 +229,7 @@ impl Axes {
 
     fn chunk(mut self, axis: Axis, sums: bool, pack: [bool; 2]) -> Chunked {
         let packs = [0, 1].map(|side| pack[side].then(|| self.pack(side)));
-        Chunked { axis, sums, packs, product: self.product() }
+        Chunked { axis, sums, packs, product: self.product(), spread: None }
     }
 
     /// The operand that a large product reads at distances that fall into few cache sets: faer keeps the other one packed

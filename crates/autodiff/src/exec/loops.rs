@@ -135,7 +135,7 @@ pub(super) fn long_rows(shape: &[usize], from: &[usize], to: &[usize]) -> (Dims,
 ///
 /// # Safety
 /// As for [`copy`].
-unsafe fn add<T: Scalar>(shape: &[usize], src: *const T, ss: &[usize], dst: *mut T, ds: &[usize]) {
+pub(super) unsafe fn add<T: Scalar>(shape: &[usize], src: *const T, ss: &[usize], dst: *mut T, ds: &[usize]) {
     match *shape {
         // SAFETY: one element each, inside by the caller's promise.
         [] => unsafe { *dst += *src },

@@ -156,7 +156,11 @@ impl<T: Scalar> Executable<T> {
         match step {
             Step::Product { product, .. } => return product.to_string(),
             Step::Chunked { chunked, .. } => {
-                let how = if chunked.sums { "added up" } else { "packed" };
+                let how = match (chunked.sums, &chunked.spread) {
+                    (true, _) => "added up",
+                    (false, Some(_)) => "folded",
+                    (false, None) => "packed",
+                };
                 return format!("{}, {} times, {how}", chunked.product, chunked.axis.n);
             }
             _ => {}

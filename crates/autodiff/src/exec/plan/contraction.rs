@@ -13,29 +13,18 @@ impl<T: Scalar> Planner<'_, T> {
     pub(super) fn dot(&mut self, i: usize, node: &Node, d: &Dot) -> View {
         let (mut x, mut y) = (self.ready(node.args[0]), self.ready(node.args[1]));
         let len = node.ty.numel();
-        let view = match self.targets[i].take() {
-            Some(view) => view,
-            None => self.laid_out(i, node),
-        };
         let inner: usize = d.contract.iter().map(|&(l, _)| x.shape[l]).product();
         if len == 0 || inner == 0 {
             return self.zeros(&node.ty.shape);
         }
-        let mut axes = Axes::default();
-        let mut c = view.strides.iter().copied();
-        let mut next = || c.next().unwrap_or(0);
-        for &(l, r) in &d.batch {
-            axes.batch.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: next() });
+        if let Some(view) = self.dot_and_folds(i, d, &x, &y) {
+            return view;
         }
-        for l in d.free(0, x.shape.len()) {
-            axes.rows.push(Axis { n: x.shape[l], a: x.strides[l], b: 0, c: next() });
-        }
-        for r in d.free(1, y.shape.len()) {
-            axes.cols.push(Axis { n: y.shape[r], a: 0, b: y.strides[r], c: next() });
-        }
-        for &(l, r) in &d.contract {
-            axes.inner.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: 0 });
-        }
+        let view = match self.targets[i].take() {
+            Some(view) => view,
+            None => self.laid_out(i, node),
+        };
+        let mut axes = axes_of(d, &x, &y, &view);
         let step = match axes.chunked() {
             Some(chunked) => Step::Chunked { a: place(&x), b: place(&y), c: place(&view), chunked: Box::new(chunked) },
             None => {
@@ -49,6 +38,47 @@ impl<T: Scalar> Planner<'_, T> {
         };
         self.emit(step, &[&x, &y, &view]);
         view
+    }
+
+    /// A contraction whose value is windows that are folded, as one step that folds them slice by slice.
+    fn dot_and_folds(&mut self, i: usize, d: &Dot, x: &View, y: &View) -> Option<View> {
+        let nodes = self.program.nodes();
+        let mut chain = vec![i];
+        let mut end = 0;
+        while let ([user], false) = (&self.users[chain[chain.len() - 1]][..], self.is_output[chain[chain.len() - 1]]) {
+            match nodes[*user].op {
+                Op::Fold(_) => end = chain.len(),
+                Op::Transpose(_) => {}
+                _ => break,
+            }
+            chain.push(*user);
+        }
+        chain.truncate(end + 1);
+        let last = chain.pop().filter(|_| end > 0)?;
+        let out = self.laid_out(last, &nodes[last]);
+        // From the folded value back to the contraction: where each value's elements end up.
+        let mut views = vec![(last, out.clone())];
+        for &at in chain.iter().rev() {
+            let (user, after) = &views[views.len() - 1];
+            let mut strides = after.strides.clone();
+            match &nodes[*user].op {
+                Op::Fold(f) => {
+                    strides.push(strides[f.window.axis] * f.window.dilation);
+                    strides[f.window.axis] *= f.window.stride;
+                }
+                Op::Transpose(t) => t.perm.iter().zip(&after.strides).for_each(|(&axis, &s)| strides[axis] = s),
+                _ => return None,
+            }
+            views.push((at, View { shape: nodes[at].ty.shape.clone(), strides, ..out.clone() }));
+        }
+        let (_, view) = views.pop()?;
+        let chunked = Box::new(axes_of(d, x, y, &view).folded()?);
+        self.emit(Step::Zero { buf: out.buf, len: out.numel() }, &[&out]);
+        self.emit(Step::Chunked { a: place(x), b: place(y), c: place(&view), chunked }, &[x, y, &out]);
+        for (at, view) in views {
+            self.ahead[at] = Some(view);
+        }
+        Some(view)
     }
 
     /// Room for a value, in the order that suits its one user.
@@ -83,4 +113,24 @@ impl<T: Scalar> Planner<'_, T> {
             _ => ((0..last).collect(), last),
         }
     }
+}
+
+/// The axes of a contraction by their roles.
+fn axes_of(d: &Dot, x: &View, y: &View, value: &View) -> Axes {
+    let mut axes = Axes::default();
+    let mut c = value.strides.iter().copied();
+    let mut next = || c.next().unwrap_or(0);
+    for &(l, r) in &d.batch {
+        axes.batch.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: next() });
+    }
+    for l in d.free(0, x.shape.len()) {
+        axes.rows.push(Axis { n: x.shape[l], a: x.strides[l], b: 0, c: next() });
+    }
+    for r in d.free(1, y.shape.len()) {
+        axes.cols.push(Axis { n: y.shape[r], a: 0, b: y.strides[r], c: next() });
+    }
+    for &(l, r) in &d.contract {
+        axes.inner.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: 0 });
+    }
+    axes
 }
