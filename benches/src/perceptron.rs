@@ -40,8 +40,7 @@ pub fn passes() -> (f64, f64) {
     (2.0 * BATCH as f64 * all, 2.0 * BATCH as f64 * (all - weights[0]))
 }
 
-/// faer's products of one gradient's shapes, in its best layouts: forward, and backward to weights and (but for the first
-/// layer) inputs.
+/// faer's products of one gradient's shapes: forward, and backward to weights and (but for the first layer) inputs.
 pub fn products<T: Scalar>(par: Par) -> impl FnMut() {
     let mut list = Vec::new();
     for (i, w) in WIDTHS.windows(2).enumerate() {
@@ -51,12 +50,17 @@ pub fn products<T: Scalar>(par: Par) -> impl FnMut() {
             list.push((BATCH, w[1], w[0]));
         }
     }
+    products_of::<T>(&list, par)
+}
+
+/// faer's products of these shapes (rows, inner, columns), in its best layouts.
+pub fn products_of<T: Scalar>(shapes: &[(usize, usize, usize)], par: Par) -> impl FnMut() + use<T> {
     let fill = |r: usize, c: usize, s: u64| {
         let data = numbers::<T>(r * c, s);
         Mat::from_fn(r, c, |i, j| data[j * r + i])
     };
     let mut mats: Vec<_> =
-        list.into_iter().map(|(m, k, n)| (fill(m, k, 2), fill(k, n, 3), Mat::<T>::zeros(m, n))).collect();
+        shapes.iter().map(|&(m, k, n)| (fill(m, k, 2), fill(k, n, 3), Mat::<T>::zeros(m, n))).collect();
     move || {
         for (x, y, out) in &mut mats {
             matmul(out.as_mut(), Accum::Replace, x.as_ref(), y.as_ref(), T::ONE, par);

@@ -2,8 +2,10 @@
 //!
 //! A block is a range of the row-major positions. Operands that lie row-major or in long rows are read in place, uniform
 //! ones enter as numbers, all others are gathered into a register (a block of scratch memory). Values that somebody else needs are
-//! computed straight into their buffers, the rest live in registers that a linear scan reuses.
+//! computed straight into their buffers, the rest live in registers that a linear scan reuses. A value that takes the place of an
+//! operand waits in a register until the block's other instructions are done. A run may end in reductions.
 
+use super::ending::Ending;
 use super::loops;
 use super::machine::Machine;
 use super::view::{View, coalesce};
@@ -33,6 +35,8 @@ pub(super) enum Src {
     Uniform { buf: usize, offset: usize },
     /// A strided operand or value whose last axis is contiguous and long: blocks end where its rows end.
     Rows(usize),
+    /// The destination of a reduction, which keeps its own books.
+    Nowhere,
 }
 
 /// One instruction over a block.
@@ -47,6 +51,8 @@ enum Code<T> {
     BinaryScalar(simd::BinaryScalarFn<T>, Src, Src),
     ScalarBinary(simd::ScalarBinaryFn<T>, Src, Src),
     Select(TernaryFn<T>, Src, Src, Src),
+    /// Hands the block to a reduction.
+    Reduce(usize, Src),
 }
 
 /// A strided operand.
@@ -78,6 +84,9 @@ pub(super) struct Kernel<T> {
     block: usize,
     code: Vec<(Code<T>, Src)>,
     loads: Vec<Strided>,
+    endings: Vec<Ending>,
+    /// Positions that threads must not part.
+    unit: usize,
     /// Lengths of the rows that no block may cross.
     rows: Vec<usize>,
     pub(super) registers: usize,
@@ -88,6 +97,8 @@ pub(super) struct Member<'a> {
     pub(super) op: &'a Op,
     pub(super) args: Vec<Operand>,
     pub(super) store: Option<View>,
+    /// Whether it is stored over an operand, after all else.
+    pub(super) last: bool,
 }
 
 /// An operand of a member.
@@ -248,7 +259,7 @@ impl<T: Scalar> Assembler<T> {
     }
 
     /// Maps single-assignment registers to few real ones.
-    fn finish(mut self, numel: usize) -> Kernel<T> {
+    fn finish(mut self, numel: usize, endings: Vec<Ending>) -> Kernel<T> {
         let mut last = vec![0; self.virtuals];
         for (i, (code, dst)) in self.code.iter_mut().enumerate() {
             for s in sources(code).into_iter().flatten().map(|s| *s).chain([*dst]) {
@@ -277,8 +288,15 @@ impl<T: Scalar> Assembler<T> {
             }
             free.extend(ends);
         }
-        let block = BLOCK.min((REGISTERS / count.max(1)).max(64) / 32 * 32).min(numel.max(1));
+        let mut block = BLOCK.min((REGISTERS / count.max(1)).max(64) / 32 * 32).min(numel.max(1));
         let mut rows = Vec::new();
+        let grid = endings.first().map(|e| e.grid);
+        if let Some(grid) = grid {
+            match block / grid.row {
+                0 => rows.push(grid.row),
+                n => block = n * grid.row,
+            }
+        }
         for (code, dst) in &mut self.code {
             for s in sources(code).into_iter().flatten().chain([dst]) {
                 if let Src::Rows(i) = *s {
@@ -288,22 +306,25 @@ impl<T: Scalar> Assembler<T> {
         }
         rows.sort_unstable();
         rows.dedup();
-        Kernel { numel, block, code: self.code, loads: self.loads, rows, registers: count * block }
+        let unit = grid.map_or(64, |g| g.unit);
+        Kernel { numel, block, code: self.code, loads: self.loads, endings, unit, rows, registers: count * block }
     }
 }
 
 fn sources<T>(code: &mut Code<T>) -> [Option<&mut Src>; 3] {
     match code {
         Code::Load(_) => [None, None, None],
-        Code::Copy(a) | Code::Unary(_, a) | Code::Powi(_, a) | Code::Powf(_, a) => [Some(a), None, None],
+        Code::Copy(a) | Code::Unary(_, a) | Code::Powi(_, a) | Code::Powf(_, a) | Code::Reduce(_, a) => {
+            [Some(a), None, None]
+        }
         Code::Binary(_, a, b) | Code::BinaryScalar(_, a, b) | Code::ScalarBinary(_, a, b) => [Some(a), Some(b), None],
         Code::Select(_, a, b, c) => [Some(a), Some(b), Some(c)],
     }
 }
 
 impl<T: Scalar> Kernel<T> {
-    /// Compiles a run over `numel` positions.
-    pub(super) fn new(numel: usize, members: &[Member<'_>]) -> Self {
+    /// Compiles a run over `numel` positions, which ends in reductions of some members.
+    pub(super) fn new(numel: usize, members: &[Member<'_>], endings: Vec<(usize, Ending)>) -> Self {
         let mut asm = Assembler {
             code: Vec::new(),
             loads: Vec::new(),
@@ -322,13 +343,24 @@ impl<T: Scalar> Kernel<T> {
             }
             let code = asm.member(m.op, &args[..m.args.len()]);
             let dst = match &m.store {
-                Some(view) => asm.target(view),
-                None => asm.fresh(),
+                Some(view) if !m.last => asm.target(view),
+                _ => asm.fresh(),
             };
             asm.code.push((code, dst));
             values.push(dst);
+            for (i, (of, _)) in endings.iter().enumerate() {
+                if *of + 1 == values.len() {
+                    asm.code.push((Code::Reduce(i, dst), Src::Nowhere));
+                }
+            }
         }
-        asm.finish(numel)
+        for (m, value) in members.iter().zip(values) {
+            if let (true, Some(view)) = (m.last, &m.store) {
+                let target = asm.target(view);
+                asm.code.push((Code::Copy(value), target));
+            }
+        }
+        asm.finish(numel, endings.into_iter().map(|(_, e)| e).collect())
     }
 
     /// One per instruction and element, loads and copies apart.
@@ -346,7 +378,10 @@ impl<T: Scalar> Kernel<T> {
         let work = self.numel * self.code.len();
         let threads = m.par.degree().min(work / PARALLEL).max(1);
         // SAFETY: handed on.
-        unsafe { self.split(m, 0, threads, 0, self.numel) };
+        unsafe {
+            self.split(m, 0, threads, 0, self.numel);
+            self.endings.iter().for_each(|e| e.finish(m));
+        }
     }
 
     /// Evaluates a range with the registers of the threads `slot..slot + threads`.
@@ -356,7 +391,7 @@ impl<T: Scalar> Kernel<T> {
             return unsafe { self.range(m, slot, from, to) };
         }
         let half = threads / 2;
-        let middle = (from + (to - from) / threads * half).next_multiple_of(64).min(to);
+        let middle = (from + (to - from) / threads * half).next_multiple_of(self.unit).min(to);
         rayon::join(
             // SAFETY: the halves write to positions and registers of their own.
             || unsafe { self.split(m, slot, half, from, middle) },
@@ -372,8 +407,8 @@ impl<T: Scalar> Kernel<T> {
             let n = self.rows.iter().fold(self.block.min(to - at), |n, row| n.min(row - at % row));
             for (code, dst) in &self.code {
                 // SAFETY: registers and buffers hold the positions `at..at + n`; a destination is never a source of
-                // its own instruction, since registers are freed after the destination is chosen and stored values
-                // have buffers of their own.
+                // its own instruction, since registers are freed after the destination is chosen, and stored values
+                // have buffers of their own or are copied over an operand from a register.
                 unsafe { self.step(m, registers, code, *dst, at, n) };
             }
             at += n;
@@ -394,12 +429,22 @@ impl<T: Scalar> Kernel<T> {
                 },
                 // SAFETY: a single element.
                 Src::Uniform { buf, offset } => unsafe { m.read(buf).add(offset) },
+                // No source is.
+                Src::Nowhere => core::ptr::NonNull::dangling().as_ptr(),
             };
             // A uniform source is one element long.
-            let len = if matches!(s, Src::Uniform { .. }) { 1 } else { n };
+            let len = match s {
+                Src::Uniform { .. } => 1,
+                Src::Nowhere => 0,
+                _ => n,
+            };
             // SAFETY: as above; nothing writes to it while this instruction runs.
             unsafe { core::slice::from_raw_parts(p, len) }
         };
+        if let Code::Reduce(i, x) = *code {
+            // SAFETY: a unit's positions are one thread's, which takes them in order.
+            return unsafe { self.endings[i].take(m, at, read(x)) };
+        }
         let out = match dst {
             // SAFETY: register `r` has `block >= n` elements.
             Src::Reg(r) => unsafe { registers.add(r * self.block) },
@@ -408,8 +453,8 @@ impl<T: Scalar> Kernel<T> {
                 let l = &self.loads[i];
                 m.write(l.buf).add(l.offset + l.position(at))
             },
-            // The assembler stores into no uniform place.
-            Src::Uniform { .. } => core::ptr::null_mut(),
+            // The assembler stores into no such place.
+            Src::Uniform { .. } | Src::Nowhere => return,
             // SAFETY: the buffer holds the whole iteration space.
             Src::Dense { buf, offset } => unsafe { m.write(buf).add(offset + at) },
         };
@@ -432,6 +477,7 @@ impl<T: Scalar> Kernel<T> {
             Code::BinaryScalar(f, x, s) => f(read(x), read(s)[0], out),
             Code::ScalarBinary(f, s, y) => f(read(s)[0], read(y), out),
             Code::Select(f, p, x, y) => f(read(p), read(x), read(y), out),
+            Code::Reduce(..) => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Loops over strided boxes: copies, reductions, picking, adding up. All are sequential and add in a fixed order.
 
+use super::ending::reduce_rows;
 use crate::error::Error;
+use crate::types::Dims;
 use numerics::{Scalar, simd};
 
 /// Rows shorter than this are reduced by a plain loop.
@@ -8,6 +10,8 @@ const SHORT: usize = 24;
 
 /// Side of a tile of a transposing copy: a cache line of `f64`.
 const TILE: usize = 8;
+/// Distance of near neighbours.
+const NEAR: usize = 8;
 /// Elements of a copy that are worth a thread.
 const PARALLEL: usize = 1 << 16;
 
@@ -101,7 +105,7 @@ pub(super) unsafe fn copy_on<E: Copy + Send>(
         return unsafe { copy(shape, src, ss, dst, ds) };
     }
     let half = (shape[0] / 2).next_multiple_of(TILE).min(shape[0] - 1);
-    let (mut low, mut high) = (crate::Dims::from_slice(shape), crate::Dims::from_slice(shape));
+    let (mut low, mut high) = (Dims::from_slice(shape), Dims::from_slice(shape));
     (low[0], high[0]) = (half, shape[0] - half);
     let ends = (Sent(src), Sent(dst));
     let far = (Sent(src.wrapping_add(half * ss[0])), Sent(dst.wrapping_add(half * ds[0])));
@@ -113,6 +117,20 @@ pub(super) unsafe fn copy_on<E: Copy + Send>(
     );
 }
 
+/// The axes of a box that is added to another in the order that makes the innermost loop long: the longest of the axes that
+/// run through near neighbours of the destination comes last, the others by its strides.
+pub(super) fn long_rows(shape: &[usize], from: &[usize], to: &[usize]) -> (Dims, Dims, Dims) {
+    let mut order: Vec<usize> = (0..shape.len()).collect();
+    order.sort_by_key(|&i| core::cmp::Reverse(to[i]));
+    let near = order.iter().copied().filter(|&i| (1..=NEAR).contains(&to[i])).max_by_key(|&i| shape[i]);
+    if let Some(long) = near {
+        order.retain(|&i| i != long);
+        order.push(long);
+    }
+    let by = |x: &[usize]| order.iter().map(|&i| x[i]).collect();
+    (by(shape), by(from), by(to))
+}
+
 /// Adds a box to another, `dst += src`; positions of `dst` may repeat.
 ///
 /// # Safety
@@ -121,6 +139,17 @@ pub(super) unsafe fn add<T: Scalar>(shape: &[usize], src: *const T, ss: &[usize]
     match *shape {
         // SAFETY: one element each, inside by the caller's promise.
         [] => unsafe { *dst += *src },
+        [n] if ss[0] == 1 && ds[0] == 1 => {
+            // SAFETY: `n` neighbours on both sides, inside and disjoint by the caller's promise.
+            let (x, y) = unsafe { (core::slice::from_raw_parts(src, n), core::slice::from_raw_parts_mut(dst, n)) };
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+        }
+        [n] => {
+            for i in 0..n {
+                // SAFETY: position `i` of the box.
+                unsafe { *dst.add(i * ds[0]) += *src.add(i * ss[0]) };
+            }
+        }
         [n, ..] => {
             for i in 0..n {
                 // SAFETY: the sub-box at `i` lies inside the box.
@@ -128,6 +157,38 @@ pub(super) unsafe fn add<T: Scalar>(shape: &[usize], src: *const T, ss: &[usize]
             }
         }
     }
+}
+
+/// [`add`] of a large box on several threads, which share out the positions of the first axis if their targets are apart.
+///
+/// # Safety
+/// As for [`copy`].
+pub(super) unsafe fn add_on<T: Scalar>(
+    threads: usize,
+    shape: &[usize],
+    src: *const T,
+    ss: &[usize],
+    dst: *mut T,
+    ds: &[usize],
+) {
+    let total: usize = shape.iter().product();
+    let threads = threads.min(total / PARALLEL);
+    let reach = || -> usize { shape.iter().zip(ds).skip(1).map(|(n, s)| (n - 1) * s).sum() };
+    if threads < 2 || shape[0] < 2 || ds[0] <= reach() {
+        // SAFETY: handed on.
+        return unsafe { add(shape, src, ss, dst, ds) };
+    }
+    let half = shape[0] / 2;
+    let (mut low, mut high) = (Dims::from_slice(shape), Dims::from_slice(shape));
+    (low[0], high[0]) = (half, shape[0] - half);
+    let ends = (Sent(src), Sent(dst));
+    let far = (Sent(src.wrapping_add(half * ss[0])), Sent(dst.wrapping_add(half * ds[0])));
+    rayon::join(
+        // SAFETY: the halves of the box are boxes of their own, and so are their targets.
+        move || unsafe { add_on(threads / 2, &low, ends.0.get(), ss, ends.1.get(), ds) },
+        // SAFETY: as above.
+        move || unsafe { add_on(threads - threads / 2, &high, far.0.get(), ss, far.1.get(), ds) },
+    );
 }
 
 /// Reads the elements `at..at + dst.len()` of a box in row-major order; `inner` are the box's row-major strides.
@@ -191,39 +252,51 @@ unsafe fn sum_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) 
     }
 }
 
-/// Adds the rows of a box (reduced axes) into `out`, whose one axis has stride `step` in the source.
+/// Joins the rows of a box (reduced axes) into `out`, whose one axis has stride `step` in the source.
 ///
 /// # Safety
 /// Box and rows lie inside the allocation, disjoint from `out`.
-unsafe fn add_rows<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize], step: usize, out: &mut [T]) {
+unsafe fn join_rows<T: Scalar>(
+    (op, f): (simd::Binary, impl Fn(T, T) -> T + Copy),
+    shape: &[usize],
+    src: *const T,
+    strides: &[usize],
+    step: usize,
+    out: &mut [T],
+) {
     match *shape {
         [] if step == 1 => {
             // SAFETY: a row of neighbours.
             let row = unsafe { core::slice::from_raw_parts(src, out.len()) };
-            simd::binary_left(simd::Binary::Add, out, row);
+            simd::binary_left(op, out, row);
         }
         [] => {
             for (i, o) in out.iter_mut().enumerate() {
                 // SAFETY: element `i` of the row.
-                *o += unsafe { *src.add(i * step) };
+                *o = f(*o, unsafe { *src.add(i * step) });
             }
         }
         [n, ..] => {
             for i in 0..n {
                 // SAFETY: the sub-box at `i` lies inside the box.
-                unsafe { add_rows(&shape[1..], src.add(i * strides[0]), &strides[1..], step, out) };
+                unsafe { join_rows((op, f), &shape[1..], src.add(i * strides[0]), &strides[1..], step, out) };
             }
         }
     }
 }
 
+/// The larger, NaN if there is one.
+fn larger<T: Scalar>(a: T, b: T) -> T {
+    if a.is_nan() || a >= b { a } else { b }
+}
+
 /// Axes that stay and axes that go, each coalesced.
 #[derive(Debug)]
 pub(super) struct Reduction {
-    pub(super) kept: crate::Dims,
-    pub(super) kept_strides: crate::Dims,
-    pub(super) gone: crate::Dims,
-    pub(super) gone_strides: crate::Dims,
+    pub(super) kept: Dims,
+    pub(super) kept_strides: Dims,
+    pub(super) gone: Dims,
+    pub(super) gone_strides: Dims,
     /// Whether whole rows are added (the kept axis runs fastest) rather than each row summed.
     pub(super) by_rows: bool,
 }
@@ -260,7 +333,7 @@ impl Reduction {
     /// The first `n` positions of the first kept axis.
     unsafe fn sum_rows<T: Scalar>(&self, threads: usize, n: usize, src: *const T, out: &mut [T]) {
         if threads == 1 || n == 1 {
-            let kept: crate::Dims = core::iter::once(n).chain(self.kept[1..].iter().copied()).collect();
+            let kept: Dims = core::iter::once(n).chain(self.kept[1..].iter().copied()).collect();
             // SAFETY: these positions are inside the box.
             return unsafe { self.sum_at(&kept, src, &self.kept_strides, out) };
         }
@@ -277,12 +350,19 @@ impl Reduction {
 
     unsafe fn sum_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
         match *kept {
+            // SAFETY: `n` rows of neighbours, one behind the other.
+            [n] if self.gone.len() == 1 && self.gone_strides[0] == 1 && strides[0] == self.gone[0] => unsafe {
+                reduce_rows(true, self.gone[0], core::slice::from_raw_parts(src, n * self.gone[0]), out);
+            },
             // SAFETY: the reduced box of this kept position.
             [] => out[0] = unsafe { sum_box(&self.gone, src, &self.gone_strides) },
             [_] if self.by_rows => {
                 out.fill(T::ZERO);
                 // SAFETY: the reduced box of this kept row.
-                unsafe { add_rows(&self.gone, src, &self.gone_strides, strides[0], out) };
+                unsafe {
+                    let add = (simd::Binary::Add, |a, b| a + b);
+                    join_rows(add, &self.gone, src, &self.gone_strides, strides[0], out);
+                }
             }
             [n, ..] => {
                 let chunk = out.len() / n;
@@ -305,8 +385,20 @@ impl Reduction {
 
     unsafe fn max_at<T: Scalar>(&self, kept: &[usize], src: *const T, strides: &[usize], out: &mut [T]) {
         match *kept {
+            // SAFETY: `n` rows of neighbours, one behind the other.
+            [n] if self.gone.len() == 1 && self.gone_strides[0] == 1 && strides[0] == self.gone[0] => unsafe {
+                reduce_rows(false, self.gone[0], core::slice::from_raw_parts(src, n * self.gone[0]), out);
+            },
             // SAFETY: the reduced box of this kept position.
             [] => out[0] = unsafe { max_box(&self.gone, src, &self.gone_strides) },
+            [_] if self.by_rows => {
+                out.fill(-T::INFINITY);
+                // SAFETY: the reduced box of this kept row.
+                unsafe {
+                    let max = (simd::Binary::Max, larger);
+                    join_rows(max, &self.gone, src, &self.gone_strides, strides[0], out);
+                }
+            }
             [n, ..] => {
                 let chunk = out.len() / n;
                 for (i, part) in out.chunks_exact_mut(chunk).enumerate() {
@@ -331,10 +423,7 @@ unsafe fn max_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) 
         [n, ..] => {
             // SAFETY: the sub-box at `i` lies inside the box.
             let part = |i: usize| unsafe { max_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };
-            (1..n).fold(part(0), |acc, i| {
-                let x = part(i);
-                if acc.is_nan() || acc >= x { acc } else { x }
-            })
+            (1..n).fold(part(0), |acc, i| larger(acc, part(i)))
         }
     }
 }

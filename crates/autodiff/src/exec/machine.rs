@@ -1,5 +1,6 @@
 //! Where buffers are while a program runs, and the steps of the plan.
 
+use super::chunk::Chunked;
 use super::contract::Product;
 use super::fuse::Kernel;
 use super::loops::{self, Pick, Reduction};
@@ -59,6 +60,12 @@ pub(super) enum Step<T> {
         b: Place,
         c: Place,
         product: Product,
+    },
+    Chunked {
+        a: Place,
+        b: Place,
+        c: Place,
+        chunked: Box<Chunked>,
     },
     Sum {
         x: Place,
@@ -262,11 +269,15 @@ impl<'a, T: Scalar> Machine<'a, T> {
                 }
                 Step::Accumulate(m) => {
                     let dst = self.write(m.dst.buf).add(m.dst.offset);
-                    loops::add(&m.shape, self.at(m.src), &m.from, dst, &m.to);
+                    loops::add_on(self.par.degree(), &m.shape, self.at(m.src), &m.from, dst, &m.to);
                 }
                 Step::Zero { buf, len } => self.out(*buf, *len).fill(T::ZERO),
                 Step::Product { a, b, c, product } => {
-                    product.run(self.at(*a), self.at(*b), self.write(c.buf).add(c.offset), self.par);
+                    product.run(self.at(*a), self.at(*b), self.write(c.buf).add(c.offset), false, self.par);
+                }
+                Step::Chunked { a, b, c, chunked } => {
+                    let c = self.write(c.buf).add(c.offset);
+                    chunked.run(self.at(*a), self.at(*b), c, self.registers, self.par);
                 }
                 Step::Sum { x, out, len, reduction } => {
                     reduction.sum_on(self.par.degree(), self.at(*x), self.part(*out, *len));

@@ -9,7 +9,9 @@
 
 mod arena;
 mod bind;
+mod chunk;
 mod contract;
+mod ending;
 mod fuse;
 mod loops;
 mod machine;

@@ -93,6 +93,7 @@ impl<T: Scalar> Step<T> {
             Step::Accumulate(m) => ("accumulate", m.shape.iter().product()),
             Step::Zero { .. } => ("zero", 0),
             Step::Product { product, .. } => ("product", product.flops()),
+            Step::Chunked { chunked, .. } => ("product", chunked.flops()),
             Step::Sum { len, reduction, .. } => ("sum", len * reduction.gone.iter().product::<usize>()),
             Step::Max { len, reduction, .. } => ("max", len * reduction.gone.iter().product::<usize>()),
             Step::ArgMax { n, len, .. } => ("argmax", n * len),
@@ -152,8 +153,17 @@ impl<T: Scalar> Executable<T> {
 
     /// The operations of a step and their sizes.
     fn describe(&self, step: &Step<T>, cost: &Cost) -> String {
-        if let Step::Product { product, .. } = step {
-            return product.to_string();
+        match step {
+            Step::Product { product, .. } => return product.to_string(),
+            Step::Chunked { chunked, .. } => {
+                let how = match (chunked.sums, &chunked.spread) {
+                    (true, _) => "added up",
+                    (false, Some(_)) => "folded",
+                    (false, None) => "packed",
+                };
+                return format!("{}, {} times, {how}", chunked.product, chunked.axis.n);
+            }
+            _ => {}
         }
         let nodes = self.program.nodes();
         let mut names: Vec<String> = Vec::new();

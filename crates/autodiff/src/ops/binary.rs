@@ -122,7 +122,8 @@ impl Primitive for Binary {
                 [left, right]
             }
             _ => {
-                let second = if self.0 == BinaryFn::Max { (x, y) } else { (y, x) };
+                // Whether the second operand won, asked of the value, so that the operand need not be kept.
+                let second = if self.0 == BinaryFn::Max { (x, out) } else { (out, x) };
                 let second = b.binary(BinaryFn::Less, second.0, second.1)?;
                 let zero = b.zeros_like(x)?;
                 let (tx, ty) = (tangents[0].unwrap_or(zero), tangents[1].unwrap_or(zero));

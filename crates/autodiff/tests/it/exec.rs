@@ -22,13 +22,13 @@ fn assert_same(name: &str, got: &[Value<f64>], expected: &[Value<f64>], tol: f64
     }
 }
 
-fn values(arrays: &[Array<f64>]) -> Vec<Value<f64>> {
+pub(crate) fn values(arrays: &[Array<f64>]) -> Vec<Value<f64>> {
     arrays.iter().cloned().map(Value::from).collect()
 }
 
 /// Compiled twice in one workspace equals the interpreter, and itself to the bit. In `f32`, the error of a product of
 /// magnitudes up to a few hundred summed over some dozen terms stays below 200 units in the last place.
-fn check(name: &str, p: &Program, inputs: &[Value<f64>]) {
+pub(crate) fn check(name: &str, p: &Program, inputs: &[Value<f64>]) {
     let expected = p.interpret(inputs).unwrap();
     let exe = p.compile::<f64>().unwrap_or_else(|e| panic!("{name}: {e}\n{p}"));
     let mut w = Workspace::new();
@@ -97,7 +97,7 @@ fn the_grid_and_its_derivatives() {
     }
 }
 
-fn single(shapes: &[&[usize]], body: impl FnOnce(&[Tensor]) -> Tensor) -> (Program, Vec<Value<f64>>) {
+pub(crate) fn single(shapes: &[&[usize]], body: impl FnOnce(&[Tensor]) -> Tensor) -> (Program, Vec<Value<f64>>) {
     let names = ["x", "y", "z"];
     let ports: Vec<_> = shapes.iter().zip(names).map(|(s, n)| (n, TensorType::real(s))).collect();
     let p = trace(&ports, |_, x| vec![("out", body(x))]).unwrap();
@@ -256,9 +256,13 @@ fn a_profile_counts_every_step() {
     let inputs = [Input::Real(&x), Input::Real(&w)];
     let profile = exe.profile(&mut Workspace::new(), &inputs, &mut [Output::Real(&mut y)], 3).unwrap();
     let steps = &profile.steps;
-    let kinds: Vec<_> = steps.iter().map(|s| (s.kind, s.flops)).collect();
-    assert_eq!(kinds, [("product", 2 * 33 * 40 * 50), ("fused", 33 * 50), ("sum", 33 * 50)]);
-    assert_eq!(steps[1].bytes, 2 * 8 * 33 * 50);
+    let kinds: Vec<_> = steps.iter().map(|s| (s.kind, s.flops, s.nodes.len())).collect();
+    assert_eq!(kinds, [("product", 2 * 33 * 40 * 50, 1), ("fused", 2 * 33 * 50, 2)]);
+    // The hyperbolic tangents are added up and never stored.
+    assert_eq!((steps[0].bytes, steps[1].bytes), (8 * (33 * 40 + 50 * 40 + 33 * 50), 8 * (33 * 50 + 1)));
+    let table = profile.to_string();
+    assert!(table.contains("product 33 x 40 x 50") && table.contains("fused tanh sum[0, 1] []"), "{table}");
+    assert!(profile.steps.iter().all(|s| s.of_peak > 0.0) && profile.peak.flops > 0.0 && profile.seconds() > 0.0);
     assert!(steps.iter().all(|s| s.seconds > 0.0) && (y[0] - 1650.0 * 0.8f64.tanh()).abs() < 1e-9);
 }
 

@@ -7,6 +7,7 @@ mod compose;
 mod data;
 mod derivatives;
 mod exec;
+mod fusion;
 mod jets;
 mod nn;
 mod pde;

@@ -4,32 +4,40 @@
 //! of a value of that run; a run is closed (and becomes a step) when somebody outside needs one of its values. So
 //! whatever an open run reads from outside is computed before the run is.
 
-use super::arena::{self, Span};
-use super::bind::Layout;
-use super::contract::{Axes, Axis};
-use super::fuse::{Kernel, Member, Operand};
-use super::loops::{Pick, Reduction};
-use super::machine::{Loc, Move, Place, Plan, Step};
-use super::named::Named;
-use super::profile::Cost;
-use super::target;
-use super::view::{View, coalesce};
+mod contraction;
+mod runs;
+
 use crate::array::Value;
 use crate::error::Error;
-use crate::ops::{Dot, Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
+use crate::exec::arena::{self, Span};
+use crate::exec::bind::Layout;
+use crate::exec::loops::{self, Pick, Reduction};
+use crate::exec::machine::{Loc, Move, Place, Plan, Step};
+use crate::exec::named::Named;
+use crate::exec::profile::Cost;
+use crate::exec::target;
+use crate::exec::view::{View, coalesce};
+use crate::ops::{Fold, Gather, OneHot, Op, Pad, ScatterAdd, Slice};
 use crate::program::{Node, NodeId, Program};
 use crate::types::{Dims, Kind, flat, strides};
 use numerics::Scalar;
+use runs::Run;
 use std::sync::Arc;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
 const LONGEST_RUN: usize = 256;
+/// Terms of a sum up to which ...
+const SHORT_SUM: usize = 24;
+/// ... that many neighbouring sums are formed side by side.
+const LONG_SUMS: usize = 8;
 
 enum Home {
     Arena,
     Const(usize),
     Input(usize),
     Output(usize),
+    /// The memory of another buffer, which nobody reads any more when this one is written.
+    Same(usize),
 }
 
 struct Buf {
@@ -40,21 +48,20 @@ struct Buf {
     last: usize,
 }
 
-struct Run {
-    shape: Dims,
-    nodes: Vec<usize>,
-}
-
 struct Planner<'p, T> {
     program: &'p Program,
     layout: &'p Layout,
     users: Vec<Vec<usize>>,
     is_output: Vec<bool>,
     views: Vec<View>,
+    /// The nodes that a buffer, with those that take its place, shows.
+    showing: Vec<Vec<usize>>,
     /// The node that computes what a node's view shows.
     owners: Vec<usize>,
     /// Where a node had best put its value: a part of an output or of a value that it is joined into.
     targets: Vec<Option<View>>,
+    /// Where values are that a step computes before their node's turn.
+    ahead: Vec<Option<View>>,
     /// Where the outputs are, real ones only.
     ends: Vec<Option<View>>,
     bufs: Vec<Buf>,
@@ -74,7 +81,7 @@ fn elementwise(op: &Op) -> bool {
 }
 
 /// Compiles a program for arguments that lie like this.
-pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<Plan<T>, Error> {
+pub(in crate::exec) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<Plan<T>, Error> {
     program.verify()?;
     let n = program.nodes().len();
     let mut users = vec![Vec::new(); n];
@@ -91,8 +98,10 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
         users,
         is_output,
         views: Vec::with_capacity(n),
+        showing: Vec::new(),
         owners: Vec::with_capacity(n),
         targets: vec![None; n],
+        ahead: vec![None; n],
         ends: Vec::new(),
         bufs: Vec::new(),
         open: Vec::new(),
@@ -116,6 +125,8 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
             Some(a) if shows && p.views[a.index()].buf == view.buf => p.owners[a.index()],
             _ => i,
         };
+        let root = p.root(view.buf);
+        p.showing[root].push(i);
         p.owners.push(owner);
         p.views.push(view);
     }
@@ -125,7 +136,16 @@ pub(super) fn compile<T: Scalar>(program: &Program, layout: &Layout) -> Result<P
 impl<T: Scalar> Planner<'_, T> {
     fn buffer(&mut self, kind: Kind, len: usize, home: Home) -> usize {
         self.bufs.push(Buf { kind, home, len, first: usize::MAX, last: 0 });
+        self.showing.push(Vec::new());
         self.bufs.len() - 1
+    }
+
+    /// The buffer whose memory a buffer has.
+    fn root(&self, buf: usize) -> usize {
+        match self.bufs[buf].home {
+            Home::Same(other) => self.root(other),
+            _ => buf,
+        }
     }
 
     fn real(&mut self, len: usize) -> usize {
@@ -143,7 +163,8 @@ impl<T: Scalar> Planner<'_, T> {
         let bytes = |v: &&View| v.footprint() * if self.bufs[v.buf].kind == Kind::Int { 8 } else { size_of::<T>() };
         self.costs.push(step.cost(nodes, touched.iter().map(bytes).sum()));
         for v in touched {
-            let buf = &mut self.bufs[v.buf];
+            let root = self.root(v.buf);
+            let buf = &mut self.bufs[root];
             buf.first = buf.first.min(now);
             buf.last = buf.last.max(now);
         }
@@ -190,43 +211,6 @@ impl<T: Scalar> Planner<'_, T> {
         node.args.iter().map(part).collect()
     }
 
-    /// Makes sure that a node's value is computed by the steps so far.
-    fn force(&mut self, node: usize) {
-        if let Some(k) = self.open.iter().position(|r| r.nodes.binary_search(&node).is_ok()) {
-            self.close(k);
-        }
-    }
-
-    fn close(&mut self, k: usize) {
-        let run = self.open.swap_remove(k);
-        let numel: usize = run.shape.iter().product();
-        if numel == 0 {
-            return;
-        }
-        let mut touched: Vec<View> = Vec::new();
-        let mut members = Vec::with_capacity(run.nodes.len());
-        for &n in &run.nodes {
-            let node = &self.program.nodes()[n];
-            let operand = |a: &NodeId| match run.nodes.binary_search(&a.index()) {
-                Ok(i) => Operand::Member(i),
-                Err(_) => Operand::Outside(self.views[a.index()].clone()),
-            };
-            let args: Vec<Operand> = node.args.iter().map(operand).collect();
-            for a in &args {
-                match a {
-                    Operand::Outside(v) if touched.iter().all(|t| !t.is(v)) => touched.push(v.clone()),
-                    Operand::Outside(_) | Operand::Member(_) => {}
-                }
-            }
-            let leaves = self.is_output[n] || self.users[n].iter().any(|u| run.nodes.binary_search(u).is_err());
-            let store = leaves.then(|| self.views[n].clone());
-            touched.extend(store.clone());
-            members.push(Member { op: &node.op, args, store });
-        }
-        let kernel = Kernel::new(numel, &members);
-        self.emit_for(run.nodes.clone(), Step::Fused(kernel), &touched.iter().collect::<Vec<_>>());
-    }
-
     /// A view whose contents are computed by the steps so far.
     fn ready(&mut self, id: NodeId) -> View {
         self.force(self.owners[id.index()]);
@@ -266,6 +250,9 @@ impl<T: Scalar> Planner<'_, T> {
     }
 
     fn node(&mut self, i: usize, node: &Node) -> Result<View, Error> {
+        if let Some(view) = self.ahead[i].take() {
+            return Ok(view);
+        }
         let shape = &node.ty.shape;
         let len = node.ty.numel();
         Ok(match &node.op {
@@ -420,12 +407,14 @@ impl<T: Scalar> Planner<'_, T> {
             }
             Op::Fold(Fold { window, .. }) => {
                 let x = self.ready(node.args[0]);
-                let out = self.zeros(shape);
+                let out = self.laid_out(i, node);
+                self.emit(Step::Zero { buf: out.buf, len }, &[&out]);
                 let mut to = out.strides.clone();
                 to.push(to[window.axis] * window.dilation);
                 to[window.axis] *= window.stride;
                 if x.numel() > 0 {
-                    let (shape, [from, to]) = coalesce(&x.shape, [&x.strides, &to]);
+                    let (shape, from, to) = loops::long_rows(&x.shape, &x.strides, &to);
+                    let (shape, [from, to]) = coalesce(&shape, [&from, &to]);
                     let dst = Place { buf: out.buf, offset: 0 };
                     let step = Step::Accumulate(Move { src: place(&x), dst, shape, from, to });
                     self.emit(step, &[&x, &out]);
@@ -437,10 +426,7 @@ impl<T: Scalar> Planner<'_, T> {
                     return Err(Error::Malformed(format!("node {i}, {}, was not replaced by its body", call.label())));
                 };
                 let x = self.dense(node.args[0]);
-                let view = match self.targets[i].take().filter(View::is_dense) {
-                    Some(view) => view,
-                    None => View::dense(self.real(len), shape),
-                };
+                let view = self.dense_target(i, node);
                 let n = shape.last().copied().unwrap_or(1);
                 let step = Step::Named { kernel, x: place(&x), n, out: place(&view), len };
                 self.emit(step, &[&x, &view]);
@@ -453,33 +439,21 @@ impl<T: Scalar> Planner<'_, T> {
         })
     }
 
-    /// Puts an elementwise node into the run of its shape.
-    fn join(&mut self, i: usize, node: &Node) {
-        for a in &node.args {
-            let inside =
-                self.open.iter().any(|r| r.shape == node.ty.shape && r.nodes.binary_search(&a.index()).is_ok());
-            if !inside {
-                self.force(self.owners[a.index()]);
-            }
-        }
-        match self.open.iter_mut().position(|r| r.shape == node.ty.shape) {
-            Some(k) if self.open[k].nodes.len() < LONGEST_RUN => self.open[k].nodes.push(i),
-            full => {
-                if let Some(k) = full {
-                    self.close(k);
-                }
-                self.open.push(Run { shape: node.ty.shape.clone(), nodes: vec![i] });
-            }
+    /// Where a node writes a value without gaps.
+    fn dense_target(&mut self, i: usize, node: &Node) -> View {
+        match self.targets[i].take().filter(View::is_dense) {
+            Some(view) => view,
+            None => View::dense(self.real(node.ty.numel()), &node.ty.shape),
         }
     }
 
     fn reduce(&mut self, i: usize, node: &Node, axes: &[usize], sum: bool) -> View {
+        if let Some(view) = self.end_run(i, node, axes) {
+            return view;
+        }
         let x = self.ready(node.args[0]);
-        let (shape, len) = (&node.ty.shape, node.ty.numel());
-        let view = match self.targets[i].take().filter(View::is_dense) {
-            Some(view) => view,
-            None => View::dense(self.real(len), shape),
-        };
+        let view = self.dense_target(i, node);
+        let len = node.ty.numel();
         if len > 0 {
             let part = |keep: bool| -> (Dims, Dims) {
                 let axes = (0..x.shape.len()).filter(|a| axes.contains(a) != keep);
@@ -489,7 +463,9 @@ impl<T: Scalar> Planner<'_, T> {
             };
             let ((kept, kept_strides), (gone, gone_strides)) = (part(true), part(false));
             let fastest = |s: &Dims| s.iter().copied().filter(|&s| s > 0).min().unwrap_or(usize::MAX);
-            let by_rows = fastest(&kept_strides) < fastest(&gone_strides);
+            // Rows are added, too, where the sums are short and many.
+            let short = gone.iter().product::<usize>() < SHORT_SUM && kept.last().is_some_and(|&n| n >= LONG_SUMS);
+            let by_rows = short || fastest(&kept_strides) < fastest(&gone_strides);
             let reduction = Reduction { kept, kept_strides, gone, gone_strides, by_rows };
             let (xp, out) = (place(&x), place(&view));
             let step = match sum {
@@ -499,60 +475,6 @@ impl<T: Scalar> Planner<'_, T> {
             self.emit(step, &[&x, &view]);
         }
         view
-    }
-
-    fn dot(&mut self, i: usize, node: &Node, d: &Dot) -> View {
-        let (mut x, mut y) = (self.ready(node.args[0]), self.ready(node.args[1]));
-        let len = node.ty.numel();
-        let view = self.dot_layout(i, node);
-        let inner: usize = d.contract.iter().map(|&(l, _)| x.shape[l]).product();
-        if len == 0 || inner == 0 {
-            return self.zeros(&node.ty.shape);
-        }
-        let mut axes = Axes::default();
-        let mut c = view.strides.iter().copied();
-        let mut next = || c.next().unwrap_or(0);
-        for &(l, r) in &d.batch {
-            axes.batch.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: next() });
-        }
-        for l in d.free(0, x.shape.len()) {
-            axes.rows.push(Axis { n: x.shape[l], a: x.strides[l], b: 0, c: next() });
-        }
-        for r in d.free(1, y.shape.len()) {
-            axes.cols.push(Axis { n: y.shape[r], a: 0, b: y.strides[r], c: next() });
-        }
-        for &(l, r) in &d.contract {
-            axes.inner.push(Axis { n: x.shape[l], a: x.strides[l], b: y.strides[r], c: 0 });
-        }
-        for p in axes.arrange() {
-            let operand = if p.side == 0 { &mut x } else { &mut y };
-            let source = View { buf: operand.buf, offset: operand.offset, shape: p.shape, strides: p.strides };
-            *operand = self.packed(&source);
-        }
-        let product = axes.product();
-        let step = Step::Product { a: place(&x), b: place(&y), c: place(&view), product };
-        self.emit(step, &[&x, &y, &view]);
-        view
-    }
-
-    /// The value's layout: row-major after the transpositions that follow it, if nobody else uses it.
-    fn dot_layout(&mut self, i: usize, node: &Node) -> View {
-        if let Some(view) = self.targets[i].take() {
-            return view;
-        }
-        let shape = &node.ty.shape;
-        let mut order: Dims = (0..shape.len()).collect();
-        let mut at = i;
-        while let ([user], false) = (&self.users[at][..], self.is_output[at]) {
-            let Op::Transpose(t) = &self.program.nodes()[*user].op else { break };
-            order = t.perm.iter().map(|&p| order[p]).collect();
-            at = *user;
-        }
-        let arranged: Dims = order.iter().map(|&a| shape[a]).collect();
-        let mut laid: Dims = smallvec::smallvec![0; shape.len()];
-        order.iter().zip(strides(&arranged)).for_each(|(&a, s)| laid[a] = s);
-        let buf = self.real(node.ty.numel());
-        View { buf, offset: 0, shape: shape.clone(), strides: laid }
     }
 
     /// Makes output `i` of a value that is not there yet.
@@ -584,16 +506,21 @@ impl<T: Scalar> Planner<'_, T> {
             ids.iter().zip(at).for_each(|(&i, at)| offsets[i] = at);
             *size = total;
         }
-        let locs = self.bufs.iter().zip(offsets).map(|(b, at)| match b.home {
-            Home::Arena => Loc::Arena(at),
+        let locs = (0..self.bufs.len()).map(|b| self.root(b)).map(|b| match self.bufs[b].home {
+            Home::Arena | Home::Same(_) => Loc::Arena(offsets[b]),
             Home::Const(at) => Loc::Const(at),
             Home::Input(i) => Loc::Input(i),
             Home::Output(i) => Loc::Output(i),
         });
-        let registers = self.steps.iter().map(|s| if let Step::Fused(k) = s { k.registers } else { 0 });
+        let locs: Vec<Loc> = locs.collect();
+        let registers = self.steps.iter().map(|s| match s {
+            Step::Fused(k) => k.registers,
+            Step::Chunked { chunked, .. } => chunked.scratch(),
+            _ => 0,
+        });
         Plan {
             registers: registers.max().unwrap_or(0),
-            locs: locs.collect(),
+            locs,
             arena: sizes[0],
             ints: sizes[1],
             consts: Arc::new(self.consts),

@@ -1,0 +1,186 @@
+//! Reductions at the end of a fused run: what the run computes is added up (or its maximum taken) block by block, while it
+//! is in the cache.
+//!
+//! The iteration space is a matrix, row-major: either every row gives one number, or the rows are added into one. Where threads share one
+//! result, each fixed chunk of the space has a partial result of its own, and these are joined in order: so the bits do
+//! not depend on the number of threads.
+
+use super::machine::{Machine, Place};
+use numerics::Scalar;
+use numerics::simd::{self, Binary};
+
+/// Positions of a chunk with a partial result of its own, about.
+const CHUNK: usize = 1 << 15;
+/// Chunks at most.
+const CHUNKS: usize = 16;
+/// Rows shorter than this are reduced side by side.
+const SHORT: usize = 24;
+/// Short rows that are reduced side by side.
+const ABREAST: usize = 8;
+
+/// How the positions of a run are reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    /// Whether rows are added into one row, and not each summed.
+    down: bool,
+    /// Positions of a row.
+    pub(super) row: usize,
+    /// Positions that one thread must take: those of a partial result.
+    pub(super) unit: usize,
+    /// Number of partial results; one if they are the results.
+    parts: usize,
+}
+
+impl Grid {
+    /// Of a row-major space that is reduced over these axes; `None` if it is no matrix then.
+    pub(super) fn new(shape: &[usize], axes: &[usize]) -> Option<Grid> {
+        let size =
+            |gone: bool| -> usize { (0..shape.len()).filter(|i| axes.contains(i) == gone).map(|i| shape[i]).product() };
+        let (kept, gone) = (size(false), size(true));
+        if kept * gone == 0 || gone == 1 {
+            return None;
+        }
+        if kept == 1 {
+            let unit = gone.div_ceil((gone / CHUNK).clamp(1, CHUNKS)).next_multiple_of(64);
+            return Some(Grid { down: false, row: unit, unit, parts: gone.div_ceil(unit) });
+        }
+        // Axes of size one stand anywhere.
+        let wide: Vec<bool> = (0..shape.len()).filter(|&i| shape[i] > 1).map(|i| axes.contains(&i)).collect();
+        if wide.is_sorted() {
+            return Some(Grid { down: false, row: gone, unit: gone, parts: 1 });
+        }
+        wide.is_sorted_by(|a, b| a >= b).then(|| {
+            let rows = gone.div_ceil((kept * gone / CHUNK).clamp(1, CHUNKS));
+            Grid { down: true, row: kept, unit: rows * kept, parts: gone.div_ceil(rows) }
+        })
+    }
+
+    /// Elements of the partial results, zero if there are none.
+    pub(super) fn scratch(&self) -> usize {
+        match self.parts {
+            1 => 0,
+            parts if self.down => parts * self.row,
+            parts => parts,
+        }
+    }
+}
+
+/// A reduction and where its result goes.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) grid: Grid,
+    /// A sum, or a maximum.
+    pub(super) sum: bool,
+    pub(super) out: Place,
+    pub(super) len: usize,
+    /// Room for partial results, if there are such.
+    pub(super) partial: Option<usize>,
+}
+
+impl Ending {
+    fn join<T: Scalar>(&self, a: T, b: T) -> T {
+        match self.sum {
+            true => a + b,
+            false if a.is_nan() || a >= b => a,
+            false => b,
+        }
+    }
+
+    fn op(&self) -> Binary {
+        if self.sum { Binary::Add } else { Binary::Max }
+    }
+
+    fn target<T: Scalar>(&self, m: &Machine<'_, T>) -> *mut T {
+        match self.partial {
+            Some(buf) => m.write(buf),
+            None => m.write(self.out.buf).wrapping_add(self.out.offset),
+        }
+    }
+
+    /// Takes in the values at the positions from `at` on.
+    ///
+    /// # Safety
+    /// The machine's buffers have the sizes that the plan gave them; the positions of a unit come in order and on one thread.
+    pub(super) unsafe fn take<T: Scalar>(&self, m: &Machine<'_, T>, at: usize, x: &[T]) {
+        let Grid { down, row, unit, .. } = self.grid;
+        let target = self.target(m);
+        let (mut at, mut x) = (at, x);
+        while !x.is_empty() {
+            let column = at % row;
+            let whole = if down || column > 0 { 0 } else { x.len() / row };
+            if whole > 0 {
+                // SAFETY: one result for each of these rows, which no other thread has.
+                let out = unsafe { core::slice::from_raw_parts_mut(target.add(at / row), whole) };
+                let (now, later) = x.split_at(whole * row);
+                reduce_rows(self.sum, row, now, out);
+                (at, x) = (at + now.len(), later);
+                continue;
+            }
+            let (now, later) = x.split_at(x.len().min(row - column));
+            if down {
+                // SAFETY: a part of the partial row of this unit, which no other thread has.
+                let out = unsafe { core::slice::from_raw_parts_mut(target.add(at / unit * row + column), now.len()) };
+                match at % unit < row {
+                    true => out.copy_from_slice(now),
+                    false => simd::binary_left(self.op(), out, now),
+                }
+            } else {
+                // SAFETY: the result of this row, which no other thread has.
+                let out = unsafe { &mut *target.add(at / row) };
+                let part = if self.sum { simd::sum(now) } else { simd::max(now) };
+                *out = if column == 0 { part } else { self.join(*out, part) };
+            }
+            (at, x) = (at + now.len(), later);
+        }
+    }
+
+    /// Joins the partial results, in order.
+    ///
+    /// # Safety
+    /// The machine's buffers have the sizes that the plan gave them, and every position was taken.
+    pub(super) unsafe fn finish<T: Scalar>(&self, m: &Machine<'_, T>) {
+        let Some(buf) = self.partial else { return };
+        // SAFETY: the result and the room for partial ones, which are apart.
+        let (out, parts) = unsafe {
+            let out = m.write(self.out.buf).wrapping_add(self.out.offset);
+            let parts = core::slice::from_raw_parts(m.read(buf), self.grid.scratch());
+            (core::slice::from_raw_parts_mut(out, self.len), parts)
+        };
+        let (first, rest) = parts.split_at(self.len);
+        out.copy_from_slice(first);
+        rest.chunks_exact(self.len).for_each(|part| simd::binary_left(self.op(), out, part));
+    }
+}
+
+/// The sum or the maximum of each row of length `n`.
+pub(super) fn reduce_rows<T: Scalar>(sum: bool, n: usize, x: &[T], out: &mut [T]) {
+    if n >= SHORT {
+        let all = out.iter_mut().zip(x.chunks_exact(n));
+        return match sum {
+            true => all.for_each(|(o, row)| *o = simd::sum(row)),
+            false => all.for_each(|(o, row)| *o = simd::max(row)),
+        };
+    }
+    match sum {
+        true => short_rows(n, x, out, |a, b| a + b),
+        false => short_rows(n, x, out, |a, b| if a.is_nan() || a >= b { a } else { b }),
+    }
+}
+
+/// Several rows at a time, so that their additions do not wait for each other.
+fn short_rows<T: Scalar>(n: usize, x: &[T], out: &mut [T], f: impl Fn(T, T) -> T) {
+    let (groups, rest) = out.as_chunks_mut::<ABREAST>();
+    let (now, later) = x.split_at(groups.len() * ABREAST * n);
+    for (group, x) in groups.iter_mut().zip(now.chunks_exact(ABREAST * n)) {
+        let mut acc: [T; ABREAST] = core::array::from_fn(|r| x[r * n]);
+        for j in 1..n {
+            for (r, a) in acc.iter_mut().enumerate() {
+                *a = f(*a, x[r * n + j]);
+            }
+        }
+        *group = acc;
+    }
+    for (o, row) in rest.iter_mut().zip(later.chunks_exact(n)) {
+        *o = row[1..].iter().fold(row[0], |a, &b| f(a, b));
+    }
+}
