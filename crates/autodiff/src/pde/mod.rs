@@ -6,6 +6,7 @@
 //! known as the forward Laplacian (arXiv:2307.08214).
 
 mod build;
+mod chunks;
 mod family;
 mod interpolate;
 mod points;
@@ -13,4 +14,5 @@ mod rational;
 mod tuple;
 
 pub use build::{Coefficients, Cost, Drift, Operator, Pde, Scheme};
+pub use chunks::Chunked;
 pub use points::Strategy;

@@ -10,6 +10,7 @@ mod inline;
 mod linearize;
 mod reverse;
 mod simplify;
+mod stack;
 mod taps;
 mod vmap;
 

@@ -61,8 +61,9 @@ fn named(p: &Program) -> Program {
 }
 
 fn around(p: Program, how: u8) -> Program {
-    let next = match how % 5 {
+    let next = match how % 6 {
         0 => p.simplify().unwrap(),
+        4 => p.stack().unwrap(),
         1 => named(&p),
         2 => p.inline().unwrap(),
         3 => named(&p.simplify().unwrap()),

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod chunks;
 mod collapse;
 mod compose;
 mod data;
@@ -13,6 +14,7 @@ mod nn;
 mod pde;
 mod properties;
 mod simplify;
+mod stack;
 mod strides;
 mod taps;
 mod tracing;

@@ -5,14 +5,14 @@ use super::samples::Samples;
 use super::{Error, Name, Request};
 use crate::cli::timing::median;
 use autodiff::nn::Sequential;
-use autodiff::pde::{Cost, Operator, Pde};
-use autodiff::{Executable, Input, Output, Program, Workspace, trace};
+use autodiff::pde::{Chunked, Cost, Operator, Pde};
+use autodiff::{Input, Output, Program, trace};
 use numerics::rng::Law;
 use numerics::{Par, Scalar};
 use std::time::Instant;
 
-/// Points that go through one compiled program.
-const CHUNK: usize = 64;
+/// Points that go through a program at a time: a layer's coefficients stay in the cache, and there are chunks for every thread.
+const CHUNK: usize = 8;
 
 /// Results `[N, ..]` with their standard errors.
 pub(super) type Results<T> = Vec<(autodiff::Array<T>, Option<autodiff::Array<T>>)>;
@@ -21,8 +21,18 @@ pub(super) type Results<T> = Vec<(autodiff::Array<T>, Option<autodiff::Array<T>>
 pub(super) struct Evaluation<T> {
     pub(super) compile: f64,
     pub(super) run: f64,
+    /// Bytes of scratch memory.
+    pub(super) workspace: usize,
     pub(super) results: Results<T>,
     pub(super) costs: Vec<Cost>,
+}
+
+/// A loss, its gradient, and the seconds and bytes of scratch memory of one evaluation.
+pub(super) struct Slope<T> {
+    pub(super) loss: f64,
+    pub(super) gradient: Vec<T>,
+    pub(super) run: f64,
+    pub(super) workspace: usize,
 }
 
 pub(super) struct Job<'a, T> {
@@ -34,12 +44,6 @@ pub(super) struct Job<'a, T> {
 }
 
 impl<T: Scalar> Job<'_, T> {
-    /// Ranges of points of at most `CHUNK`.
-    fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
-        let n = self.points.n;
-        (0..n).step_by(CHUNK).map(move |from| (from, (from + CHUNK).min(n)))
-    }
-
     fn pde<'m>(&self, model: &'m Program, operators: &[(String, Operator)]) -> Pde<'m> {
         let pde = Pde::new(model, 1).strategy(self.request.strategy);
         operators.iter().fold(pde, |pde, (name, operator)| pde.operator(name.clone(), operator.clone()))
@@ -49,76 +53,61 @@ impl<T: Scalar> Job<'_, T> {
         self.request.operators.iter().map(|(label, _, op)| (label.clone(), op.clone())).collect()
     }
 
-    /// Inputs of a chunk of an exact program, in its order.
-    fn inputs(&self, program: &Program, from: usize, to: usize) -> Result<Vec<Input<'_, T>>, Error> {
-        let one = |i: usize| {
-            let name = program.inputs()[i].name.as_str();
+    /// Inputs of an exact program, in its order.
+    fn inputs(&self, names: &[String]) -> Result<Vec<Input<'_, T>>, Error> {
+        let one = |(i, name): (usize, &String)| {
             let given = match (i, name.rsplit('.').next()) {
                 (0, _) => Some(self.params),
-                (1, _) => Some(self.points.part(from, to)),
-                (_, Some("sigma")) => self.request.sigma.as_ref().map(|s| s.part(from, to)),
-                (_, Some("drift")) => self.request.drift.as_ref().map(|b| b.part(from, to)),
+                (1, _) => Some(self.points.all()),
+                (_, Some("sigma")) => self.request.sigma.as_ref().map(|s| s.all()),
+                (_, Some("drift")) => self.request.drift.as_ref().map(|b| b.all()),
                 _ => None,
             };
             given.map(Input::Real).ok_or_else(|| Error::Usage(format!("input {name:?} is not known")))
         };
-        (0..program.inputs().len()).map(one).collect()
+        names.iter().enumerate().map(one).collect()
     }
 
-    /// Programs compiled per chunk size, and what all chunks cost together; a request that makes no sense is a usage error.
+    /// The program compiled for chunks, and what all chunks cost together; a request that makes no sense is a usage error.
     fn compiled(&self, operators: &[(String, Operator)]) -> Result<Compiled<T>, Error> {
         let started = Instant::now();
-        let mut programs: Vec<ForRows<T>> = Vec::new();
-        let mut costs = Vec::new();
-        for (from, to) in self.chunks() {
-            let rows = to - from;
-            if programs.iter().any(|p| p.0 == rows) {
-                continue;
-            }
+        let n = self.points.n;
+        let build = |rows: usize| -> Result<Program, Error> {
             let model = self.model.trace_model(rows)?;
-            let pde = self.pde(&model, operators);
-            let program = pde.build().map_err(|e| Error::Usage(e.to_string()))?;
-            let executable = program.compile()?;
-            programs.push((rows, program, executable));
-            add_up(&mut costs, &pde.costs()?, self.chunks().filter(|c| c.1 - c.0 == rows).count() as u64);
+            self.pde(&model, operators).build().map_err(|e| Error::Usage(e.to_string()))
+        };
+        let chunked = Chunked::new(n, CHUNK, build)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut costs = Vec::new();
+        for (rows, times) in [(CHUNK.min(n), n / CHUNK.min(n)), (n % CHUNK.min(n), 1)] {
+            if rows > 0 {
+                let model = self.model.trace_model(rows)?;
+                add_up(&mut costs, &self.pde(&model, operators).costs()?, times as u64);
+            }
         }
-        Ok(Compiled { seconds: started.elapsed().as_secs_f64(), programs, costs })
+        let program = build(1)?;
+        let names = program.inputs().iter().map(|p| p.name.clone()).collect();
+        let shapes = (0..program.outputs().len()).map(|k| program.output_type(k).shape[1..].to_vec()).collect();
+        Ok(Compiled { seconds, chunked, names, shapes, costs })
     }
 
-    /// Evaluates all chunks into `results`, one flat list per output.
-    fn evaluate<'b>(
-        &self,
-        compiled: &Compiled<T>,
-        workspace: &mut Workspace<T>,
-        results: &mut [Vec<T>],
-        inputs: impl Fn(&Program, usize, usize) -> Result<Vec<Input<'b, T>>, Error>,
-    ) -> Result<(), Error> {
-        for (from, to) in self.chunks() {
-            let Some((rows, program, executable)) = compiled.programs.iter().find(|p| p.0 == to - from) else {
-                continue;
-            };
-            let mut outputs: Vec<Output<'_, T>> = results
-                .iter_mut()
-                .enumerate()
-                .map(|(k, all)| {
-                    let width = program.output_type(k).numel() / rows;
-                    all.resize(self.points.n * width, T::ZERO);
-                    Output::Real(&mut all[from * width..to * width])
-                })
-                .collect();
-            executable.run(workspace, &inputs(program, from, to)?, &mut outputs)?;
+    /// Evaluates all points into `results`, one flat list per output.
+    fn evaluate(&self, compiled: &Compiled<T>, results: &mut [Vec<T>], inputs: &[Input<'_, T>]) -> Result<(), Error> {
+        for (all, shape) in results.iter_mut().zip(&compiled.shapes) {
+            all.resize(self.points.n * shape.iter().product::<usize>(), T::ZERO);
         }
-        Ok(())
+        let mut outputs: Vec<Output<'_, T>> = results.iter_mut().map(|y| Output::Real(y)).collect();
+        Ok(compiled.chunked.run(self.par, inputs, &mut outputs)?)
     }
 
     pub(super) fn exact(&self, repeat: usize) -> Result<Evaluation<T>, Error> {
         let compiled = self.compiled(&self.exact_operators())?;
-        let mut workspace = Workspace::with_par(self.par);
+        let inputs = self.inputs(&compiled.names)?;
         let mut flat = vec![Vec::new(); self.request.operators.len()];
         let mut times = Vec::with_capacity(repeat);
         for _ in 0..=repeat {
             let started = Instant::now();
-            self.evaluate(&compiled, &mut workspace, &mut flat, |p, from, to| self.inputs(p, from, to))?;
+            self.evaluate(&compiled, &mut flat, &inputs)?;
             times.push(started.elapsed().as_secs_f64());
         }
         let mut results = Results::new();
@@ -127,14 +116,14 @@ impl<T: Scalar> Job<'_, T> {
         }
         // The first run warms up.
         let run = median(times.split_off(1)).unwrap_or_default();
-        Ok(Evaluation { compile: compiled.seconds, run, results, costs: compiled.costs })
+        let workspace = compiled.chunked.workspace_bytes(self.par);
+        Ok(Evaluation { compile: compiled.seconds, run, workspace, results, costs: compiled.costs })
     }
 
     /// Means over groups of directions, and their spread. Groups of one size share their programs.
     pub(super) fn stochastic(&self, samples: &Samples<T>, repeat: usize) -> Result<Evaluation<T>, Error> {
-        let mut done = Evaluation { compile: 0.0, run: 0.0, results: Results::new(), costs: Vec::new() };
+        let mut done = Evaluation { compile: 0.0, run: 0.0, workspace: 0, results: Results::new(), costs: Vec::new() };
         let mut times = vec![0.0; repeat.max(1)];
-        let mut workspace = Workspace::with_par(self.par);
         for (label, name, _) in &self.request.operators {
             let biharmonic = *name == Name::Biharmonic;
             let mut made: Vec<(usize, Compiled<T>)> = Vec::new();
@@ -150,14 +139,12 @@ impl<T: Scalar> Job<'_, T> {
                 }
                 let Some((_, compiled)) = made.iter().find(|m| m.0 == r) else { continue };
                 add_up(&mut done.costs, &compiled.costs, 1);
-                let laid: Vec<Vec<T>> = self.chunks().map(|c| self.laid_out(samples, &directions, c)).collect();
+                done.workspace = done.workspace.max(compiled.chunked.workspace_bytes(self.par));
+                let inputs = [self.params, self.points.all(), &directions, &weights].map(Input::Real);
                 let mut values = vec![Vec::new()];
                 for time in &mut times {
                     let started = Instant::now();
-                    self.evaluate(compiled, &mut workspace, &mut values, |_, from, to| {
-                        let all = [self.params, self.points.part(from, to), &laid[from / CHUNK], &weights];
-                        Ok(all.map(Input::Real).to_vec())
-                    })?;
+                    self.evaluate(compiled, &mut values, &inputs)?;
                     *time += started.elapsed().as_secs_f64();
                 }
                 means.append(&mut values);
@@ -170,10 +157,10 @@ impl<T: Scalar> Job<'_, T> {
         Ok(done)
     }
 
-    /// Directions (row by row) and weights of a group's estimate.
-    fn family(&self, samples: &Samples<T>, group: &[Vec<T>], biharmonic: bool) -> (Vec<Vec<T>>, Vec<T>) {
+    /// Directions `[R, D]` (`[R, N, D]` per datum) and weights of a group's estimate.
+    fn family(&self, samples: &Samples<T>, group: &[Vec<T>], biharmonic: bool) -> (Vec<T>, Vec<T>) {
         let (s, d) = (group.len() as f64, self.points.d);
-        let mut directions = group.to_vec();
+        let mut directions = group.concat();
         let weight = match (biharmonic, samples.law) {
             (false, _) => 1.0 / s,
             (true, Law::Sphere) => (d as f64 + 2.0) / (3.0 * d as f64 * s),
@@ -184,40 +171,28 @@ impl<T: Scalar> Job<'_, T> {
             // E d^4 f[v^4] is short of the pure fourth derivatives, which are added exactly.
             let owners = group.first().map_or(1, |v| v.len() / d);
             for axis in 0..d {
-                directions.push((0..owners * d).map(|i| if i % d == axis { T::ONE } else { T::ZERO }).collect());
+                directions.extend((0..owners * d).map(|i| if i % d == axis { T::ONE } else { T::ZERO }));
                 weights.push(T::from_f64(2.0 / 3.0));
             }
         }
         (directions, weights)
     }
 
-    /// A group's directions as the program of a chunk takes them: `[R, D]`, or `[R, rows, D]` per datum.
-    fn laid_out(&self, samples: &Samples<T>, directions: &[Vec<T>], (from, to): (usize, usize)) -> Vec<T> {
-        let d = self.points.d;
-        let range = if samples.per_datum { from * d..to * d } else { 0..d };
-        directions.iter().flat_map(|v| v[range.clone()].iter().copied()).collect()
-    }
-
-    /// `(1/2N) sum (operator)^2` and its gradient in the parameters.
-    pub(super) fn parameter_gradient(&self) -> Result<(f64, Vec<T>), Error> {
-        let (mut sum, mut share) = (vec![T::ZERO; self.params.len()], vec![T::ZERO; self.params.len()]);
-        let (mut loss, mut value) = (0.0, [T::ZERO]);
-        let mut workspace = Workspace::with_par(self.par);
-        let mut made: Vec<ForRows<T>> = Vec::new();
-        for (from, to) in self.chunks() {
-            let rows = to - from;
-            if !made.iter().any(|m| m.0 == rows) {
-                let gradient = self.gradient_program(rows)?;
-                let executable = gradient.compile()?;
-                made.push((rows, gradient, executable));
-            }
-            let Some((_, program, executable)) = made.iter().find(|m| m.0 == rows) else { continue };
-            let mut outputs = [Output::Real(&mut value), Output::Real(&mut share)];
-            executable.run(&mut workspace, &self.inputs(program, from, to)?, &mut outputs)?;
-            loss += value[0].to_f64();
-            sum.iter_mut().zip(&share).for_each(|(s, &g)| *s += g);
+    /// `(1/2N) sum (operator)^2` and its gradient in the parameters, `repeat` times after a warm-up.
+    pub(super) fn parameter_gradient(&self, repeat: usize) -> Result<Slope<T>, Error> {
+        let gradient = Chunked::new(self.points.n, CHUNK, |rows| self.gradient_program(rows))?;
+        let program = self.gradient_program(1)?;
+        let names: Vec<String> = program.inputs().iter().map(|p| p.name.clone()).collect();
+        let inputs = self.inputs(&names)?;
+        let (mut loss, mut slope) = ([T::ZERO], vec![T::ZERO; self.params.len()]);
+        let mut times = Vec::with_capacity(repeat);
+        for _ in 0..=repeat {
+            let started = Instant::now();
+            gradient.run(self.par, &inputs, &mut [Output::Real(&mut loss), Output::Real(&mut slope)])?;
+            times.push(started.elapsed().as_secs_f64());
         }
-        Ok((loss, sum))
+        let run = median(times.split_off(1)).unwrap_or_default();
+        Ok(Slope { loss: loss[0].to_f64(), gradient: slope, run, workspace: gradient.workspace_bytes(self.par) })
     }
 
     fn gradient_program(&self, rows: usize) -> Result<Program, Error> {
@@ -231,25 +206,25 @@ impl<T: Scalar> Job<'_, T> {
             let refs: Vec<_> = x.iter().collect();
             vec![("loss", t.call(&operator, &refs).swap_remove(0).powf(2.0).sum_all() * scale)]
         })?;
-        Ok(whole.value_and_grad(&[0])?)
+        Ok(whole.value_and_grad(&[0])?.simplify()?)
     }
 }
 
-/// A number of points, and the program for so many.
-type ForRows<T> = (usize, Program, Executable<T>);
-
-/// Compiled programs by chunk size, the seconds that took, and what all chunks cost together.
+/// The program of a request, the seconds that took, and what all chunks cost together.
 struct Compiled<T> {
     seconds: f64,
-    programs: Vec<ForRows<T>>,
+    chunked: Chunked<T>,
+    /// Names of the inputs.
+    names: Vec<String>,
+    /// Shapes of one datum's outputs.
+    shapes: Vec<Vec<usize>>,
     costs: Vec<Cost>,
 }
 
 impl<T> Compiled<T> {
     /// Shape of output `k` for all `n` points.
     fn shape(&self, k: usize, n: usize) -> Vec<usize> {
-        let inner = self.programs.first().map(|p| p.1.output_type(k).shape[1..].to_vec());
-        core::iter::once(n).chain(inner.unwrap_or_default()).collect()
+        core::iter::once(n).chain(self.shapes.get(k).into_iter().flatten().copied()).collect()
     }
 }
 

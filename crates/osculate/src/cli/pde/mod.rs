@@ -151,12 +151,16 @@ impl PdeVerb {
                     .collect::<Vec<_>>(),
             )
             .with("compile_seconds", done.compile)
-            .with("run_seconds", done.run);
+            .with("run_seconds", done.run)
+            .with("workspace_bytes", done.workspace);
         if let Some(path) = &self.parameter_gradient {
-            let (loss, gradient) = job.parameter_gradient()?;
-            let g = Mat::from_fn(gradient.len(), 1, |i, _| gradient[i]);
+            let done = job.parameter_gradient(self.repeat)?;
+            let g = Mat::from_fn(done.gradient.len(), 1, |i, _| done.gradient[i]);
             vectors::write(path, &model, g.as_ref())?;
-            reply = reply.with("loss", loss);
+            reply = reply
+                .with("loss", done.loss)
+                .with("gradient_seconds", done.run)
+                .with("gradient_workspace_bytes", done.workspace);
         }
         let text = self.text(&points, &done.costs, done.compile, done.run);
         Ok(reply.with_text(text))

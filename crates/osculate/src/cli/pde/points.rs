@@ -17,15 +17,13 @@ pub(super) struct Points<T> {
 pub(super) struct Given<T> {
     pub(super) per_datum: bool,
     pub(super) columns: usize,
-    /// Numbers per datum.
-    width: usize,
     data: Vec<T>,
 }
 
 impl<T> Given<T> {
-    /// The part of a range of data.
-    pub(super) fn part(&self, from: usize, to: usize) -> &[T] {
-        if self.per_datum { &self.data[from * self.width..to * self.width] } else { &self.data }
+    /// All numbers.
+    pub(super) fn all(&self) -> &[T] {
+        &self.data
     }
 }
 
@@ -56,9 +54,9 @@ impl<T: Scalar> Points<T> {
         Ok(Points { n, d, data })
     }
 
-    /// The points of a range.
-    pub(super) fn part(&self, from: usize, to: usize) -> &[T] {
-        &self.data[from * self.d..to * self.d]
+    /// All points.
+    pub(super) fn all(&self) -> &[T] {
+        &self.data
     }
 
     /// `[D, ..]` or `[N, D, ..]`, `rank` axes per datum.
@@ -73,12 +71,9 @@ impl<T: Scalar> Points<T> {
         let fits = inner.first() == Some(&self.d);
         let finite = a.first_non_finite().is_none();
         match a.to_floats::<T>() {
-            Some(data) if fits && finite => Ok(Given {
-                per_datum: shape.len() > rank,
-                columns: inner.get(1).copied().unwrap_or(1),
-                width: inner.iter().product(),
-                data,
-            }),
+            Some(data) if fits && finite => {
+                Ok(Given { per_datum: shape.len() > rank, columns: inner.get(1).copied().unwrap_or(1), data })
+            }
             _ => {
                 let (d, n) = (self.d, self.n);
                 let rest = if rank == 2 { ", R" } else { "" };
