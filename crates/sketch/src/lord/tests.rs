@@ -62,7 +62,7 @@ fn equivariant_under_shift_scale_rotation_and_permutation() {
     let other = solve(&w, &mul(&scaled, &w));
     near(&x(&other), &Mat::from_fn(n, p, |i, j| 1e5 * x(&base)[(i, j)]), 1e-10);
     // other probes of the same space
-    let r = la::orth(omega(p, p, Law::Gaussian).as_ref()).unwrap();
+    let r = la::orth(omega(p, p, Law::Gaussian).as_ref(), Par::Seq).unwrap();
     let turned = mul(&w, &r);
     let other = solve(&turned, &mul(&a, &turned));
     near_vec(&other.d, &base.d, 1e-10);
