@@ -60,12 +60,39 @@ fn brute_xtrace(a: &Mat<f64>, omega: &Mat<f64>, resphere: bool) -> Vec<f64> {
         .collect()
 }
 
+fn brute_xdiag(a: &Mat<f64>, omega: &Mat<f64>) -> Vec<Vec<f64>> {
+    (0..omega.ncols())
+        .map(|i| {
+            let q = basis(mul(a, &without(omega.as_ref(), i)).as_ref());
+            let inside = la::row_dots(q.as_ref(), la::mul_tn(a.as_ref(), q.as_ref(), Par::Seq).as_ref());
+            let w = column(omega, i);
+            let rest = project(&q, &mul(a, &w));
+            (0..a.nrows()).map(|r| inside[r] + w[(r, 0)] * rest[(r, 0)]).collect()
+        })
+        .collect()
+}
+
 fn mean(samples: &[f64]) -> f64 {
     samples.iter().sum::<f64>() / samples.len() as f64
 }
 
 fn mean_rows(samples: &[Vec<f64>]) -> Vec<f64> {
     (0..samples[0].len()).map(|a| samples.iter().map(|s| s[a]).sum::<f64>() / samples.len() as f64).collect()
+}
+
+/// Sizes, numbers of products and seeds of curvlinops' own test.
+#[test]
+fn xtrace_and_xdiag_are_their_definitions_at_other_sizes() {
+    for seed in 0..5 {
+        let a = fixed_mat::<f64>(50, 50, 100 + seed);
+        let op = Dense::new(a.clone());
+        for k in [3, 4] {
+            let products = Products::new(&op, "test", &Settings::seeded(seed));
+            let omega = products.right(0..k);
+            close(&xtrace(&products, k, false).unwrap(), &brute_xtrace(&a, &omega, false), 1e-10);
+            close(&xdiag(&products, k, 0).unwrap().0, &mean_rows(&brute_xdiag(&a, &omega)), 1e-10);
+        }
+    }
 }
 
 #[test]
@@ -100,15 +127,7 @@ fn xdiag_is_its_definition() {
     let products = Products::new(&op, "test", &Settings::seeded(1));
     let (fast, sem) = xdiag(&products, K, 0).unwrap();
     let omega = products.right(0..K);
-    let slow: Vec<Vec<f64>> = (0..K)
-        .map(|i| {
-            let q = basis(mul(&a, &without(omega.as_ref(), i)).as_ref());
-            let inside = la::row_dots(q.as_ref(), la::mul_tn(a.as_ref(), q.as_ref(), Par::Seq).as_ref());
-            let w = column(&omega, i);
-            let rest = project(&q, &mul(&a, &w));
-            (0..N).map(|r| inside[r] + w[(r, 0)] * rest[(r, 0)]).collect()
-        })
-        .collect();
+    let slow = brute_xdiag(&a, &omega);
     close(&fast, &mean_rows(&slow), 1e-10);
     let at = |r: usize| slow.iter().map(|s| s[r]).collect::<Vec<_>>();
     let expected: Vec<f64> = (0..N).map(|r| crate::settings::mean_sem(&at(r)).1.unwrap()).collect();
