@@ -1,6 +1,8 @@
 //! Benchmarks, comparisons with peers, reproductions of papers: one script or benchmark each, found by looking, listed when asked for wrongly.
 //!
-//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py`. A script is run with `--binary PATH`
+//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py`, or where no other program is needed the
+//! example `crates/CRATE/examples/repro_ID.rs`, which gets the page `docs/papers/ID.md` and puts its tables between their markers
+//! there. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
 //! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios.
 
@@ -47,10 +49,37 @@ pub(crate) fn compare(area: Option<&str>) -> Outcome {
 /// `cargo xtask repro ID`.
 pub(crate) fn repro(id: Option<&str>) -> Outcome {
     let root = root();
-    let script = find(&root.join("benches/peers/repro"), "py", "reproduction", id)?;
+    let examples = examples(&root);
+    if let Some((krate, id)) = examples.iter().find(|(_, name)| Some(name.as_str()) == id) {
+        let page = root.join("docs/papers").join(format!("{id}.md"));
+        let example = format!("repro_{id}");
+        run(cargo(&["run", "--release", "--package", krate, "--example", &example, "--"]).arg(&page))?;
+        println!("written: {}", page.display());
+        return Ok(());
+    }
+    let folder = root.join("benches/peers/repro");
+    let script = find(&folder, "py", "reproduction", id).map_err(|e| {
+        let names: Vec<&str> = examples.iter().map(|e| e.1.as_str()).collect();
+        format!("{e}; as examples there are {}", listed(&names))
+    })?;
     let lines = run_script(&root, &script)?;
     println!("written: {}", lines.display());
     Ok(())
+}
+
+/// Crate and ID of every `crates/CRATE/examples/repro_ID.rs`.
+fn examples(root: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for krate in fs::read_dir(root.join("crates")).into_iter().flatten().flatten() {
+        for file in fs::read_dir(krate.path().join("examples")).into_iter().flatten().flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if let Some(id) = name.strip_prefix("repro_").and_then(|n| n.strip_suffix(".rs")) {
+                found.push((krate.file_name().to_string_lossy().into_owned(), id.to_owned()));
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Builds the binary, runs `script` in the peers' environment, and returns the file of JSON lines that it wrote.
@@ -141,6 +170,19 @@ mod tests {
         assert_eq!(find(s.path(), "py", "area", Some("gradient")).unwrap(), s.path().join("gradient.py"));
         assert_eq!(find(s.path(), "py", "area", None).unwrap_err(), "name one area; there are attention, gradient");
         assert!(find(s.path(), "py", "area", Some("_shared")).is_err());
+    }
+
+    #[test]
+    fn examples_can_be_reproductions() {
+        let s = Scratch::new("examples");
+        for name in
+            ["crates/sketch/examples/repro_lord.rs", "crates/sketch/examples/other.rs", "crates/a/examples/repro_b.rs"]
+        {
+            s.write(name, "");
+        }
+        let found = examples(s.path());
+        let expected = [("a", "b"), ("sketch", "lord")].map(|(k, i)| (k.to_owned(), i.to_owned()));
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod simd;
 pub mod store;
 
 pub use error::Error;
-pub use scalar::{DType, Scalar};
+pub use scalar::{DType, DoubleView, Scalar};
 
 /// faer's vocabulary for dense data, re-exported so that everyone names the same version.
 pub use faer::{

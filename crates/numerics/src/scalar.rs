@@ -4,6 +4,7 @@ use crate::simd::{self, Unary};
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
 use core::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use faer::{MatMut, MatRef};
 
 /// The two floating-point types that programs, operators and files are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -45,6 +46,32 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// A scalar type that may be `f64`: views pass where it is, without a copy.
+pub trait DoubleView: Sized {
+    /// A view of doubles as one of this type, if they are the same.
+    fn of_doubles(a: MatRef<'_, f64>) -> Option<MatRef<'_, Self>>;
+    /// The same for a view that can be written to.
+    fn of_doubles_mut(a: MatMut<'_, f64>) -> Option<MatMut<'_, Self>>;
+}
+
+impl DoubleView for f64 {
+    fn of_doubles(a: MatRef<'_, f64>) -> Option<MatRef<'_, f64>> {
+        Some(a)
+    }
+    fn of_doubles_mut(a: MatMut<'_, f64>) -> Option<MatMut<'_, f64>> {
+        Some(a)
+    }
+}
+
+impl DoubleView for f32 {
+    fn of_doubles(_: MatRef<'_, f64>) -> Option<MatRef<'_, f32>> {
+        None
+    }
+    fn of_doubles_mut(_: MatMut<'_, f64>) -> Option<MatMut<'_, f32>> {
+        None
+    }
+}
+
 /// One number through an elementwise kernel.
 fn by_kernel<T: Scalar>(op: Unary, x: T) -> T {
     let mut y = [x];
@@ -63,6 +90,7 @@ macro_rules! scalar_trait {
             + faer::traits::RealField
             + crate::dense::kernels::DenseKernels
             + crate::simd::SimdKernels
+            + DoubleView
             + Copy + Default + Debug + Display + LowerExp + Send + Sync + 'static
             + PartialOrd + Sum
             + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>

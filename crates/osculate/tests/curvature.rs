@@ -263,7 +263,7 @@ fn structure_of_every_square_operator() {
         let file = File::read(Path::new(&parts)).unwrap();
         let r = lord["rank"].as_u64().unwrap() as usize;
         assert_eq!(file.get("u").unwrap().shape, [n, r]);
-        let (d, u, core) = (tensor(&file, "d"), tensor(&file, "u"), tensor(&file, "core"));
+        let (d, u, core) = (tensor(&file, "diagonal"), tensor(&file, "u"), tensor(&file, "core"));
         let uc: Vec<f64> = (0..n * r).map(|k| (0..r).map(|l| u[k / r * r + l] * core[l * r + k % r]).sum()).collect();
         let (mut gap, mut size) = (0.0, 0.0);
         for i in 0..n {

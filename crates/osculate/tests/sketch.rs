@@ -226,6 +226,8 @@ fn threads_seeds_and_precision() {
     let value = |rest: &[&str]| number(&sketch("decay", "trace", rest), "value");
     assert_eq!(value(&["--threads", "1"]).to_bits(), value(&["--threads", "2"]).to_bits());
     assert_ne!(value(&["--products", "20"]), value(&["--products", "20", "--seed", "1"]));
+    let timed = sketch("decay", "trace", &["--repeat", "3"]);
+    assert!(number(&timed, "method_seconds") > 0.0 && timed["products"] == 60);
     let (wide, narrow) = (value(&["--products", "30"]), value(&["--products", "30", "--dtype", "f32"]));
     assert!((wide - narrow).abs() < 1e-4 * wide && wide != narrow, "{wide} {narrow}");
     let text = osculate(&["--matrix", &golden("decay.npy"), "--method", "trace"]);

@@ -193,7 +193,7 @@ fn hutchinson(products: &Products<'_>, m: usize, ratio: bool) -> Result<Diagonal
     if ratio && products.settings.law == Law::Coordinates {
         return Err(Error::argument(products.op, "the ratio form divides by zero entries of coordinate probes"));
     }
-    let (n, width) = (products.n, products.settings.block.max(1));
+    let (n, width) = (products.n, products.width());
     let mut moments = Moments::new(n);
     let mut weight = vec![0.0; n];
     while moments.count < m {
@@ -221,11 +221,11 @@ fn hutchinson(products: &Products<'_>, m: usize, ratio: bool) -> Result<Diagonal
 /// `d = rowdot(Q, A^T Q) + mean of g o (I - Q Q^T) A g`, with a third of the products for each term.
 fn diagpp(products: &Products<'_>, m: usize) -> Result<Diagonal, Error> {
     let (par, k) = (products.par(), m / 3);
-    let q = la::orth(products.apply(products.right(0..k).as_ref())?.as_ref())?;
+    let q = la::orth(products.apply(products.right(0..k).as_ref())?.as_ref(), par)?;
     let z = products.apply_t(q.as_ref())?;
     let inside = la::row_dots(q.as_ref(), z.as_ref());
     let count = m - 2 * k;
-    let width = products.settings.block.max(1);
+    let width = products.width();
     let mut moments = Moments::new(products.n);
     while moments.count < count {
         let start = k + moments.count;
@@ -267,7 +267,7 @@ pub fn sub_diagonal<T: Scalar>(
         return Err(Error::SketchTooSmall { op, needed: 1, got: 0 });
     }
     let (row, column) = if k >= 0 { (shift, 0) } else { (0, shift) };
-    let width = settings.block.max(1);
+    let width = products.width();
     products.plan(m);
     let mut moments = Moments::new(n - shift);
     while moments.count < m {

@@ -2,8 +2,8 @@
 //! All in double precision, with the bits of `numerics::dense`.
 
 use crate::Error;
-use numerics::dense::{self, Diag, Triangle};
-use numerics::{Mat, MatRef, Par};
+use numerics::dense::{self, Diag, TallQr, Triangle};
+use numerics::{Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -85,8 +85,36 @@ pub(crate) fn symmetric_core(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -
 }
 
 /// An orthonormal basis of the columns (completed arbitrarily where they are dependent).
-pub(crate) fn orth(y: MatRef<'_, f64>) -> Result<Mat<f64>, Error> {
-    Ok(dense::qr(y)?.q)
+pub(crate) fn orth(y: MatRef<'_, f64>, par: Par) -> Result<Mat<f64>, Error> {
+    Ok(dense::qr_tall(y, par)?.q)
+}
+
+/// The same for columns that are well conditioned, as tall Gaussian ones are: `Y L^-T` with `Y^T Y = L L^T`, or by
+/// [`orth`] where the factor shows that they are not.
+pub(crate) fn orth_random(mut y: Mat<f64>, par: Par) -> Result<Mat<f64>, Error> {
+    /// Least ratio of the pivots of L. The basis is orthonormal to `eps` divided by its square.
+    const RATIO: f64 = 0.3;
+    let k = y.ncols();
+    let llt = match dense::Llt::new(gram(y.as_ref(), par).as_ref(), par) {
+        Ok(llt) => llt,
+        Err(numerics::Error::NotPositiveDefinite { .. }) => return orth(y.as_ref(), par),
+        Err(e) => return Err(e.into()),
+    };
+    let pivots = || (0..k).map(|j| llt.l()[(j, j)]);
+    if pivots().fold(f64::INFINITY, f64::min) < RATIO * pivots().fold(0.0, f64::max) {
+        return orth(y.as_ref(), par);
+    }
+    solve_rows(y.as_mut(), llt.l(), par);
+    Ok(y)
+}
+
+/// `y <- y l^-T` for a lower triangle, rows spread over threads.
+fn solve_rows(y: MatMut<'_, f64>, l: MatRef<'_, f64>, par: Par) {
+    let solve = |y: MatMut<'_, f64>| dense::trsm(Triangle::Lower, Diag::NonUnit, l, y.transpose_mut(), Par::Seq);
+    if par.degree() == 1 || y.nrows() < 512 {
+        return solve(y);
+    }
+    y.par_row_chunks_mut(512).for_each(solve);
 }
 
 /// `y - q q^T y`, twice, so that the result is orthogonal to q to rounding.
@@ -110,19 +138,24 @@ pub(crate) struct Extension {
 }
 
 /// `y = q inside + q_new r`.
-pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> Result<Extension, Error> {
+pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Result<Extension, Error> {
     if q.ncols() == 0 {
-        let f = dense::qr(y)?;
-        return Ok(Extension { inside: Mat::zeros(0, y.ncols()), q: f.q, r: f.r });
+        let inside = Mat::zeros(0, y.ncols());
+        if y.nrows() < y.ncols() {
+            let f = dense::qr(y.as_ref())?;
+            return Ok(Extension { inside, q: f.q, r: f.r });
+        }
+        let f = TallQr::of(y, par)?;
+        return Ok(Extension { inside, q: f.q(par), r: f.r().to_owned() });
     }
-    let mut inside = mul_tn(q, y, par);
-    let mut rest = sub_mul(y.to_owned(), q, inside.as_ref(), par);
+    let mut inside = mul_tn(q, y.as_ref(), par);
+    let mut rest = sub_mul(y, q, inside.as_ref(), par);
     let again = mul_tn(q, rest.as_ref(), par);
     rest = sub_mul(rest, q, again.as_ref(), par);
     dense::axpy(inside.as_mut(), 1.0, again.as_ref());
-    let f = dense::qr(rest.as_ref())?;
+    let f = dense::qr_tall(rest.as_ref(), par)?;
     // where the rest is rounding noise its directions need not be orthogonal to q
-    let fresh = orth(project_out(q, f.q, par).as_ref())?;
+    let fresh = orth(project_out(q, f.q, par).as_ref(), par)?;
     let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
     let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
     Ok(Extension { inside, q: fresh, r })
@@ -132,9 +165,7 @@ pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: MatRef<'_, f64>, par: Par) -> 
 pub(crate) fn row_dots(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Vec<f64> {
     let mut out = vec![0.0; a.nrows()];
     for j in 0..a.ncols() {
-        for (i, o) in out.iter_mut().enumerate() {
-            *o += a[(i, j)] * b[(i, j)];
-        }
+        out.iter_mut().zip(a.col(j).iter().zip(b.col(j).iter())).for_each(|(o, (x, y))| *o += x * y);
     }
     out
 }
@@ -163,6 +194,15 @@ pub(crate) fn hcat(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     dense::copy(out.as_mut().subcols_mut(0, k), a);
     dense::copy(out.as_mut().subcols_mut(k, b.ncols()), b);
     out
+}
+
+/// Columns added to a matrix; an empty one is replaced without a copy.
+pub(crate) fn append(a: &mut Mat<f64>, more: Mat<f64>) {
+    if a.ncols() == 0 {
+        *a = more;
+    } else {
+        *a = hcat(a.as_ref(), more.as_ref());
+    }
 }
 
 /// `a diag(s)`.

@@ -38,7 +38,7 @@ pub fn estimate_frobenius_sq<T: Scalar>(
         return Err(Error::SketchTooSmall { op, needed: 1, got: 0 });
     }
     products.plan(m);
-    let (mut samples, width) = (Vec::new(), settings.block.max(1));
+    let (mut samples, width) = (Vec::new(), products.width());
     let mut transposed = products.n > products.m;
     while samples.len() < m {
         let n = if transposed { products.m } else { products.n };
@@ -104,7 +104,7 @@ pub fn row_norms_sq<T: Scalar>(
         RowNormMethod::XRowNorm(basis) => xrow_norm(&products, k, basis)?,
         RowNormMethod::Hutchinson => {
             let mut moments = Moments::new(products.m);
-            let width = settings.block.max(1);
+            let width = products.width();
             while moments.count < k && !products.stopped() {
                 let omega = products.right(moments.count..(moments.count + width).min(k));
                 let y = products.apply(omega.as_ref())?;
@@ -214,7 +214,7 @@ pub fn norm_lower_bounds<T: Scalar>(
         return Ok((0.0, 0.0));
     }
     let q = q.min(products.m).min(products.n);
-    let basis = la::orth(products.apply(products.right(0..q).as_ref())?.as_ref())?;
+    let basis = la::orth(products.apply(products.right(0..q).as_ref())?.as_ref(), settings.par)?;
     let b = products.apply_t(basis.as_ref())?;
     let s = dense::svd(b.as_ref())?.s;
     Ok((s[0], la::fro_sq(b.as_ref()).sqrt()))

@@ -9,6 +9,7 @@ use crate::products::check_shapes;
 use linop_core::{LinearOperator, Props};
 use numerics::rng::{self, Law, Role};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A law, a seed and a role: an endless supply of probe columns of any length.
@@ -38,6 +39,21 @@ impl Probe {
         for (j, column) in range.enumerate() {
             rng::probe(self.law, self.seed, self.role, column as u64, out.col_as_slice_mut(j));
         }
+        out
+    }
+
+    /// The same columns, drawn on several threads.
+    pub(crate) fn columns_on(&self, n: usize, range: Range<usize>, par: Par) -> Mat<f64> {
+        if par.degree() == 1 || range.len() * n < 1 << 16 {
+            return self.columns(n, range);
+        }
+        let first = range.start;
+        let mut out = Mat::zeros(n, range.len());
+        out.as_mut().par_col_iter_mut().enumerate().for_each(|(j, column)| {
+            if let Some(column) = column.try_as_col_major_mut() {
+                rng::probe(self.law, self.seed, self.role, (first + j) as u64, column.as_slice_mut());
+            }
+        });
         out
     }
 

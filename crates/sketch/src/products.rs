@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 use linop_core::{Cost, LinearOperator, Props};
 use numerics::progress::Progress;
 use numerics::rng::{Law, Role};
-use numerics::{Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq, dense};
+use numerics::{DType, Mat, MatMut, MatRef, MemBuffer, MemStack, Par, Scalar, StackReq, dense};
 use std::ops::Range;
 
 /// What every operator of this crate checks first: `out` and `x` have as many rows as the product needs, and as many
@@ -31,7 +31,7 @@ pub(crate) fn check_shapes<T: Scalar>(
     })
 }
 
-/// An operator of any precision seen in double precision. Its products allocate.
+/// An operator of any precision seen in double precision. Its products allocate, unless double is its own.
 pub(crate) struct Wide<'a, T: Scalar>(pub(crate) &'a dyn LinearOperator<T>);
 
 impl<T: Scalar> core::fmt::Debug for Wide<'_, T> {
@@ -49,7 +49,16 @@ impl<T: Scalar> Wide<'_, T> {
         x: MatRef<'_, f64>,
         beta: f64,
         par: Par,
+        stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
+        if let (Some(x), Some(out)) = (T::of_doubles(x), T::of_doubles_mut(out.as_mut())) {
+            let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
+            return if transposed {
+                self.0.apply_t(out, alpha, x, beta, par, stack)
+            } else {
+                self.0.apply(out, alpha, x, beta, par, stack)
+            };
+        }
         let k = x.ncols();
         let narrow: Mat<T> = Mat::from_fn(x.nrows(), k, |i, j| T::from_f64(x[(i, j)]));
         let mut y: Mat<T> = Mat::zeros(out.nrows(), k);
@@ -78,8 +87,11 @@ impl<T: Scalar> LinearOperator<f64> for Wide<'_, T> {
     fn ncols(&self) -> usize {
         self.0.ncols()
     }
-    fn apply_req(&self, _: usize, _: Par) -> StackReq {
-        StackReq::EMPTY
+    fn apply_req(&self, k: usize, par: Par) -> StackReq {
+        if T::DTYPE == DType::F64 { self.0.apply_req(k, par) } else { StackReq::EMPTY }
+    }
+    fn apply_t_req(&self, k: usize, par: Par) -> StackReq {
+        if T::DTYPE == DType::F64 { self.0.apply_t_req(k, par) } else { StackReq::EMPTY }
     }
     fn apply(
         &self,
@@ -88,9 +100,9 @@ impl<T: Scalar> LinearOperator<f64> for Wide<'_, T> {
         x: MatRef<'_, f64>,
         beta: f64,
         par: Par,
-        _: &mut MemStack,
+        stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
-        self.run(false, out, alpha, x, beta, par)
+        self.run(false, out, alpha, x, beta, par, stack)
     }
     fn apply_t(
         &self,
@@ -99,9 +111,9 @@ impl<T: Scalar> LinearOperator<f64> for Wide<'_, T> {
         x: MatRef<'_, f64>,
         beta: f64,
         par: Par,
-        _: &mut MemStack,
+        stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
-        self.run(true, out, alpha, x, beta, par)
+        self.run(true, out, alpha, x, beta, par, stack)
     }
     fn props(&self) -> Props {
         self.0.props()
@@ -210,6 +222,27 @@ impl<'a> Products<'a> {
         self.settings.par
     }
 
+    /// Columns of a block product: as the settings say, or as suits the operator's cost. An operator that is read from
+    /// memory as a whole (a stored matrix) is worth wider blocks than one whose work grows with the columns.
+    pub(crate) fn width(&self) -> usize {
+        const LEAST: usize = 32;
+        const MOST: usize = 256;
+        /// Flops a byte at which memory no longer limits a product.
+        const ENOUGH: f64 = 48.0;
+        if self.settings.block > 0 {
+            return self.settings.block;
+        }
+        let intensity = |k: usize| {
+            let cost = self.a.cost(k);
+            cost.flops / cost.bytes.max(1.0)
+        };
+        let mut width = LEAST;
+        while width < MOST && intensity(width) < ENOUGH && intensity(2 * width) > 1.5 * intensity(width) {
+            width *= 2;
+        }
+        width
+    }
+
     /// Says how many products there will be, for the observer.
     pub(crate) fn plan(&self, products: usize) {
         self.planned.set(products);
@@ -238,7 +271,7 @@ impl<'a> Products<'a> {
     }
 
     pub(crate) fn draw(&self, law: Law, role: Role, n: usize, range: Range<usize>) -> Mat<f64> {
-        crate::Probe { law, seed: self.settings.seed, role }.columns(n, range)
+        crate::Probe { law, seed: self.settings.seed, role }.columns_on(n, range, self.par())
     }
 
     /// `A x`.
@@ -262,7 +295,7 @@ impl<'a> Products<'a> {
         let n = self.square()?;
         self.plan(self.spent() + n);
         let mut d = Vec::with_capacity(n);
-        let width = self.settings.block.max(1);
+        let width = self.width();
         for start in (0..n).step_by(width) {
             let k = width.min(n - start);
             let y = self.apply(Mat::from_fn(n, k, |i, j| if i == start + j { 1.0 } else { 0.0 }).as_ref())?;
@@ -280,7 +313,7 @@ impl<'a> Products<'a> {
         if rows == 0 || k == 0 {
             return Ok(out);
         }
-        let width = self.settings.block.clamp(1, k);
+        let width = self.width().min(k);
         let par = self.par();
         let req = if transposed { self.a.apply_t_req(width, par) } else { self.a.apply_req(width, par) };
         let mut buffer = MemBuffer::new(req);

@@ -4,11 +4,11 @@
 //! the mean error is at most `sqrt(1 + k/(s-1))` times that of the best rank-k approximation. Power steps
 //! re-orthonormalise at every half step and sharpen slowly decaying spectra at two products a column each.
 
-use crate::loo::Downdate;
+use crate::loo::LeaveOut;
 use crate::products::{Products, Wide};
 use crate::{Error, Settings, Status, la};
 use linop_core::LinearOperator;
-use numerics::{Mat, Scalar};
+use numerics::{Mat, Scalar, dense};
 
 /// An orthonormal basis and what is known about it.
 #[derive(Clone, Debug)]
@@ -61,15 +61,17 @@ pub(crate) fn find(products: &Products<'_>, l: usize, power: usize) -> Result<(M
     products.plan(products.spent() + l * (1 + 2 * power));
     let y = products.apply(products.right(0..l).as_ref())?;
     if power == 0 {
-        let error_sq = Downdate::new(y.as_ref(), products.par())?.error_sq();
-        return Ok((la::orth(y.as_ref())?, Some(error_sq)));
+        let f = dense::qr_tall(y.as_ref(), products.par())?;
+        // dependent columns: the range is captured to rounding
+        let leave = LeaveOut::from_triangle(f.r.as_ref(), products.m, products.par());
+        return Ok((f.q, Some(leave.map_or(0.0, |leave| leave.error_sq()))));
     }
-    let mut q = la::orth(y.as_ref())?;
+    let mut q = la::orth(y.as_ref(), products.par())?;
     for _ in 0..power {
         let z = products.apply_t(q.as_ref())?;
-        q = la::orth(z.as_ref())?;
+        q = la::orth(z.as_ref(), products.par())?;
         let y = products.apply(q.as_ref())?;
-        q = la::orth(y.as_ref())?;
+        q = la::orth(y.as_ref(), products.par())?;
     }
     Ok((q, None))
 }
@@ -111,7 +113,7 @@ pub fn range_adaptive<T: Scalar>(
         let (old, new) = (q.ncols(), (q.ncols() + tolerance.step).min(top));
         let y = products.apply(products.right(old..new).as_ref())?;
         norm_sq += la::fro_sq(y.as_ref());
-        let more = la::extend_basis(q.as_ref(), y.as_ref(), par)?;
+        let more = la::extend_basis(q.as_ref(), y, par)?;
         let before = r;
         r = Mat::from_fn(new, new, |i, j| match (i < old, j < old) {
             (true, true) => before[(i, j)],
@@ -120,11 +122,8 @@ pub fn range_adaptive<T: Scalar>(
             (false, true) => 0.0,
         });
         q = la::hcat(q.as_ref(), more.q.as_ref());
-        let estimate = match Downdate::from_qr(q.clone(), r.as_ref(), par) {
-            Ok(down) => down.error_sq(),
-            // columns became dependent: the range is captured to rounding
-            Err(_) => 0.0,
-        };
+        // dependent columns: the range is captured to rounding
+        let estimate = LeaveOut::from_triangle(r.as_ref(), products.m, par).map_or(0.0, |leave| leave.error_sq());
         error_sq = Some(estimate);
         if estimate.sqrt() <= tolerance.abs + tolerance.rel * (norm_sq / new as f64).sqrt() {
             status = Status::Converged;

@@ -15,7 +15,7 @@ pub struct Settings<'a> {
     pub law: Law,
     /// Seed of all streams.
     pub seed: u64,
-    /// Columns per block product.
+    /// Columns per block product; 0 (the default) to choose by the operator's cost.
     pub block: usize,
     /// Threads.
     pub par: Par,
@@ -25,7 +25,7 @@ pub struct Settings<'a> {
 
 impl Default for Settings<'_> {
     fn default() -> Self {
-        Settings { law: Law::Rademacher, seed: 0, block: 32, par: Par::Seq, observer: &Silent }
+        Settings { law: Law::Rademacher, seed: 0, block: 0, par: Par::Seq, observer: &Silent }
     }
 }
 

@@ -41,6 +41,10 @@ pub trait DenseKernels: Sized {
     fn thin_svd(a: MatRef<'_, Self>, u: MatMut<'_, Self>, s: &mut [Self], v: MatMut<'_, Self>) -> Result<(), Stalled>;
     /// QR in place: `a` becomes `R` with the Householder vectors below it; the thin `Q` and the rank are returned.
     fn qr_in_place(a: MatMut<'_, Self>) -> (Mat<Self>, usize);
+    /// The same factorisation; the coefficients of the Householder vectors are returned.
+    fn qr_reflectors(a: MatMut<'_, Self>) -> Mat<Self>;
+    /// `out <- Q out` for the square Q of such a factorisation.
+    fn reflect(basis: MatRef<'_, Self>, coefficients: MatRef<'_, Self>, out: MatMut<'_, Self>);
     /// QR with column pivoting; returns the thin `Q` and the permutation.
     fn qr_pivoted_in_place(a: MatMut<'_, Self>) -> (Mat<Self>, Vec<usize>);
     /// Cholesky factorisation of the lower triangle; the error is the index of the pivot.
@@ -162,6 +166,33 @@ macro_rules! kernels {
                 let mut buf = MemBuffer::new(f::qr_in_place_scratch::<$t>(m, n, bs, Par::Seq, params));
                 let info = f::qr_in_place(a.rb_mut(), h.as_mut(), Par::Seq, MemStack::new(&mut buf), params);
                 (Self::thin_q(a.rb(), h.as_ref()), info.rank)
+            }
+
+            fn qr_reflectors(a: MatMut<'_, $t>) -> Mat<$t> {
+                use qr::no_pivoting::factor as f;
+                let (m, n) = (a.nrows(), a.ncols());
+                let params: Spec<f::QrParams, $t> = Default::default();
+                let bs = f::recommended_block_size::<$t>(m, n);
+                let mut h = Mat::<$t>::zeros(bs, m.min(n));
+                let mut buf = MemBuffer::new(f::qr_in_place_scratch::<$t>(m, n, bs, Par::Seq, params));
+                f::qr_in_place(a, h.as_mut(), Par::Seq, MemStack::new(&mut buf), params);
+                h
+            }
+
+            fn reflect(basis: MatRef<'_, $t>, coefficients: MatRef<'_, $t>, out: MatMut<'_, $t>) {
+                use householder as h;
+                let (m, bs) = (basis.nrows(), coefficients.nrows());
+                let req = h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(m, bs, out.ncols());
+                let mut buf = MemBuffer::new(req);
+                let stack = MemStack::new(&mut buf);
+                h::apply_block_householder_sequence_on_the_left_in_place_with_conj(
+                    basis,
+                    coefficients,
+                    Conj::No,
+                    out,
+                    Par::Seq,
+                    stack,
+                );
             }
 
             fn qr_pivoted_in_place(mut a: MatMut<'_, $t>) -> (Mat<$t>, Vec<usize>) {

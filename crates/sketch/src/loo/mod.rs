@@ -28,11 +28,9 @@ use numerics::{Mat, MatRef, Par, dense};
 /// Below this leverage a column is not essential to the span of all.
 const ESSENTIAL: f64 = 1.0 - 1e-8;
 
-/// `Y = Q R` with the directions `s_i` that leave column i out.
+/// The directions `s_i` that leave column i of `Y = Q R` out, in the coordinates of Q.
 #[derive(Clone, Debug)]
-pub(crate) struct Downdate {
-    /// Orthonormal basis of the columns, `n x r`.
-    pub(crate) q: Mat<f64>,
+pub(crate) struct LeaveOut {
     /// Columns `s_i`, `r x k`; zero for a column that is not essential.
     pub(crate) s: Mat<f64>,
     /// `g_i = s_i^T r_i`: the part of column i outside the span of the others.
@@ -41,23 +39,14 @@ pub(crate) struct Downdate {
     pub(crate) essential: Vec<bool>,
 }
 
-impl Downdate {
-    /// From the columns of Y (`n x k`, k <= n).
-    pub(crate) fn new(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
-        let f = dense::qr(y)?;
-        match Self::from_qr(f.q, f.r.as_ref(), par) {
-            Ok(downdate) => Ok(downdate),
-            Err(_) => Self::pivoted(y, par),
-        }
-    }
-
-    /// From a QR factorisation with an upper triangular R; the basis back as the error if R is numerically singular.
-    pub(crate) fn from_qr(q: Mat<f64>, r: MatRef<'_, f64>, par: Par) -> Result<Self, Mat<f64>> {
-        let (n, k) = (q.nrows(), r.ncols());
-        let top = (0..k).map(|j| r[(j, j)].abs()).fold(0.0, f64::max);
+impl LeaveOut {
+    /// From the upper triangle of n rows, if it is not numerically singular.
+    pub(crate) fn from_triangle(r: MatRef<'_, f64>, n: usize, par: Par) -> Option<Self> {
+        let k = r.ncols();
+        let top = (0..r.nrows()).map(|j| r[(j, j)].abs()).fold(0.0, f64::max);
         let cut = f64::EPSILON * n.max(k) as f64 * top;
-        if q.ncols() < k || (0..k).any(|j| r[(j, j)].abs() <= cut) {
-            return Err(q);
+        if r.nrows() < k || (0..k).any(|j| r[(j, j)].abs() <= cut) {
+            return None;
         }
         let mut s = la::inverse_transpose(r, par);
         let mut g = Vec::with_capacity(k);
@@ -66,44 +55,7 @@ impl Downdate {
             s.col_as_slice_mut(i).iter_mut().for_each(|x| *x /= length);
             g.push(length.recip());
         }
-        Ok(Downdate { q, s, g, essential: vec![true; k] })
-    }
-
-    fn pivoted(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
-        let (n, k) = (y.nrows(), y.ncols());
-        let f = dense::qr_pivoted(y)?;
-        let top = if k == 0 || n == 0 { 0.0 } else { f.r[(0, 0)].abs() };
-        let cut = f64::EPSILON * n.max(k) as f64 * top;
-        let rank = (0..k.min(n)).take_while(|&j| f.r[(j, j)].abs() > cut).count();
-        let mut r = Mat::zeros(rank, k);
-        for (j, &column) in f.perm.iter().enumerate() {
-            for i in 0..rank {
-                r[(i, column)] = f.r[(i, j)];
-            }
-        }
-        // P = R^+ through R^T = B L: P = B L^-T, and the leverages are the squared rows of B
-        let b = dense::qr(r.transpose())?;
-        let leverage = la::row_dots(b.q.as_ref(), b.q.as_ref());
-        let p = la::mul_nt(b.q.as_ref(), la::inverse(b.r.as_ref(), par).as_ref(), par);
-        let mut out = Downdate {
-            q: la::columns(f.q.as_ref(), 0..rank),
-            s: Mat::zeros(rank, k),
-            g: vec![0.0; k],
-            essential: leverage.iter().map(|&l| l > ESSENTIAL).collect(),
-        };
-        for i in (0..k).filter(|&i| leverage[i] > ESSENTIAL) {
-            let length = (0..rank).map(|j| p[(i, j)] * p[(i, j)]).sum::<f64>().sqrt();
-            for j in 0..rank {
-                out.s[(j, i)] = p[(i, j)] / length;
-                out.g[i] += out.s[(j, i)] * r[(j, i)];
-            }
-        }
-        Ok(out)
-    }
-
-    /// Dimension of the span.
-    pub(crate) fn rank(&self) -> usize {
-        self.q.ncols()
+        Some(LeaveOut { s, g, essential: vec![true; k] })
     }
 
     /// `W - s_i s_i^T W` column by column: the coordinates of probe i in the basis without column i.
@@ -123,10 +75,60 @@ impl Downdate {
         (0..omega.ncols())
             .map(|i| {
                 let rest = full[i] - inside[i];
-                let dimension = n - self.rank() + usize::from(self.essential[i]);
+                let dimension = n - self.s.nrows() + usize::from(self.essential[i]);
                 if rest <= 1e-12 * full[i] { 1.0 } else { dimension as f64 / rest }
             })
             .collect()
+    }
+}
+
+/// `Y = Q R` with what leaves column i out.
+#[derive(Clone, Debug)]
+pub(crate) struct Downdate {
+    /// Orthonormal basis of the columns, `n x r`.
+    pub(crate) q: Mat<f64>,
+    pub(crate) leave: LeaveOut,
+}
+
+impl Downdate {
+    /// From the columns of Y (`n x k`, k <= n).
+    pub(crate) fn new(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
+        let f = dense::qr_tall(y, par)?;
+        match LeaveOut::from_triangle(f.r.as_ref(), y.nrows(), par) {
+            Some(leave) => Ok(Downdate { q: f.q, leave }),
+            None => Self::pivoted(y, par),
+        }
+    }
+
+    fn pivoted(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
+        let (n, k) = (y.nrows(), y.ncols());
+        let f = dense::qr_pivoted(y)?;
+        let top = if k == 0 || n == 0 { 0.0 } else { f.r[(0, 0)].abs() };
+        let cut = f64::EPSILON * n.max(k) as f64 * top;
+        let rank = (0..k.min(n)).take_while(|&j| f.r[(j, j)].abs() > cut).count();
+        let mut r = Mat::zeros(rank, k);
+        for (j, &column) in f.perm.iter().enumerate() {
+            for i in 0..rank {
+                r[(i, column)] = f.r[(i, j)];
+            }
+        }
+        // P = R^+ through R^T = B L: P = B L^-T, and the leverages are the squared rows of B
+        let b = dense::qr(r.transpose())?;
+        let leverage = la::row_dots(b.q.as_ref(), b.q.as_ref());
+        let p = la::mul_nt(b.q.as_ref(), la::inverse(b.r.as_ref(), par).as_ref(), par);
+        let mut out = LeaveOut {
+            s: Mat::zeros(rank, k),
+            g: vec![0.0; k],
+            essential: leverage.iter().map(|&l| l > ESSENTIAL).collect(),
+        };
+        for i in (0..k).filter(|&i| leverage[i] > ESSENTIAL) {
+            let length = (0..rank).map(|j| p[(i, j)] * p[(i, j)]).sum::<f64>().sqrt();
+            for j in 0..rank {
+                out.s[(j, i)] = p[(i, j)] / length;
+                out.g[i] += out.s[(j, i)] * r[(j, i)];
+            }
+        }
+        Ok(Downdate { q: la::columns(f.q.as_ref(), 0..rank), leave: out })
     }
 }
 

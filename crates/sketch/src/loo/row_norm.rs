@@ -38,8 +38,8 @@ pub(crate) fn xrow_norm(
     };
     let z = products.apply(downdate.q.as_ref())?;
     let w = la::mul_tn(downdate.q.as_ref(), omega.as_ref(), par);
-    let x = downdate.without_own(w.as_ref());
-    let zs = la::mul(z.as_ref(), downdate.s.as_ref(), par);
+    let x = downdate.leave.without_own(w.as_ref());
+    let zs = la::mul(z.as_ref(), downdate.leave.s.as_ref(), par);
     let rest = la::sub_mul(g, z.as_ref(), x.as_ref(), par);
     let whole = la::row_dots(z.as_ref(), z.as_ref());
     let mut moments = Moments::new(products.m);

@@ -60,12 +60,39 @@ fn brute_xtrace(a: &Mat<f64>, omega: &Mat<f64>, resphere: bool) -> Vec<f64> {
         .collect()
 }
 
+fn brute_xdiag(a: &Mat<f64>, omega: &Mat<f64>) -> Vec<Vec<f64>> {
+    (0..omega.ncols())
+        .map(|i| {
+            let q = basis(mul(a, &without(omega.as_ref(), i)).as_ref());
+            let inside = la::row_dots(q.as_ref(), la::mul_tn(a.as_ref(), q.as_ref(), Par::Seq).as_ref());
+            let w = column(omega, i);
+            let rest = project(&q, &mul(a, &w));
+            (0..a.nrows()).map(|r| inside[r] + w[(r, 0)] * rest[(r, 0)]).collect()
+        })
+        .collect()
+}
+
 fn mean(samples: &[f64]) -> f64 {
     samples.iter().sum::<f64>() / samples.len() as f64
 }
 
 fn mean_rows(samples: &[Vec<f64>]) -> Vec<f64> {
     (0..samples[0].len()).map(|a| samples.iter().map(|s| s[a]).sum::<f64>() / samples.len() as f64).collect()
+}
+
+/// Sizes, numbers of products and seeds of curvlinops' own test.
+#[test]
+fn xtrace_and_xdiag_are_their_definitions_at_other_sizes() {
+    for seed in 0..5 {
+        let a = fixed_mat::<f64>(50, 50, 100 + seed);
+        let op = Dense::new(a.clone());
+        for k in [3, 4] {
+            let products = Products::new(&op, "test", &Settings::seeded(seed));
+            let omega = products.right(0..k);
+            close(&xtrace(&products, k, false).unwrap(), &brute_xtrace(&a, &omega, false), 1e-10);
+            close(&xdiag(&products, k, 0).unwrap().0, &mean_rows(&brute_xdiag(&a, &omega)), 1e-10);
+        }
+    }
 }
 
 #[test]
@@ -100,15 +127,7 @@ fn xdiag_is_its_definition() {
     let products = Products::new(&op, "test", &Settings::seeded(1));
     let (fast, sem) = xdiag(&products, K, 0).unwrap();
     let omega = products.right(0..K);
-    let slow: Vec<Vec<f64>> = (0..K)
-        .map(|i| {
-            let q = basis(mul(&a, &without(omega.as_ref(), i)).as_ref());
-            let inside = la::row_dots(q.as_ref(), la::mul_tn(a.as_ref(), q.as_ref(), Par::Seq).as_ref());
-            let w = column(&omega, i);
-            let rest = project(&q, &mul(&a, &w));
-            (0..N).map(|r| inside[r] + w[(r, 0)] * rest[(r, 0)]).collect()
-        })
-        .collect();
+    let slow = brute_xdiag(&a, &omega);
     close(&fast, &mean_rows(&slow), 1e-10);
     let at = |r: usize| slow.iter().map(|s| s[r]).collect::<Vec<_>>();
     let expected: Vec<f64> = (0..N).map(|r| crate::settings::mean_sem(&at(r)).1.unwrap()).collect();
@@ -227,9 +246,9 @@ fn dependent_columns_are_left_out_as_by_definition() {
     for (a, resphere) in cases {
         let y = mul(&a, &omega);
         let down = Downdate::new(y.as_ref(), Par::Seq).unwrap();
-        assert!(down.rank() < K);
+        assert!(down.q.ncols() < K);
         let z = mul(&a, &down.q);
-        let fast = super::xtrace::samples(&down, z.as_ref(), omega.as_ref(), resphere, Par::Seq);
+        let fast = super::xtrace::samples(&down.leave, down.q.as_ref(), z.as_ref(), omega.as_ref(), resphere, Par::Seq);
         close(&fast, &brute_xtrace(&a, &omega, resphere), 1e-9);
     }
 }
@@ -266,13 +285,13 @@ fn the_free_error_estimate_has_the_right_mean() {
     for law in [Law::Gaussian, Law::Rademacher] {
         let (n, k) = (30, 6);
         let a = Mat::from_fn(n, n, |i, j| if i == j { 0.6f64.powi(i as i32) } else { 0.0 });
-        let q = la::orth(fixed_mat::<f64>(n, n, 15).as_ref()).unwrap();
+        let q = la::orth(fixed_mat::<f64>(n, n, 15).as_ref(), Par::Seq).unwrap();
         let a = mul(&mul(&q, &a), &q.transpose().to_owned());
         let (mut free, mut truth) = (Vec::new(), Vec::new());
         for seed in 0..3000 {
             let omega = crate::Probe { law, seed, role: numerics::rng::Role::RightProbe }.columns(n, 0..k);
             let down = Downdate::new(mul(&a, &omega).as_ref(), Par::Seq).unwrap();
-            free.push(down.error_sq());
+            free.push(down.leave.error_sq());
             let q = basis(mul(&a, &without(omega.as_ref(), 0)).as_ref());
             truth.push(la::fro_sq(project(&q, &a).as_ref()));
         }

@@ -23,10 +23,10 @@ pub(crate) fn xdiag(products: &Products<'_>, k: usize, extra: usize) -> Result<(
     let y = products.apply(omega.as_ref())?;
     let basis = Downdate::new(y.as_ref(), par)?;
     let z = products.apply_t(basis.q.as_ref())?;
-    let qs = la::mul(basis.q.as_ref(), basis.s.as_ref(), par);
-    let zs = la::mul(z.as_ref(), basis.s.as_ref(), par);
+    let qs = la::mul(basis.q.as_ref(), basis.leave.s.as_ref(), par);
+    let zs = la::mul(z.as_ref(), basis.leave.s.as_ref(), par);
     let whole = la::row_dots(basis.q.as_ref(), z.as_ref());
-    let residual = |a: usize, i: usize| basis.g[i] * qs[(a, i)] * omega[(a, i)];
+    let residual = |a: usize, i: usize| basis.leave.g[i] * qs[(a, i)] * omega[(a, i)];
     if extra == 0 {
         let mut moments = Moments::new(n);
         for i in 0..k {
@@ -41,14 +41,14 @@ pub(crate) fn xdiag(products: &Products<'_>, k: usize, extra: usize) -> Result<(
         moments.push(|a| residual(a, i));
     }
     // mean over i of Q_(i) Q_(i)^T A is Q (I - S S^T / k) Z^T
-    let width = products.settings.block.max(1);
+    let width = products.width();
     for start in (0..extra).step_by(width) {
         let count = width.min(extra - start);
         let g = products.right(k + start..k + start + count);
         let ag = products.apply(g.as_ref())?;
         let c = la::mul_tn(z.as_ref(), g.as_ref(), par);
-        let sc = la::mul_tn(basis.s.as_ref(), c.as_ref(), par);
-        let left = la::mul(basis.s.as_ref(), sc.as_ref(), par);
+        let sc = la::mul_tn(basis.leave.s.as_ref(), c.as_ref(), par);
+        let left = la::mul(basis.leave.s.as_ref(), sc.as_ref(), par);
         let c = numerics::Mat::from_fn(c.nrows(), c.ncols(), |i, j| c[(i, j)] - left[(i, j)] / k as f64);
         let rest = la::sub_mul(ag, basis.q.as_ref(), c.as_ref(), par);
         for j in 0..count {

@@ -61,8 +61,9 @@ fn equivariant_under_shift_scale_rotation_and_permutation() {
     let scaled = Mat::from_fn(n, n, |i, j| 1e5 * a[(i, j)]);
     let other = solve(&w, &mul(&scaled, &w));
     near(&x(&other), &Mat::from_fn(n, p, |i, j| 1e5 * x(&base)[(i, j)]), 1e-10);
+    near_vec(&other.d, &base.d.iter().map(|d| 1e5 * d).collect::<Vec<_>>(), 1e-10);
     // other probes of the same space
-    let r = la::orth(omega(p, p, Law::Gaussian).as_ref()).unwrap();
+    let r = la::orth(omega(p, p, Law::Gaussian).as_ref(), Par::Seq).unwrap();
     let turned = mul(&w, &r);
     let other = solve(&turned, &mul(&a, &turned));
     near_vec(&other.d, &base.d, 1e-10);
@@ -72,7 +73,8 @@ fn equivariant_under_shift_scale_rotation_and_permutation() {
     let pa = Mat::from_fn(n, n, |i, j| a[(perm[i], perm[j])]);
     let pw = Mat::from_fn(n, p, |i, j| w[(perm[i], j)]);
     let other = solve(&pw, &mul(&pa, &pw));
-    near_vec(&other.d, &perm.iter().map(|&i| base.d[i]).collect::<Vec<_>>(), 1e-9);
+    near_vec(&other.d, &perm.iter().map(|&i| base.d[i]).collect::<Vec<_>>(), 1e-10);
+    near(&x(&other), &Mat::from_fn(n, p, |i, j| x(&base)[(perm[i], j)]), 1e-10);
 }
 
 #[test]
@@ -116,13 +118,18 @@ fn the_dual_certifies_the_optimum() {
         (Tail::Exp(0.1), 1e-2, 1e-2),
     ];
     for (tail, gap, norm) in cases {
-        let family = Family { rank: 10, tail, symmetry: Symmetry::Psd };
-        let (a, _) = synthmat::lord(n, &family, 1.0, 3).unwrap();
-        let w = omega(n, p, Law::Rademacher);
-        let fit = solve(&w, &mul(&a, &w));
-        let dual = fit.dual.unwrap();
-        assert!(fit.converged, "{tail:?}");
-        assert!(dual.gap.abs() <= gap && dual.norm <= 1.0 + norm && dual.row <= 1e-10, "{tail:?}: {dual:?}");
+        for (ratio, law) in
+            [(1.0, Law::Rademacher), (10.0, Law::Rademacher), (1.0, Law::Gaussian), (10.0, Law::Gaussian)]
+        {
+            let family = Family { rank: 10, tail, symmetry: Symmetry::Psd };
+            let (a, _) = synthmat::lord(n, &family, ratio, 3).unwrap();
+            let w = omega(n, p, law);
+            let fit = solve(&w, &mul(&a, &w));
+            let dual = fit.dual.unwrap();
+            assert!(fit.converged, "{tail:?} {ratio} {law}");
+            let holds = dual.gap.abs() <= gap && dual.norm <= 1.0 + norm && dual.row <= 1e-10;
+            assert!(holds, "{tail:?} {ratio} {law}: {dual:?}");
+        }
     }
 }
 

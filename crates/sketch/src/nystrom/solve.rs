@@ -55,8 +55,8 @@ pub fn nystrom_adaptive<T: Scalar>(
     let (mut l, mut power) = (options.start.min(top), 0);
     loop {
         let old = omega.ncols();
-        let raw = probes(n, old..l, NystromVariant::CholeskyOnly, settings.seed)?;
-        let fresh = la::extend_basis(omega.as_ref(), raw.as_ref(), par)?.q;
+        let raw = probes(n, old..l, NystromVariant::CholeskyOnly, settings)?;
+        let fresh = la::extend_basis(omega.as_ref(), raw, par)?.q;
         y = la::hcat(y.as_ref(), products.apply(fresh.as_ref())?.as_ref());
         omega = la::hcat(omega.as_ref(), fresh.as_ref());
         let mut low = factor(op, omega.as_ref(), y.clone(), NystromVariant::Stable, par)?;

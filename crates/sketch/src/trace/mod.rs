@@ -208,7 +208,7 @@ fn stage(products: &Products<'_>, method: TraceMethod, m: usize) -> Result<Stage
 
 /// Adds samples `v^T A v` until there are m; stops early if asked to.
 fn hutchinson(products: &Products<'_>, m: usize, samples: &mut Vec<f64>) -> Result<(), Error> {
-    let width = products.settings.block.max(1);
+    let width = products.width();
     while samples.len() < m {
         let range = samples.len()..(samples.len() + width).min(m);
         let omega = products.right(range);

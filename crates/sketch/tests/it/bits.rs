@@ -59,6 +59,95 @@ fn diagonals_have_the_same_bits() {
     same_bits(|s| row_norms_sq(&a, RowNormMethod::XRowNorm(RowBasis::Rows), 30, s).unwrap().value);
 }
 
+fn flat(a: &Mat<f64>) -> Vec<f64> {
+    (0..a.ncols()).flat_map(|j| a.col_as_slice(j).to_vec()).collect()
+}
+
+#[test]
+fn factors_have_the_same_bits() {
+    let general = linop_core::ops::Dense::new(fixed_mat::<f64>(150, 120, 32));
+    for recovery in [Recovery::Hmt { power: 1 }, Recovery::TwoSketch, Recovery::ThreeSketch, Recovery::GenNystrom] {
+        same_bits(|settings| {
+            let f = svd(&general, &SvdOptions { recovery, sizes: Sizes::from_right(20), rank: Some(12) }, settings)
+                .unwrap();
+            [f.s, flat(&f.u), flat(&f.v)].concat()
+        });
+    }
+    let symmetric = linop_core::ops::Dense::with_props(matrix(), Props::SELF_ADJOINT);
+    let recoveries = [
+        EighRecovery::Hmt { power: 0 },
+        EighRecovery::TwoSketch,
+        EighRecovery::ThreeSketch,
+        EighRecovery::GenNystrom,
+        EighRecovery::OneSketch,
+    ];
+    for recovery in recoveries {
+        let options = EighOptions { recovery, sizes: Sizes::from_right(20), rank: None, order: Order::Magnitude };
+        same_bits(|settings| {
+            let f = eigh(&symmetric, &options, settings).unwrap();
+            [f.values, flat(&f.vectors)].concat()
+        });
+    }
+    let a = linop_core::ops::Dense::with_props(matrix(), Props::PSD);
+    for variant in [NystromVariant::Stable, NystromVariant::CholeskyOnly] {
+        same_bits(|settings| {
+            let f = nystrom(&a, 25, variant, settings).unwrap();
+            [f.values, flat(&f.u)].concat()
+        });
+    }
+    same_bits(|settings| nystrom_adaptive(&a, 1e-3, &AdaptiveNystrom::default(), settings).unwrap().values);
+    let tolerance = RangeTolerance { abs: 0.0, rel: 0.05, step: 9, max_columns: 90 };
+    same_bits(|settings| flat(&range_finder(&general, 15, 2, settings).unwrap().q));
+    same_bits(|settings| flat(&range_adaptive(&a, &tolerance, settings).unwrap().q));
+}
+
+#[test]
+fn norms_certificates_and_bands_have_the_same_bits() {
+    let a = linop_core::ops::Dense::new(fixed_mat::<f64>(90, 90, 33));
+    let other = linop_core::ops::Dense::new(fixed_mat::<f64>(90, 90, 34));
+    same_bits(|settings| {
+        let f = estimate_frobenius_sq(&a, 21, settings).unwrap();
+        vec![f.value, f.sem.unwrap()]
+    });
+    for method in [RowNormMethod::Hutchinson, RowNormMethod::XRowNorm(RowBasis::Columns)] {
+        same_bits(|settings| row_norms_sq(&a, method, 30, settings).unwrap().value);
+    }
+    same_bits(|settings| sub_diagonal(&a, -3, 30, settings).unwrap().value);
+    same_bits(|settings| {
+        let (low, frobenius) = norm_lower_bounds(&a, 12, settings).unwrap();
+        let spectral = spectral_norm(&a, 1e-8, settings).unwrap().value;
+        vec![low, frobenius, spectral, norm_upper_bound(&a, 2.0, 5, settings).unwrap()]
+    });
+    same_bits(|settings| {
+        let c = certify(&a, &other, 13, settings).unwrap();
+        [vec![c.error_sq, c.norm_sq, error_norm(&a, &other, 6, settings).unwrap()], c.per_probe].concat()
+    });
+    same_bits(|settings| diagonal_within(&a, DiagonalMethod::XDiag { extra: 0 }, 0.5, 400, settings).unwrap().value);
+    let rel = Budget::Tolerance { abs: 0.0, rel: 0.2, max_products: 300 };
+    same_bits(|settings| {
+        vec![estimate_trace(&a, TraceMethod::XTrace { resphere: false }, rel, settings).unwrap().value]
+    });
+}
+
+#[test]
+fn spectra_have_the_same_bits() {
+    let a = linop_core::ops::Dense::with_props(matrix(), Props::PD);
+    let options = DensityOptions { steps: 12, runs: 3, points: 64, ..DensityOptions::default() };
+    same_bits(|settings| {
+        let (linear, log) = spectral_densities(&a, &options, settings).unwrap();
+        assert_eq!(linear, spectral_density(&a, &options, settings).unwrap());
+        assert_eq!(log, log_spectral_density(&a, &options, settings).unwrap());
+        [linear.grid, linear.density, log.density_nu].concat()
+    });
+    same_bits(|settings| chebyshev_density(&a, 30, 4, settings).unwrap().moments);
+    let runs = QuadratureOptions { steps: 10, runs: 4, ..QuadratureOptions::default() };
+    same_bits(|settings| {
+        let t = trace_function(&a, f64::sqrt, &runs, settings).unwrap();
+        let deflated = trace_function_deflated(&a, f64::sqrt, 10, &runs, settings).unwrap();
+        vec![t.value, t.sem.unwrap(), deflated.value, schatten_norm(&a, 1.5, &runs, settings).unwrap().value]
+    });
+}
+
 /// Beyond the length from which sums over rows are split into chunks.
 #[test]
 fn long_vectors_have_the_same_bits() {
@@ -70,6 +159,10 @@ fn long_vectors_have_the_same_bits() {
         vec![e.value, e.sem.unwrap()]
     });
     same_bits(|settings| nystrom(&a, 6, NystromVariant::Stable, settings).unwrap().values);
+    same_bits(|settings| {
+        let e = estimate_diagonal(&a, DiagonalMethod::XDiag { extra: 2 }, 14, settings).unwrap();
+        [e.value, e.sem.unwrap()].concat()
+    });
     same_bits(|settings| {
         let found = sketch_lord(&a, 3, &LordOptions::default(), settings).unwrap();
         found.diagonal_part()[..50].to_vec()

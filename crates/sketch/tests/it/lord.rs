@@ -55,7 +55,18 @@ fn baselines_on_the_canonical_operator() {
         let rest: Vec<f64> = low.diagonal(Par::Seq).unwrap().iter().zip(&d).map(|(l, d)| d - l).collect();
         let expected = (nf - 1.0) / (nf * nf * (nf + 3.0));
         close(Lord::new(rest, top.vectors, core, None), expected);
-        // one probe is enough for the rank-one rest of A - 2I
+        // the diagonal first, then the best rank-one part of the rest, whose eigenvalues are n - 1 and -1
+        let rest = Mat::from_fn(n, n, |i, j| if i == j { 0.0 } else { a[(i, j)] });
+        let options = EighOptions {
+            recovery: EighRecovery::Hmt { power: 0 },
+            sizes: Sizes::from_right(n),
+            rank: Some(1),
+            order: Order::Magnitude,
+        };
+        let top = eigh(&symmetric(&rest), &options, &settings).unwrap();
+        let core = Mat::from_fn(1, 1, |_, _| top.values[0]);
+        close(Lord::new(d.clone(), top.vectors, core, None), (nf - 1.0) / (nf * (nf + 3.0)));
+        // one probe finds no better
         let both = diagonal_then_low(&op, 1, oracle, &settings).unwrap();
         assert!(energy(&both, &a) >= (nf - 1.0) / (nf * (nf + 3.0)) - 1e-12);
     }
@@ -141,7 +152,7 @@ fn exact_indefinite_structure_of_rank_40_is_recovered() {
 
 #[test]
 fn exact_asymmetric_structure_of_rank_40_is_recovered() {
-    [0.0, 1.0, 100.0].into_iter().for_each(|ratio| recovers(40, 84, ratio, Symmetry::General));
+    RATIOS.into_iter().for_each(|ratio| recovers(40, 84, ratio, Symmetry::General));
 }
 
 /// Median residual energies at n = 400, R = 10, p = 40, sign probes, from an independent implementation: factor 2, factor
@@ -193,6 +204,32 @@ fn table_of_residual_energies_exp() {
 #[test]
 fn table_of_residual_energies_poly() {
     table_row(Tail::Poly(2.0), 1.0, [4.3e-3, 9.6e-1, 2.3e-3, 4.9e-2, 8.6e-5, 2.2e-5]);
+}
+
+/// Joint, then diagonal first, then low rank first, then low rank alone, then diagonal alone: with exact diagonals for the
+/// baselines, on every seed.
+#[test]
+fn the_order_of_the_methods() {
+    let family = Family { rank: 10, tail: Tail::Exp(0.5), symmetry: Symmetry::Psd };
+    for seed in 0..5 {
+        let (a, _) = lord(400, &family, 10.0, seed).unwrap();
+        let (op, settings, d) = (symmetric(&a), Settings::seeded(seed), diag_of(&a));
+        let oracle = DiagonalSource::Oracle(&d);
+        let fits = [
+            sketch_lord(&op, 40, &LordOptions::default(), &settings),
+            diagonal_then_low(&op, 40, oracle, &settings),
+            low_then_diagonal(&op, 40, oracle, &settings),
+            low_only(&op, 40, &settings),
+            diagonal_only(&op, oracle, &settings),
+        ];
+        let left: Vec<f64> = fits.into_iter().map(|f| energy(&f.unwrap(), &a)).collect();
+        // the ratios of the table, within a factor of 2
+        assert!(left[0] < 1e-9 * left[1], "{left:?}");
+        for (k, ratio) in [(1, 1.1e-1 / 3.9e-2), (2, 2.8e-1 / 1.1e-1), (3, 7.7e-1 / 2.8e-1)] {
+            let got = left[k + 1] / left[k];
+            assert!(got > 1.0 && got > 0.5 * ratio && got < 2.0 * ratio, "{k}: {got} in {left:?}");
+        }
+    }
 }
 
 #[test]

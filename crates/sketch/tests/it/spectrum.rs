@@ -63,7 +63,9 @@ fn scree_bounds_hold() {
     let q = 300;
     let c = certify(&op, &f.operator::<f64>().unwrap(), q, &Settings::default()).unwrap();
     let total: f64 = values.iter().map(|x| x * x).sum();
-    for (norm, slack) in [(fro(&a), (0.02, 0.05)), (c.norm_sq.sqrt(), (0.5 * (2.0 / q as f64).sqrt(), 0.06))] {
+    for (norm, slack) in
+        [(fro(&a), (0.02, 0.05)), (c.norm_sq.sqrt(), (0.5 * (2.0 / q as f64).sqrt(), 0.5 * (2.0 / q as f64).sqrt()))]
+    {
         let bounds = scree(&f.s, norm, c.error_sq.sqrt());
         for r in 0..bounds.lower.len() {
             let truth = values[r..].iter().map(|x| x * x).sum::<f64>() / total;

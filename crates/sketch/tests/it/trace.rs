@@ -77,6 +77,34 @@ fn leave_one_out_is_unbiased() {
     unbiased(TraceMethod::XNysTrace { resphere: true }, Law::Sphere, &s, 3, 20_000);
 }
 
+/// The mean of estimates reaches its tolerance before 1e5 products.
+#[test]
+fn means_converge() {
+    for n in [15, 30] {
+        let mut s = numerics::rng::Stream::new(n, numerics::rng::Role::SyntheticMatrix, 0, 0);
+        let a = Mat::from_fn(n as usize, n as usize, |_, _| s.uniform());
+        let (op, truth) = (Dense::new(a.clone()), trace_of(&a));
+        for (method, m, tol) in [
+            (TraceMethod::Hutchinson, 5, 1e-3),
+            (TraceMethod::HutchPp, 9, 1e-3),
+            (TraceMethod::NaHutchPp, 12, 1e-3),
+            (XTRACE, 6, 5e-4),
+        ] {
+            let (mut sum, mut spent, mut error) = (0.0, 0, f64::INFINITY);
+            for seed in 0.. {
+                let e = estimate_trace(&op, method, Budget::Products(m), &Settings::seeded(seed)).unwrap();
+                spent += e.total_products();
+                sum += e.value;
+                error = (sum / (seed + 1) as f64 - truth).abs() / truth.abs();
+                if error < tol || spent > 100_000 {
+                    break;
+                }
+            }
+            assert!(error < tol && spent <= 100_000, "{method:?}, {n}: {error} after {spent}");
+        }
+    }
+}
+
 #[test]
 fn variances_are_those_of_the_table() {
     let n = 12usize;

@@ -3,13 +3,11 @@
 use super::super::{Error, density, lord};
 use super::quantities::Session;
 use crate::io::write_whole;
-use ::sketch::{DensityOptions, Lord, LordOptions, Passes, QuadratureOptions, sketch_lord_auto, spectral_densities};
+use ::sketch::{DensityOptions, LordOptions, Passes, QuadratureOptions, sketch_lord_auto, spectral_densities};
 use linop_core::LinearOperator;
-use numerics::store::{File, Tensor};
-use numerics::{MatRef, Scalar};
+use numerics::Scalar;
 use serde_json::{Map, json};
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// Probes that test a fit, on top of its own products.
 const CERTIFICATE: usize = 10;
@@ -35,7 +33,11 @@ impl<T: Scalar> Session<'_, T> {
         fields.insert("residual_energy".into(), json!(energy));
         fields.insert("products".into(), json!(products));
         if let (Some(save), false) = (&self.args.save, self.args.needs_save()) {
-            write::<T>(save, &choice.lord)?;
+            if save.extension().is_none_or(|e| e != "safetensors") {
+                let what = format!("{}: low rank plus diagonal is saved as .safetensors", save.display());
+                return Err(Error::Usage(what));
+            }
+            choice.lord.save(save)?;
             let _ = writeln!(self.text, "parts          written to {}", save.display());
         }
         self.reply = self.reply.clone().with("lord", fields);
@@ -81,23 +83,4 @@ impl<T: Scalar> Session<'_, T> {
         self.reply = self.reply.clone().with("spectrum", field);
         Ok(())
     }
-}
-
-/// The parts of a fit: d `[P]`, u `[P, r]`, core `[r, r]`, in the order of the flat parameters.
-fn write<T: Scalar>(path: &Path, fit: &Lord) -> Result<(), Error> {
-    if path.extension().is_none_or(|e| e != "safetensors") {
-        return Err(Error::Usage(format!("{}: low rank plus diagonal is saved as .safetensors", path.display())));
-    }
-    let flat = |m: MatRef<'_, f64>| -> Vec<T> {
-        (0..m.nrows()).flat_map(|i| (0..m.ncols()).map(move |j| T::from_f64(m[(i, j)]))).collect()
-    };
-    let (d, low) = (fit.diagonal_part(), fit.low_rank_part());
-    let d: Vec<T> = d.iter().map(|&x| T::from_f64(x)).collect();
-    let (n, r) = (d.len(), low.rank());
-    let tensors = vec![
-        Tensor::new("d", &[n], &d)?,
-        Tensor::new("u", &[n, r], &flat(low.u()))?,
-        Tensor::new("core", &[r, r], &flat(low.core().as_ref()))?,
-    ];
-    Ok(File { tensors, metadata: Default::default() }.write(path)?)
 }

@@ -8,7 +8,7 @@ mod factors;
 mod spectra;
 
 use super::text::prefixed;
-use super::timing::{Timed, Times};
+use super::timing::{Timed, Times, median};
 use super::{Bar, Context, Error, Reply, interrupt};
 use crate::io::{self, Array, npy};
 use ::sketch::{Settings, Status};
@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Products that a method spends unless it is told otherwise.
 const PRODUCTS: usize = 60;
@@ -73,6 +74,9 @@ pub(super) struct Sketch {
     /// svd, eigh, lord: the largest rank of the approximation
     #[arg(long, value_name = "R")]
     rank: Option<usize>,
+    /// Timed runs after one that warms up; 0 for that one alone
+    #[arg(long, value_name = "R", default_value_t = 0)]
+    repeat: usize,
     /// Where arrays go: PREFIX.NAME.npy, and PREFIX.svg for densities
     #[arg(long, value_name = "PREFIX")]
     save: Option<PathBuf>,
@@ -153,6 +157,21 @@ struct Job<'a, T: Scalar> {
     settings: Settings<'a>,
 }
 
+impl<T: Scalar> Job<'_, T> {
+    fn run(&self) -> Result<Found, Error> {
+        match self.args.method {
+            Method::Trace => self.trace(),
+            Method::Diagonal => self.diagonal(),
+            Method::Svd => self.svd(),
+            Method::Eigh => self.eigh(),
+            Method::Nystrom => self.nystrom(),
+            Method::Lord => self.lord(),
+            Method::Density => self.density(),
+            Method::Logdet => self.logdet(),
+        }
+    }
+}
+
 impl Sketch {
     pub(super) fn run(&self, context: &Context) -> Result<Reply, Error> {
         self.check()?;
@@ -211,16 +230,15 @@ impl Sketch {
             ..Settings::default()
         };
         let job = Job { args: self, op, symmetric: apart.is_none(), settings };
-        let found = match self.method {
-            Method::Trace => job.trace(),
-            Method::Diagonal => job.diagonal(),
-            Method::Svd => job.svd(),
-            Method::Eigh => job.eigh(),
-            Method::Nystrom => job.nystrom(),
-            Method::Lord => job.lord(),
-            Method::Density => job.density(),
-            Method::Logdet => job.logdet(),
-        }?;
+        let started = Instant::now();
+        let found = job.run()?;
+        let mut runs = vec![started.elapsed().as_secs_f64()];
+        for round in 0..self.repeat {
+            let started = Instant::now();
+            job.run()?;
+            let seconds = started.elapsed().as_secs_f64();
+            if round == 0 { runs[0] = seconds } else { runs.push(seconds) }
+        }
         drop(bar);
         let files = self.write(&found)?;
         let reply = Reply::new("sketch", T::DTYPE, String::new())
@@ -228,6 +246,7 @@ impl Sketch {
             .with("law", self.law.name())
             .with("shape", json!([m, n]))
             .with("symmetric", apart.is_none());
+        let reply = reply.with("method_seconds", median(runs));
         Ok(self.finish(reply, &found, &files, times.median()))
     }
 
