@@ -1,6 +1,7 @@
 //! Benchmarks, comparisons with peers, reproductions of papers: one script or benchmark each, found by looking, listed when asked for wrongly.
 //!
-//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py`. A script is run with `--binary PATH`
+//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py` or the example
+//! `crates/CRATE/examples/ID/main.rs`. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
 //! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios.
 
@@ -44,13 +45,41 @@ pub(crate) fn compare(area: Option<&str>) -> Outcome {
     Ok(())
 }
 
-/// `cargo xtask repro ID`.
-pub(crate) fn repro(id: Option<&str>) -> Outcome {
+/// `cargo xtask repro ID [-- ARGUMENTS]`: the script of that name, or the example of that name of the crate that has it.
+///
+/// An example is given `--out FILE.jsonl` and goes on with what stands in that file; a script begins anew.
+pub(crate) fn repro(id: Option<&str>, arguments: &[String]) -> Outcome {
     let root = root();
-    let script = find(&root.join("benches/peers/repro"), "py", "reproduction", id)?;
+    let examples = examples(&root.join("crates"));
+    if let Some((package, name)) = examples.iter().find(|(_, name)| Some(name.as_str()) == id) {
+        let out = root.join("docs/benchmarks").join(name).with_extension("jsonl");
+        let mut command = cargo(&["run", "--release", "--package", package, "--example", name, "--"]);
+        return run(command.arg("--out").arg(out).args(arguments).current_dir(&root));
+    }
+    let folder = root.join("benches/peers/repro");
+    let script = find(&folder, "py", "reproduction", id).map_err(|e| format!("{e}; and {}", named(&examples)))?;
     let lines = run_script(&root, &script)?;
     println!("written: {}", lines.display());
     Ok(())
+}
+
+/// Examples that make tables of a paper: folders `crates/CRATE/examples/ID`; as (crate, name).
+fn examples(crates: &Path) -> Vec<(String, String)> {
+    let entries =
+        |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for package in entries(crates) {
+        let folders = entries(&package.join("examples")).into_iter().filter(|path| path.join("main.rs").exists());
+        found.extend(folders.map(|path| (name(&package), name(&path))));
+    }
+    found.sort();
+    found
+}
+
+fn named(examples: &[(String, String)]) -> String {
+    let names: Vec<&str> = examples.iter().map(|e| e.1.as_str()).collect();
+    format!("as examples {}", listed(&names))
 }
 
 /// Builds the binary, runs `script` in the peers' environment, and returns the file of JSON lines that it wrote.
@@ -141,6 +170,15 @@ mod tests {
         assert_eq!(find(s.path(), "py", "area", Some("gradient")).unwrap(), s.path().join("gradient.py"));
         assert_eq!(find(s.path(), "py", "area", None).unwrap_err(), "name one area; there are attention, gradient");
         assert!(find(s.path(), "py", "area", Some("_shared")).is_err());
+    }
+
+    #[test]
+    fn an_example_in_a_folder_is_a_reproduction() {
+        let s = Scratch::new("examples");
+        for name in ["a/examples/tables/main.rs", "a/examples/single.rs", "b/src/lib.rs"] {
+            s.write(name, "");
+        }
+        assert_eq!(examples(s.path()), [("a".to_owned(), "tables".to_owned())]);
     }
 
     #[test]
