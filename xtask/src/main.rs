@@ -67,6 +67,9 @@ enum Verb {
     Repro {
         /// Which one; without it the known ones are listed
         id: Option<String>,
+        /// What an example is given besides its output file, after `--`
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
     /// Reference arrays made by independent programs: verify them or make them again
     Golden {
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
         Verb::Ci => gates::ci(),
         Verb::Bench { name } => suites::bench(name.as_deref()),
         Verb::Compare { area } => suites::compare(area.as_deref()),
-        Verb::Repro { id } => suites::repro(id.as_deref()),
+        Verb::Repro { id, arguments } => suites::repro(id.as_deref(), &arguments),
         Verb::Golden { check: _, update: None } => golden::check(&paths::root()),
         Verb::Golden { check: _, update: Some(name) } => golden::update(&paths::root(), &name),
         Verb::Docs { open } => gates::docs(open),

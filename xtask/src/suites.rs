@@ -1,8 +1,7 @@
 //! Benchmarks, comparisons with peers, reproductions of papers: one script or benchmark each, found by looking, listed when asked for wrongly.
 //!
-//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py`, or where no other program is needed the
-//! example `crates/CRATE/examples/repro_ID.rs`, which gets the page `docs/papers/ID.md` and puts its tables between their markers
-//! there. A script is run with `--binary PATH`
+//! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py` or the example
+//! `crates/CRATE/examples/ID/main.rs`. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
 //! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios.
 
@@ -46,40 +45,41 @@ pub(crate) fn compare(area: Option<&str>) -> Outcome {
     Ok(())
 }
 
-/// `cargo xtask repro ID`.
-pub(crate) fn repro(id: Option<&str>) -> Outcome {
+/// `cargo xtask repro ID [-- ARGUMENTS]`: the script of that name, or the example of that name of the crate that has it.
+///
+/// An example is given `--docs DIR` and puts its tables into the pages `DIR/papers`; what it keeps to go on with is in
+/// `DIR/benchmarks`. A script begins anew.
+pub(crate) fn repro(id: Option<&str>, arguments: &[String]) -> Outcome {
     let root = root();
-    let examples = examples(&root);
-    if let Some((krate, id)) = examples.iter().find(|(_, name)| Some(name.as_str()) == id) {
-        let page = root.join("docs/papers").join(format!("{id}.md"));
-        let example = format!("repro_{id}");
-        run(cargo(&["run", "--release", "--package", krate, "--example", &example, "--"]).arg(&page))?;
-        println!("written: {}", page.display());
-        return Ok(());
+    let examples = examples(&root.join("crates"));
+    if let Some((package, name)) = examples.iter().find(|(_, name)| Some(name.as_str()) == id) {
+        let mut command = cargo(&["run", "--release", "--package", package, "--example", name, "--"]);
+        return run(command.arg("--docs").arg(root.join("docs")).args(arguments).current_dir(&root));
     }
     let folder = root.join("benches/peers/repro");
-    let script = find(&folder, "py", "reproduction", id).map_err(|e| {
-        let names: Vec<&str> = examples.iter().map(|e| e.1.as_str()).collect();
-        format!("{e}; as examples there are {}", listed(&names))
-    })?;
+    let script = find(&folder, "py", "reproduction", id).map_err(|e| format!("{e}; and {}", named(&examples)))?;
     let lines = run_script(&root, &script)?;
     println!("written: {}", lines.display());
     Ok(())
 }
 
-/// Crate and ID of every `crates/CRATE/examples/repro_ID.rs`.
-fn examples(root: &Path) -> Vec<(String, String)> {
+/// Examples that make tables of a paper: folders `crates/CRATE/examples/ID`; as (crate, name).
+fn examples(crates: &Path) -> Vec<(String, String)> {
+    let entries =
+        |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = Vec::new();
-    for krate in fs::read_dir(root.join("crates")).into_iter().flatten().flatten() {
-        for file in fs::read_dir(krate.path().join("examples")).into_iter().flatten().flatten() {
-            let name = file.file_name().to_string_lossy().into_owned();
-            if let Some(id) = name.strip_prefix("repro_").and_then(|n| n.strip_suffix(".rs")) {
-                found.push((krate.file_name().to_string_lossy().into_owned(), id.to_owned()));
-            }
-        }
+    for package in entries(crates) {
+        let folders = entries(&package.join("examples")).into_iter().filter(|path| path.join("main.rs").exists());
+        found.extend(folders.map(|path| (name(&package), name(&path))));
     }
     found.sort();
     found
+}
+
+fn named(examples: &[(String, String)]) -> String {
+    let names: Vec<&str> = examples.iter().map(|e| e.1.as_str()).collect();
+    format!("as examples {}", listed(&names))
 }
 
 /// Builds the binary, runs `script` in the peers' environment, and returns the file of JSON lines that it wrote.
@@ -173,16 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn examples_can_be_reproductions() {
+    fn an_example_in_a_folder_is_a_reproduction() {
         let s = Scratch::new("examples");
-        for name in
-            ["crates/sketch/examples/repro_lord.rs", "crates/sketch/examples/other.rs", "crates/a/examples/repro_b.rs"]
-        {
+        for name in ["a/examples/tables/main.rs", "a/examples/single.rs", "b/src/lib.rs"] {
             s.write(name, "");
         }
-        let found = examples(s.path());
-        let expected = [("a", "b"), ("sketch", "lord")].map(|(k, i)| (k.to_owned(), i.to_owned()));
-        assert_eq!(found, expected);
+        assert_eq!(examples(s.path()), [("a".to_owned(), "tables".to_owned())]);
     }
 
     #[test]

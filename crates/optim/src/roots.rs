@@ -9,6 +9,7 @@
 
 use crate::Error;
 use crate::error::check;
+use crate::kron_engine::ladder::{Decompositions, eigenpairs};
 use numerics::dense::{self, Eigh, FactorWork};
 use numerics::{Mat, MatMut, MatRef, Par, Scalar};
 
@@ -198,15 +199,16 @@ fn distance_from_identity<T: Scalar>(m: MatRef<'_, T>) -> f64 {
 /// `f` of the symmetric matrix in `a`, which is used up, into `out`; `vectors` is scratch. `f` is given the
 /// least and the largest eigenvalue too.
 pub(crate) fn spectral_into<T: Scalar>(
+    tools: &Decompositions<T>,
     work: &mut FactorWork<T>,
     mut a: MatMut<'_, T>,
     values: &mut [T],
     mut vectors: MatMut<'_, T>,
-    out: MatMut<'_, T>,
+    mut out: MatMut<'_, T>,
     f: impl Fn(T, T, T) -> T,
     par: Par,
 ) -> Result<(), Error> {
-    work.eigh(a.as_mut(), values, vectors.as_mut())?;
+    eigenpairs(tools, work, a.as_mut(), values, vectors.as_mut(), out.as_mut())?;
     let (least, largest) = match (values.first(), values.last()) {
         (Some(&least), Some(&largest)) => (least, largest),
         _ => return Ok(()),

@@ -9,6 +9,7 @@
 
 use crate::blockwise::{Call, Common, Done, Field, Layout, Rule, Settings};
 use crate::error::check;
+use crate::kron_engine::ladder::Decompositions;
 use crate::kron_engine::modes::{Shape, square, square_mut};
 use crate::kron_engine::{FactorKind, TOLERATED_FAILURES};
 use crate::roots::{self, NewtonWork};
@@ -306,6 +307,7 @@ struct Shampoo<T: Scalar> {
     v: Vec<T>,
     late: Vec<T>,
     step: u64,
+    tools: Decompositions<T>,
 }
 
 impl<T: Scalar> Shampoo<T> {
@@ -322,6 +324,7 @@ impl<T: Scalar> Shampoo<T> {
             v: vec![T::ZERO; len(grafted)],
             late: vec![T::ZERO; len(config.late_momentum > 0.0)],
             step: 0,
+            tools: Decompositions::default(),
             config: config.clone(),
             shape,
         }
@@ -363,7 +366,7 @@ impl<T: Scalar> Shampoo<T> {
             dense::copy(mats[0].as_mut(), square(&side.l, n));
             dense::scale(mats[0].as_mut(), T::from_f64(scale));
             dense::symmetrize(mats[0].as_mut());
-            match find_root(c, side, &mut mats, par) {
+            match find_root(c, &self.tools, side, &mut mats, par) {
                 Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
                     dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
                     side.failures = 0;
@@ -474,6 +477,7 @@ fn diagonal_root<T: Scalar>(c: &ShampooConfig, side: &mut Side<T>, scale: f64) {
 /// The inverse root of `mats[0]`, which is used up, into `mats[2]`.
 fn find_root<T: Scalar>(
     c: &ShampooConfig,
+    tools: &Decompositions<T>,
     side: &mut Side<T>,
     mats: &mut [MatMut<'_, T>; 3],
     par: Par,
@@ -492,7 +496,7 @@ fn find_root<T: Scalar>(
             if l > T::from_f64((rtol * largest.to_f64()).max(atol)) { power(l) } else { T::ZERO }
         };
         let (work, values) = (&mut side.work, &mut side.values);
-        return roots::spectral_into(work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), cut, par);
+        return roots::spectral_into(tools, work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), cut, par);
     }
     roots::add_to_diagonal(l.as_mut(), T::from_f64(eps));
     if let (RootEngine::Newton { tol, iterations }, Some(newton)) = (c.root, &mut side.newton) {
@@ -506,7 +510,7 @@ fn find_root<T: Scalar>(
     let eps = T::from_f64(eps);
     let lifted = |l: T, least: T, _: T| power(if least < eps { (l - least) + eps } else { l });
     let (work, values) = (&mut side.work, &mut side.values);
-    roots::spectral_into(work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), lifted, par)
+    roots::spectral_into(tools, work, l.as_mut(), values, vectors.as_mut(), out.as_mut(), lifted, par)
 }
 
 /// By power iteration from the column sums, 100 steps or 1e-6.
@@ -603,4 +607,66 @@ impl<T: Scalar> Rule<T> for Shampoo<T> {
 
 fn norm<T: Scalar>(x: &[T]) -> f64 {
     dense::norm_l2(MatRef::from_column_major_slice(x, x.len(), 1)).to_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_eigh<T>(
+        _: &mut FactorWork<T>,
+        _: MatMut<'_, T>,
+        _: &mut [T],
+        _: MatMut<'_, T>,
+    ) -> Result<(), numerics::Error> {
+        Err(numerics::Error::NoConvergence { op: "eigh", n: 0 })
+    }
+
+    fn wave(t: usize) -> Vec<f64> {
+        (0..20).map(|i| (0.3 + 1.7 * i as f64 + 0.31 * (t * t) as f64 + 0.9 * t as f64).sin()).collect()
+    }
+
+    fn step(rule: &mut Shampoo<f64>, t: usize) -> Option<usize> {
+        let (mut out, mut scratch) = (vec![0.0; 20], vec![0.0; rule.scratch_len()]);
+        let call = Call { g: &wave(t), out: &mut out, scratch: &mut scratch, batch: 1.0, par: Par::Seq };
+        let done = rule.direction(call).unwrap();
+        assert!(done.moves && out.iter().all(|x| x.is_finite()));
+        done.stuck
+    }
+
+    #[test]
+    fn a_failing_decomposition_keeps_the_old_root_and_is_an_error_the_fourth_time() {
+        let pseudo = RootEngine::PseudoInverse { rtol: None, atol: 0.0 };
+        for (root, eps) in [(RootEngine::Eigh, 1e-6), (pseudo, 0.0)] {
+            let config = ShampooConfig { beta2: 0.9, period: 2, root, eps, ..ShampooConfig::default() };
+            let mut rule = Shampoo::new(&config, &[4, 5], &[FactorKind::Dense; 2]);
+            for t in 0..4 {
+                assert_eq!(step(&mut rule, t), None);
+            }
+            let roots = |rule: &Shampoo<f64>| rule.sides.iter().map(|s| s.root.clone()).collect::<Vec<_>>();
+            let before = roots(&rule);
+            rule.tools.eigh = no_eigh;
+            // Roots are due at 6, 8, 10 and 12.
+            let stuck: Vec<_> = (4..12).map(|t| step(&mut rule, t)).collect();
+            assert_eq!(stuck, [None, None, None, None, None, None, None, Some(0)], "{root:?}");
+            assert_eq!(roots(&rule), before, "{root:?}");
+            assert_eq!(rule.sides[1].failures, TOLERATED_FAILURES + 1);
+            // One success forgives.
+            rule.tools = Decompositions::default();
+            assert_eq!((step(&mut rule, 12), step(&mut rule, 13)), (None, None));
+            assert!(rule.sides[0].failures == 0 && roots(&rule) != before, "{root:?}");
+        }
+    }
+
+    #[test]
+    fn a_newton_root_that_does_not_converge_falls_back_to_eigenvalues() {
+        let newton = RootEngine::Newton { tol: 1e-30, iterations: 3 };
+        let config = |root| ShampooConfig { eps: 1e-6, root, ..ShampooConfig::default() };
+        let mut by_newton = Shampoo::new(&config(newton), &[4, 5], &[FactorKind::Dense; 2]);
+        let mut by_eigh = Shampoo::new(&config(RootEngine::Eigh), &[4, 5], &[FactorKind::Dense; 2]);
+        for t in 0..3 {
+            assert_eq!((step(&mut by_newton, t), step(&mut by_eigh, t)), (None, None));
+        }
+        assert_eq!(by_newton.sides[0].root, by_eigh.sides[0].root);
+    }
 }

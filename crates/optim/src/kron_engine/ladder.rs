@@ -124,11 +124,8 @@ pub(crate) fn eigenvectors<T: Scalar>(
     };
     let mut s = columns(bench.s, n);
     crate::roots::add_to_diagonal(s.as_mut(), add);
-    // Kept for a second attempt in double precision.
-    dense::copy(columns(bench.t, n), s.as_ref());
-    if (tools.eigh)(bench.work, s, bench.values, columns(bench.u, n)).is_err() {
-        again_in_double(tools, n, bench)?;
-    }
+    let (values, work) = (&mut *bench.values, &mut *bench.work);
+    eigenpairs(tools, work, s, values, columns(bench.u, n), columns(bench.t, n))?;
     let u = columns(bench.u, n);
     if !dense::is_all_finite(u.as_ref()) {
         return Err(Error::NoConvergence { op: "eigh", n });
@@ -142,20 +139,29 @@ pub(crate) fn eigenvectors<T: Scalar>(
     Ok(())
 }
 
-/// The matrix in `t`, through `f64`; for a mocked decomposition, and for one that was in `f64` already, the same failure.
-fn again_in_double<T: Scalar>(tools: &Decompositions<T>, n: usize, bench: &mut Bench<'_, T>) -> Result<(), Error> {
+/// Eigenpairs, ascending, of `a`, which is used up; `copy` keeps it for a second attempt in double precision. A mocked
+/// decomposition fails there too, and one that was in `f64` already is not repeated.
+pub(crate) fn eigenpairs<T: Scalar>(
+    tools: &Decompositions<T>,
+    work: &mut FactorWork<T>,
+    a: MatMut<'_, T>,
+    values: &mut [T],
+    mut vectors: MatMut<'_, T>,
+    mut copy: MatMut<'_, T>,
+) -> Result<(), Error> {
+    dense::copy(copy.as_mut(), a.as_ref());
+    let Err(error) = (tools.eigh)(work, a, values, vectors.as_mut()) else { return Ok(()) };
     let real = core::ptr::fn_addr_eq(tools.eigh, Decompositions::<T>::default().eigh);
     if !real || T::EPS.to_f64() < 1e-10 {
-        return Err(Error::NoConvergence { op: "eigh", n });
+        return Err(error);
     }
-    let t = columns(bench.t, n);
-    let wide = Mat::from_fn(n, n, |i, j| t[(i, j)].to_f64());
+    let n = copy.nrows();
+    let wide = Mat::from_fn(n, n, |i, j| copy[(i, j)].to_f64());
     let e = dense::eigh(wide.as_ref())?;
-    bench.values.iter_mut().zip(&e.values).for_each(|(v, &l)| *v = T::from_f64(l));
-    let mut u = columns(bench.u, n);
+    values.iter_mut().zip(&e.values).for_each(|(v, &l)| *v = T::from_f64(l));
     for j in 0..n {
         for i in 0..n {
-            u[(i, j)] = T::from_f64(e.vectors[(i, j)]);
+            vectors[(i, j)] = T::from_f64(e.vectors[(i, j)]);
         }
     }
     Ok(())

@@ -27,7 +27,7 @@
 mod basis;
 mod config;
 mod factor;
-mod ladder;
+pub(crate) mod ladder;
 pub(crate) mod modes;
 mod step;
 

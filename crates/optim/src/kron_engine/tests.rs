@@ -137,6 +137,46 @@ fn the_two_eigenvalue_schemes_differ_by_their_start() {
     }
 }
 
+/// `delta = diag(Q^T D Q)`, `D_a = G S_b^-1 G^T / n`, `D_b = G^T S_a^-1 G / m`: from the projected gradient, from the factor
+/// that one gradient makes, and by plain products. With a decay of zero `delta` is the new eigenvalue.
+#[test]
+fn eigenvalues_are_the_diagonal_of_the_projected_statistics() {
+    let dims = [4_usize, 5];
+    for storage in [Storage::Original, Storage::Rotated] {
+        let config = KronConfig { clamp: Clamp::None, storage, period: 3, ..reference::kl_shampoo() };
+        let mut rule = kron(&config, &dims);
+        for t in 0..8 {
+            step(&mut rule, &wave(20, t));
+        }
+        rule.config.statistics_beta = Some(0.0);
+        // No refresh may come between the two ways.
+        rule.config.period = 1000;
+        let g = wave(20, 8);
+        let (mut projected, mut read_off) = (rule.clone(), rule.clone());
+        read_off.config.eigenvalues = Eigenvalues::Instantaneous;
+        step(&mut projected, &g);
+        step(&mut read_off, &g);
+        let g = numerics::Mat::from_fn(4, 5, |i, j| g[i * 5 + j]);
+        for (j, other) in [(0, 1), (1, 0)] {
+            let (q, o) = (&rule.factors[j], &rule.factors[other]);
+            let inverse = numerics::Mat::from_fn(o.n, o.n, |a, b| {
+                (0..o.n).map(|k| o.q[a * o.n + k] * o.e[k] * o.e[k] * o.q[b * o.n + k]).sum::<f64>()
+            });
+            let g = if j == 0 { g.clone() } else { g.transpose().to_owned() };
+            let statistics = &g * inverse * g.transpose();
+            let basis = modes::square(&q.q, q.n);
+            let turned = basis.transpose() * statistics * basis;
+            for i in 0..q.n {
+                let expected = turned[(i, i)] / dims[other] as f64;
+                for found in [&projected, &read_off] {
+                    let l = Factor::eigenvalue(found.factors[j].e[i]);
+                    assert!((l - expected).abs() < 1e-14 * expected.max(1.0), "{storage:?} {j} {i}: {l} {expected}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_product_clamp_does_not_see_the_gauge() {
     let start = |c: f64| {

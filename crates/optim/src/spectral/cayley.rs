@@ -15,6 +15,9 @@ use numerics::{Mat, MatMut, Par, Scalar, dense};
 /// Steps between corrections after the map with three factors.
 const CORRECTION_PERIOD: u64 = 10;
 
+/// A defect of one half takes six.
+const MAX_CORRECTIONS: usize = 10;
+
 /// Memory of the map, made at first use.
 #[derive(Clone, Debug)]
 pub(crate) struct CayleyWork<T: Scalar> {
@@ -52,13 +55,13 @@ impl<T: Scalar> CayleyWork<T> {
             Cayley::Exact => self.exact(b, n, skew),
             Cayley::Two => {
                 self.truncated(b, n, skew, false, par);
-                self.correct(b, n, par);
+                let _defect = self.correct(b, n, par);
                 Ok(())
             }
             Cayley::Three => {
                 self.truncated(b, n, skew, true, par);
                 if step.is_multiple_of(CORRECTION_PERIOD) {
-                    self.correct(b, n, par);
+                    let _defect = self.correct(b, n, par);
                 }
                 Ok(())
             }
@@ -107,12 +110,24 @@ impl<T: Scalar> CayleyWork<T> {
         dense::copy(square_mut(b, n), current.as_ref());
     }
 
-    /// `B <- B (1.5 I - 0.5 B^T B)`: squares a small defect of orthogonality.
-    pub(crate) fn correct(&mut self, b: &mut [T], n: usize, par: Par) {
+    /// `B <- B (1.5 I - 0.5 B^T B)`: squares a small defect of orthogonality. Returns the defect that there was, `|B^T B - I|_F`.
+    pub(crate) fn correct(&mut self, b: &mut [T], n: usize, par: Par) -> f64 {
         self.room(n);
         let [gram, old, ..] = &mut self.mats;
         dense::copy(old.as_mut(), square(b, n));
         dense::gemm(gram.as_mut(), T::ONE, old.transpose(), old.as_ref(), T::ZERO, par);
         dense::gemm(square_mut(b, n), T::from_f64(-0.5), old.as_ref(), gram.as_ref(), T::from_f64(1.5), par);
+        crate::roots::add_to_diagonal(gram.as_mut(), -T::ONE);
+        dense::norm_l2(gram.as_ref()).to_f64()
+    }
+
+    /// Corrects until the defect is at rounding: after a map of a skew matrix so large that the solve has lost digits.
+    pub(crate) fn restore(&mut self, b: &mut [T], n: usize, par: Par) {
+        let small = T::EPS.to_f64().sqrt();
+        for _ in 0..MAX_CORRECTIONS {
+            if self.correct(b, n, par) < small {
+                return;
+            }
+        }
     }
 }

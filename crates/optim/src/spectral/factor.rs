@@ -85,7 +85,7 @@ impl<T: Scalar> Turner<T> {
         }
         self.cayley.turn(b, n, &mut self.skew, rules.cayley, step, par)?;
         if largest > LARGE_SKEW {
-            self.cayley.correct(b, n, par);
+            self.cayley.restore(b, n, par);
         }
         Ok(())
     }

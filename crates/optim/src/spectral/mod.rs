@@ -101,4 +101,6 @@ pub struct SpectralRules {
 }
 
 #[cfg(test)]
+mod natural_gradient;
+#[cfg(test)]
 mod tests;

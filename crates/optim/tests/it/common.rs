@@ -1,5 +1,6 @@
 //! Gradients and lists that several tests use.
-use numerics::Scalar;
+use numerics::rng::{Role, Stream};
+use numerics::{Mat, MatRef, Scalar, dense};
 use optim::{ParamGroup, ParamList};
 
 /// The reference gradient of step `t` for a 3 x 2 matrix.
@@ -40,4 +41,27 @@ pub(crate) fn wave<T: Scalar>(n: usize, t: usize) -> Vec<T> {
 
 pub(crate) fn bits<T: Scalar>(x: &[T]) -> Vec<u64> {
     x.iter().map(|v| v.to_f64().to_bits()).collect()
+}
+
+/// Standard normal numbers, a function of seed and step.
+pub(crate) fn noise(n: usize, seed: u64, t: u64) -> Vec<f64> {
+    let mut g = vec![0.0; n];
+    Stream::new(seed, Role::TestProbe, t, 0).fill_normal(&mut g);
+    g
+}
+
+/// A fixed orthogonal matrix.
+pub(crate) fn orthogonal(n: usize, seed: u64) -> Mat<f64> {
+    let g = noise(n * n, seed, 99);
+    dense::qr(MatRef::from_row_major_slice(&g, n, n)).unwrap().q
+}
+
+pub(crate) fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[track_caller]
+pub(crate) fn close(a: &[f64], b: &[f64], tolerance: f64) {
+    let d = largest_difference(a, b);
+    assert!(d <= tolerance && a.len() == b.len(), "{d:e}: {a:?} {b:?}");
 }

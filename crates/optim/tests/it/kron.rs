@@ -1,6 +1,6 @@
 //! The published traces, and the identities that every Kronecker method keeps.
-use crate::common::{golden, single};
-use numerics::rng::{Role, Stream};
+use crate::common::{close, golden, largest_difference, noise, orthogonal, single};
+use numerics::Scalar;
 use optim::{
     Clamp, Graft, KronConfig, MuonConfig, Optimizer, Preconditioned, Settings, ShampooConfig, Start, Statistics,
     Storage, recommended, reference,
@@ -24,26 +24,35 @@ fn run(config: impl Settings<f64> + 'static, shape: &[usize], gradients: &[Vec<f
     gradients.iter().map(step).collect()
 }
 
-fn golden_run(config: impl Settings<f64> + 'static, steps: usize) -> Vec<Vec<f64>> {
-    let gradients: Vec<_> = (0..steps).map(golden).collect();
-    run(config, &[3, 2], &gradients)
+fn golden_run<T: Scalar>(config: impl Settings<T> + 'static, steps: usize) -> Vec<Vec<f64>> {
+    let mut method = Preconditioned::<T>::new(config).unwrap();
+    method.init(&single(&[3, 2])).unwrap();
+    let mut w = vec![T::ONE; 6];
+    let step = |t| {
+        let g: Vec<T> = golden(t).into_iter().map(T::from_f64).collect();
+        method.step(&mut w, Grads::all(&g), 1.0).unwrap();
+        w.iter().map(|w| w.to_f64()).collect()
+    };
+    (0..steps).map(step).collect()
 }
 
-fn noise(n: usize, seed: u64, t: u64) -> Vec<f64> {
-    let mut g = vec![0.0; n];
-    Stream::new(seed, Role::TestProbe, t, 0).fill_normal(&mut g);
-    g
-}
-
-fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
-}
-
+/// The weights after the numbered gradients: to `1e-11` in double precision (the values have twelve digits), and to
+/// `single` in single precision.
 #[track_caller]
-fn close(a: &[f64], b: &[f64], tolerance: f64) {
-    let d = largest_difference(a, b);
-    assert!(d <= tolerance && a.len() == b.len(), "{d:e}: {a:?} {b:?}");
+fn follows<C>(config: C, after: &[(usize, [f64; 6])], single: f64)
+where
+    C: Settings<f64> + Settings<f32> + Clone + 'static,
+{
+    let steps = after.iter().map(|a| a.0 + 1).max().unwrap_or(0);
+    let (double, narrow) = (golden_run::<f64>(config.clone(), steps), golden_run::<f32>(config, steps));
+    for (t, expected) in after {
+        close(&double[*t], expected, 1e-11);
+        close(&narrow[*t], expected, single);
+    }
 }
+
+/// Seven steps of `f32` with factors whose condition is below ten.
+const SINGLE: f64 = 5e-6;
 
 fn kl() -> KronConfig {
     KronConfig { lr: 0.1, period: 2, ..reference::kl_shampoo() }
@@ -51,16 +60,12 @@ fn kl() -> KronConfig {
 
 #[test]
 fn kl_shampoo_trace() {
-    let w = golden_run(kl(), 7);
-    assert_eq!(w[0], [1.0; 6]);
     let t1 = [0.858457638644, 0.958824584296, 0.988036248892, 1.094983511601, 1.045481885466, 1.030158324550];
     let t2 = [0.767834612301, 0.972839864610, 1.003717471080, 1.131800948203, 0.998131536360, 1.055593103884];
     let t6 = [0.740326607381, 1.098707452030, 0.961023002547, 1.298669763465, 0.957739703139, 1.264299236469];
-    for (t, expected) in [(1, t1), (2, t2), (6, t6)] {
-        close(&w[t], &expected, 1e-11);
-    }
-    let rotated = golden_run(KronConfig { storage: Storage::Rotated, ..kl() }, 7);
-    close(&rotated[6], &t6, 1e-11);
+    let after = [(0, [1.0; 6]), (1, t1), (2, t2), (6, t6)];
+    follows(kl(), &after, SINGLE);
+    follows(KronConfig { storage: Storage::Rotated, ..kl() }, &after, SINGLE);
 }
 
 #[test]
@@ -85,11 +90,10 @@ fn kl_shampoo_factors_and_eigenvalues() {
 
 #[test]
 fn kl_soap_trace() {
-    let w = golden_run(KronConfig { lr: 0.1, period: 2, ..reference::kl_soap() }, 7);
+    let config = KronConfig { lr: 0.1, period: 2, ..reference::kl_soap() };
     let t2 = [0.768982323466, 0.918044658439, 0.974198217117, 1.161874452517, 0.894914415830, 1.146343389210];
     let t6 = [0.720420082425, 1.033553042643, 0.893344129670, 1.463822058169, 0.802973606565, 1.566407269910];
-    close(&w[2], &t2, 1e-11);
-    close(&w[6], &t6, 1e-11);
+    follows(config, &[(2, t2), (6, t6)], SINGLE);
 }
 
 #[test]
@@ -98,9 +102,7 @@ fn soap_trace() {
     let t2 = [0.718218363360, 0.890044712068, 0.964289155450, 1.210836385995, 0.888001224039, 1.173632003785];
     let t6 = [0.624476640833, 0.982514526044, 0.887207662651, 1.404202653646, 0.807006389651, 1.471622455934];
     for storage in [Storage::Original, Storage::Rotated] {
-        let w = golden_run(KronConfig { storage, ..config.clone() }, 7);
-        close(&w[2], &t2, 1e-11);
-        close(&w[6], &t6, 1e-11);
+        follows(KronConfig { storage, ..config.clone() }, &[(2, t2), (6, t6)], SINGLE);
     }
 }
 
@@ -119,8 +121,10 @@ fn shampoo_traces() {
     for (config, expected) in cases {
         let newton =
             ShampooConfig { root: optim::RootEngine::Newton { tol: 1e-10, iterations: 100 }, ..config.clone() };
-        close(&golden_run(config, 5)[4], &expected, 1e-9);
-        close(&golden_run(newton, 5)[4], &expected, 1e-7);
+        close(&golden_run::<f64>(config.clone(), 5)[4], &expected, 1e-9);
+        close(&golden_run::<f64>(newton, 5)[4], &expected, 1e-7);
+        // Statistics of rank two behind an eps of 1e-6: the root multiplies rounding by up to 1e3.
+        close(&golden_run::<f32>(config, 5)[4], &expected, 1e-3);
     }
 }
 
@@ -179,12 +183,6 @@ fn directions_do_not_depend_on_the_gauge() {
             close(&a, &b, 1e-12 * size);
         }
     }
-}
-
-/// A fixed orthogonal matrix.
-fn orthogonal(n: usize, seed: u64) -> numerics::Mat<f64> {
-    let g = noise(n * n, seed, 99);
-    numerics::dense::qr(numerics::MatRef::from_row_major_slice(&g, n, n)).unwrap().q
 }
 
 fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat<f64>) -> Vec<f64> {
@@ -252,21 +250,27 @@ fn kl_shampoo_forgets_the_scale() {
         noise(20, 11, t).iter().enumerate().map(|(i, g)| s * g * spectrum(i)).collect()
     };
     let config = KronConfig { clamp: Clamp::None, period: 3, lr: 1.0, weight_decay: 0.0, ..reference::kl_shampoo() };
-    let last = |s: f64| {
+    // Directions of steps 600 and 1000.
+    let directions = |s: f64| {
         let mut method = make(config.clone(), &[5, 4]);
         let mut w = vec![0.0; 20];
-        for t in 0..999 {
+        let mut all = Vec::new();
+        for t in 0..1000 {
+            let before = w.clone();
             method.step(&mut w, Grads::all(&gradient(t, s)), 1.0).unwrap();
+            if t == 599 || t == 999 {
+                all.push(w.iter().zip(&before).map(|(a, b)| a - b).collect::<Vec<_>>());
+            }
         }
-        let before = w.clone();
-        method.step(&mut w, Grads::all(&gradient(999, s)), 1.0).unwrap();
-        w.iter().zip(&before).map(|(a, b)| a - b).collect::<Vec<_>>()
+        all
     };
-    let plain = last(1.0);
+    let plain = directions(1.0);
     for s in [1e-2, 1e2] {
-        let scaled = last(s);
-        let size = plain.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-        assert!(largest_difference(&plain, &scaled) < 1e-4 * size, "{s}");
+        for ((plain, scaled), tolerance) in plain.iter().zip(directions(s)).zip([5e-4, 1e-5]) {
+            let size = plain.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+            let d = largest_difference(plain, &scaled) / size;
+            assert!(d < tolerance, "{s}: {d:e} of {tolerance:e}");
+        }
     }
 }
 
@@ -472,126 +476,5 @@ fn idealised_kl_shampoo() {
             };
             close(&run(config, &[5, 4], &gradients)[29], &expected, 1e-13);
         }
-    }
-}
-
-/// A published slip (statistics without `1/n`, `1/m`) drifts apart like `exp(+-(1 - b)(n - m)/(n + m) t)`; ours settles.
-#[test]
-fn factors_of_unequal_sides_do_not_drift_apart() {
-    let (m, n) = (4, 32);
-    let config = KronConfig {
-        lr: 0.0,
-        start: Start::Identity(1.0),
-        clamp: Clamp::None,
-        period: 50,
-        balance: false,
-        ..recommended::kl_shampoo()
-    };
-    let mut method = make(config, &[m, n]);
-    let mut w = vec![0.0; m * n];
-    let mut ratios = Vec::new();
-    for t in 0..2000 {
-        method.step(&mut w, Grads::all(&noise(m * n, 17, t)), 1.0).unwrap();
-        if t % 500 == 499 {
-            let state = method.state().unwrap();
-            let mean = |name: &str| {
-                let e = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
-                e.iter().map(|e| 1.0 / (e * e)).sum::<f64>() / e.len() as f64
-            };
-            let (a, b) = (mean("e0.w"), mean("e1.w"));
-            assert!((0.5..2.0).contains(&(a * b)), "{a} {b}");
-            ratios.push(a / b);
-        }
-    }
-    // The slip multiplies the ratio by exp(0.0157 * 2 * 500) = 7e6 between looks; a random walk does not.
-    assert!(ratios.windows(2).all(|r| (r[1] / r[0]).ln().abs() < 4.0), "{ratios:?}");
-}
-
-/// A published slip (whitening with eigenvalues of zero in the first step) blows the first factors up by `1/eps`.
-#[test]
-fn the_first_factors_have_the_scale_of_the_gradient() {
-    for config in [reference::kl_shampoo(), recommended::kl_shampoo()] {
-        let mut method = make(config, &[5, 4]);
-        let mut w = vec![0.0; 20];
-        for t in 0..2 {
-            method.step(&mut w, Grads::all(&noise(20, 19, t)), 1.0).unwrap();
-            let state = method.state().unwrap();
-            for name in ["s0.w", "s1.w"] {
-                let s = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
-                assert!(s.iter().all(|s| s.abs() < 2.0), "{name} {s:?}");
-            }
-        }
-    }
-}
-
-/// A published slip (columns sorted, attached arrays not): with sorting on or off the bases differ by a permutation only,
-/// and so the trajectory does not differ while nothing but the order of columns changes.
-#[test]
-fn sorting_moves_everything_that_is_attached() {
-    // The spectrum turns over half way, so that columns do change places.
-    let gradients: Vec<Vec<f64>> = (0..40)
-        .map(|t| {
-            let g = noise(20, 23, t);
-            let weight = |i: usize| if t < 20 { 1.0 / (1 + i) as f64 } else { 1.0 / (5 - i) as f64 };
-            (0..20).map(|i| g[i] * weight(i / 4)).collect()
-        })
-        .collect();
-    for scale in [optim::Scale::Kronecker, optim::Scale::Free] {
-        for storage in [Storage::Original, Storage::Rotated] {
-            // With eigenvectors anew in every refresh sorting first would be undone; a basis that is never refreshed
-            // shows the permutation alone.
-            let config = KronConfig {
-                lr: 0.01,
-                period: 5,
-                refresh: optim::Refresh::Adaptive(2.0),
-                scale,
-                storage,
-                ..recommended::kl_shampoo()
-            };
-            let sorted = KronConfig { sort: true, ..config.clone() };
-            let (a, b) = (run(config, &[5, 4], &gradients), run(sorted, &[5, 4], &gradients));
-            close(&a[39], &b[39], 1e-11);
-        }
-    }
-}
-
-/// A published slip (a second moment in half precision): `diag(Q^T S Q)` of a spectrum from 2.5e6 to 0.1 in `f32` and
-/// `f64` keeps its least entry, which ten bits of mantissa turn into -27.
-#[test]
-fn small_eigenvalues_survive_beside_large_ones() {
-    let run = |config: KronConfig| {
-        let mut method = Preconditioned::<f32>::new(config).unwrap();
-        method.init(&single(&[4, 4])).unwrap();
-        let mut w = vec![0.0_f32; 16];
-        let turn = orthogonal(4, 3);
-        for t in 0..40 {
-            let z = noise(16, 29, t);
-            let scale = |i: usize| [1581.0, 30.0, 1.0, 0.316][i];
-            let g = numerics::Mat::from_fn(4, 4, |i, j| scale(i) * z[4 * i + j]);
-            let g = &turn * g;
-            let g: Vec<f32> = (0..16).map(|i| g[(i / 4, i % 4)] as f32).collect();
-            method.step(&mut w, Grads::all(&g), 1.0).unwrap();
-        }
-        let state = method.state().unwrap();
-        state.tensor("e0.w").unwrap().data.to_vec::<f32>().unwrap()
-    };
-    let statistics = Statistics::Raw;
-    for storage in [Storage::Original, Storage::Rotated] {
-        let config = KronConfig {
-            statistics,
-            storage,
-            eigenvalues: optim::Eigenvalues::Instantaneous,
-            refresh: optim::Refresh::Eigh,
-            clamp: Clamp::None,
-            balance: false,
-            period: 1,
-            ..recommended::kl_shampoo()
-        };
-        let e = run(config);
-        // None is frozen, so none came out negative; the rotated form keeps the least one's size as well.
-        assert!(e.iter().all(|e| *e > 0.0 && e.is_finite()), "{storage:?} {e:?}");
-        let least = e.iter().fold(0.0_f32, |m, &e| m.max(e)).powi(-2);
-        let most = e.iter().fold(f32::INFINITY, |m, &e| m.min(e)).powi(-2);
-        assert!(most > 1e6 && least < 10.0, "{storage:?}: {least} {most}");
     }
 }

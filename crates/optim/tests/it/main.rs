@@ -8,6 +8,8 @@ mod resume;
 mod schedules;
 mod search;
 mod sgd;
+mod slips;
 mod spectral;
+mod spikes;
 mod traces;
 mod whitening;

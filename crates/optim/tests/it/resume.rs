@@ -1,4 +1,5 @@
 use crate::common::{bits, mixed, single, wave};
+use crate::faults::methods;
 use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
 use optim::{
@@ -200,4 +201,52 @@ fn checkpoints_of_other_matrix_methods() {
     let mut narrow = Preconditioned::<f32>::new(recommended::kl_shampoo()).unwrap();
     narrow.init(&list).unwrap();
     assert!(narrow.load_state(&before).unwrap_err().to_string().contains("f32"));
+}
+
+/// Every matrix method refuses what is not its own: another method, precision or version, other tensors; and stays as it was.
+#[test]
+fn every_matrix_method_refuses_checkpoints_of_something_else() {
+    let list = single(&[4, 5]);
+    let stepped = |mut method: Preconditioned<f64>| {
+        method.init(&list).unwrap();
+        let mut w: Vec<f64> = wave(20, 1);
+        for t in 0..3 {
+            method.step(&mut w, Grads::all(&wave(20, t)), 1.0).unwrap();
+        }
+        method
+    };
+    let all = || methods::<f64>(NonFinite::Error).into_iter().map(stepped).collect::<Vec<_>>();
+    let states: Vec<State> = all().iter().map(|m| m.state().unwrap()).collect();
+    for (mut method, own) in all().into_iter().zip(&states) {
+        let mut refused: Vec<(String, State)> = states
+            .iter()
+            .filter(|s| s.kind != own.kind)
+            .map(|s| (format!("a state of {}", s.kind), s.clone()))
+            .collect();
+        let mut change = |what: &str, f: &dyn Fn(&mut State)| {
+            let mut state = own.clone();
+            f(&mut state);
+            refused.push((what.into(), state));
+        };
+        change("version", &|s| s.format_version += 1);
+        change("precision", &|s| s.dtype = DType::F32);
+        change("an array less", &|s| drop(s.tensors.pop()));
+        change("an array more", &|s| s.tensors.push(Tensor::new("extra", &[1], &[1.0]).unwrap()));
+        change("a name", &|s| s.tensors[0].name = "m.other".into());
+        change("a shape", &|s| s.tensors.iter_mut().filter(|t| t.shape == [4, 5]).for_each(|t| t.shape.reverse()));
+        change("a count", &|s| assert!(s.scalars.remove("count.w").is_some()));
+        change("half a step", &|s| assert!(s.scalars.insert("count.w".into(), 0.5).is_some()));
+        for (what, state) in refused {
+            assert!(method.load_state(&state).is_err(), "{} takes {what}", own.kind);
+            assert_eq!(method.state().unwrap(), *own, "{} after {what}", own.kind);
+        }
+        // The list has changed its shapes.
+        let mut other = all().swap_remove(states.iter().position(|s| s == own).unwrap());
+        other.init(&single(&[5, 4])).unwrap();
+        assert!(matches!(other.load_state(own), Err(Error::Checkpoint { .. })), "{}", own.kind);
+        let mut w = vec![0.0; 20];
+        let short = other.step(&mut w, Grads::all(&[0.0; 19]), 1.0);
+        assert!(matches!(short, Err(Error::Length { expected: 20, got: 19, .. })), "{}", own.kind);
+        method.load_state(own).unwrap();
+    }
 }

@@ -1,6 +1,6 @@
 //! The spectral method as an optimiser of definite matrices and of networks.
 use crate::common::{single, wave};
-use numerics::Par;
+use numerics::{Mat, Par, dense};
 use optim::problems::SpdProblem;
 use optim::spectral::{EigenvalueRule, Rotation, SpdMethod, SpdOptimizer, SpectralRules, SpectralStart};
 use optim::{Grads, Optimizer, Preconditioned, SpectralConfig};
@@ -54,12 +54,38 @@ fn log_det_of_a_wide_spectrum() {
     }
 }
 
-/// The count moves with the draw of points: six draws gave 1202 to 1395 (exact descent 1050 to 1176).
+/// `u^T M u` with `M` the second moment of the problem's points and `u` the eigenvector of the least eigenvalue of `Q`.
+fn slowest_moment(problem: &SpdProblem) -> f64 {
+    let n = problem.order();
+    // At `S = 0` the gradient is `-sym(M Q)`.
+    let (_, gradient) = problem.excess_and_gradient(Mat::zeros(n, n).as_ref()).unwrap();
+    let e = dense::eigh(problem.q()).unwrap();
+    let u = e.vectors.as_ref().subcols(0, 1);
+    -(u.transpose() * &gradient * u)[(0, 0)] / e.values[0]
+}
+
+/// With infinitely many points exact descent takes 1114 steps in any basis. Of 2500 points the second moment along the slowest
+/// eigenvector of `Q` is off by 3 per cent (one standard deviation), and time goes as its inverse: that is all the draw does to exact
+/// descent (1050 to 1176 steps over eight draws). The factorised step also depends on how far the basis has to turn.
 #[test]
 fn metric_nearness() {
-    let problem = SpdProblem::nearness(20, 1e2, 2500, 0).unwrap();
-    within(iterations(&problem, pairwise(), 0.01, 3000), 1380, 0.1);
-    within(iterations(&problem, SpdMethod::AffineInvariant, 0.01, 3000), 1161, 0.1);
+    let (mut spectral, mut exact) = (Vec::new(), Vec::new());
+    for seed in 0..8 {
+        let problem = SpdProblem::nearness(20, 1e2, 2500, seed).unwrap();
+        let scale = slowest_moment(&problem);
+        let descent = iterations(&problem, SpdMethod::AffineInvariant, 0.01, 3000).unwrap();
+        let factorised = iterations(&problem, pairwise(), 0.01, 3000).unwrap();
+        assert!((descent as f64 * scale / 1127.0 - 1.0).abs() < 0.02, "{seed}: {descent} {scale}");
+        assert!((factorised as f64 * scale / 1300.0 - 1.0).abs() < 0.07, "{seed}: {factorised} {scale}");
+        spectral.push(factorised);
+        exact.push(descent);
+    }
+    let median = |x: &mut Vec<usize>| {
+        x.sort_unstable();
+        Some((x[3] + x[4]) / 2)
+    };
+    within(median(&mut spectral), 1380, 0.1);
+    within(median(&mut exact), 1161, 0.1);
 }
 
 #[test]

@@ -3,8 +3,8 @@ use crate::common::single;
 use numerics::Scalar;
 use numerics::store::File;
 use optim::{
-    Grads, KronConfig, MuonConfig, Optimizer, Preconditioned, RootEngine, Settings, ShampooConfig, SirfConfig,
-    SpectralConfig, Statistics, Storage, reference,
+    Grads, KronConfig, MuonConfig, Optimizer, Preconditioned, PsgdConfig, RootEngine, Settings, ShampooConfig,
+    SirfConfig, SpectralConfig, Statistics, Storage, reference,
 };
 use std::path::Path;
 
@@ -116,6 +116,25 @@ fn sirf_shampoo() {
 #[test]
 fn muon() {
     holds("muon-6x4", MuonConfig::default(), 1.0);
+}
+
+/// The gradient's noise of 1e-9, which the transcription leaves out, is all the difference that there may be.
+#[test]
+fn psgd() {
+    let base = PsgdConfig { lr: 0.01, balance_probability: 0.0, ..PsgdConfig::default() };
+    let balanced = PsgdConfig { balance_probability: 1.0, ..base.clone() };
+    let clipped = PsgdConfig { max_update_rms: 0.3, max_entry: 0.6, ..base.clone() };
+    for (name, config) in [
+        ("psgd-5x5", base.clone()),
+        ("psgd-3x4x5-balanced", balanced),
+        ("psgd-2x6-diagonal-mode", base),
+        ("psgd-5x5-clipped", clipped),
+    ] {
+        let double = distance::<f64>(name, config.clone(), 1.0);
+        assert!(double < 1e-9, "{name}: {double:e}");
+        let single = distance::<f32>(name, config, 1.0);
+        assert!(single < 1e-5, "{name}: {single:e} in single precision");
+    }
 }
 
 #[test]

@@ -14,7 +14,15 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let page = std::env::args().nth(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let page = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => None,
+        ["--docs", docs] => Some(format!("{docs}/papers/sketchlord.md")),
+        _ => {
+            eprintln!("expected nothing or --docs DIR, got {arguments:?}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (mut missed, mut tables) = (Vec::new(), Vec::new());
     for (name, make) in [("energies", energies as Make), ("traces", traces as Make)] {
         match make(&mut missed) {

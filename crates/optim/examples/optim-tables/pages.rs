@@ -1,0 +1,216 @@
+//! Tables in Markdown from the results, put into the pages between their markers, and compared with the values that are known.
+
+use crate::jobs::{Failure, Table};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Known medians with the share that a reproduction may be off: table, case, name, value, share.
+const KNOWN: [(&str, &str, &str, f64, f64); 34] = [
+    ("quadratic", "KL", "loss", 0.00903, 0.25),
+    ("quadratic", "SQ", "loss", 0.00905, 0.25),
+    ("quadratic", "VN", "loss", 0.01028, 0.25),
+    ("quadratic", "F", "loss", 0.0336, 0.25),
+    ("matrices", "log-det, n 20, condition 1e2, step 0.1 | pairwise rule", "steps", 69.0, 0.1),
+    ("matrices", "log-det, n 20, condition 1e2, step 0.25 | pairwise rule", "steps", 27.0, 0.1),
+    ("matrices", "log-det, n 60, condition 1e4, step 0.1 | pairwise rule", "steps", 92.0, 0.1),
+    ("matrices", "log-det, n 60, condition 1e4, step 0.25 | pairwise rule", "steps", 39.0, 0.1),
+    ("matrices", "nearness, n 20, condition 1e2, step 0.01 | pairwise rule", "steps", 1380.0, 0.1),
+    ("matrices", "log-det, n 20, condition 1e2, step 0.1 | exact affine-invariant", "steps", 63.0, 0.1),
+    ("matrices", "log-det, n 20, condition 1e2, step 0.25 | exact affine-invariant", "steps", 22.0, 0.1),
+    ("matrices", "log-det, n 60, condition 1e4, step 0.1 | exact affine-invariant", "steps", 76.0, 0.1),
+    ("matrices", "log-det, n 60, condition 1e4, step 0.25 | exact affine-invariant", "steps", 27.0, 0.1),
+    ("matrices", "nearness, n 20, condition 1e2, step 0.01 | exact affine-invariant", "steps", 1161.0, 0.1),
+    ("search", "sphere, D 10 | pairwise rule", "evaluations", 5760.0, 0.15),
+    ("search", "sphere, D 20 | pairwise rule", "evaluations", 24348.0, 0.15),
+    ("search", "ellipsoid, rotated, D 10 | pairwise rule", "evaluations", 9160.0, 0.15),
+    ("search", "ellipsoid, rotated, D 20 | pairwise rule", "evaluations", 37788.0, 0.15),
+    ("search", "Rosenbrock, D 10 | pairwise rule", "evaluations", 10810.0, 0.15),
+    ("search", "Rosenbrock, D 20 | pairwise rule", "evaluations", 48216.0, 0.15),
+    ("search", "cigar, rotated, D 10 | pairwise rule", "evaluations", 10000.0, 0.15),
+    ("search", "cigar, rotated, D 20 | pairwise rule", "evaluations", 40716.0, 0.15),
+    ("search", "Ackley, D 10 | pairwise rule", "evaluations", 11450.0, 0.15),
+    ("search", "Ackley, D 20 | pairwise rule", "evaluations", 46404.0, 0.15),
+    ("search", "sphere, D 10 | xNES", "evaluations", 6150.0, 0.15),
+    ("search", "sphere, D 20 | xNES", "evaluations", 26376.0, 0.15),
+    ("search", "ellipsoid, rotated, D 20 | xNES", "evaluations", 37200.0, 0.15),
+    ("search", "Rosenbrock, D 20 | xNES", "evaluations", 45216.0, 0.15),
+    ("search", "cigar, rotated, D 20 | xNES", "evaluations", 43440.0, 0.15),
+    ("search", "sphere, D 20 | CMA-ES", "evaluations", 2772.0, 0.15),
+    ("search", "ellipsoid, rotated, D 20 | CMA-ES", "evaluations", 18288.0, 0.15),
+    ("search", "Rosenbrock, D 20 | CMA-ES", "evaluations", 20316.0, 0.15),
+    ("search", "cigar, rotated, D 20 | CMA-ES", "evaluations", 8472.0, 0.15),
+    ("search", "Ackley, D 20 | CMA-ES", "evaluations", 5136.0, 0.15),
+];
+
+/// Quartiles by linear interpolation.
+fn quartiles(mut x: Vec<f64>) -> Option<[f64; 3]> {
+    x.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let p = share * (x.len() - 1) as f64;
+        let (low, part) = (p.floor() as usize, p.fract());
+        x[low] + part * (x[(low + 1).min(x.len() - 1)] - x[low])
+    };
+    (!x.is_empty()).then(|| [at(0.25), at(0.5), at(0.75)])
+}
+
+fn digits(x: f64) -> String {
+    match x.abs() {
+        a if a >= 100.0 => format!("{x:.0}"),
+        a if a >= 10.0 => format!("{x:.1}"),
+        a if a >= 0.1 => format!("{x:.3}"),
+        0.0 => "0".into(),
+        a if a >= 1e-3 => format!("{x:.5}"),
+        _ => format!("{x:.1e}"),
+    }
+}
+
+/// `median [quartiles]`, with how many arrived if not all did.
+fn cell(values: Option<&Vec<Option<f64>>>) -> String {
+    let Some(values) = values else { return "-".into() };
+    let found: Vec<f64> = values.iter().flatten().copied().collect();
+    let share = if found.len() < values.len() { format!(" ({}/{})", found.len(), values.len()) } else { String::new() };
+    match quartiles(found) {
+        None => format!("none{share}"),
+        Some([a, b, c]) if values.len() == 1 || a == c => format!("{}{share}", digits(b)),
+        Some([a, b, c]) => format!("{} [{}, {}]{share}", digits(b), digits(a), digits(c)),
+    }
+}
+
+fn row(cells: impl IntoIterator<Item = String>) -> String {
+    format!("| {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
+}
+
+fn head(cells: &[String]) -> String {
+    row(cells.iter().cloned()) + &row(cells.iter().map(|_| "---".into()))
+}
+
+/// Cases down, names across.
+fn plain(table: &Table, cases: &[&str]) -> String {
+    let cases: Vec<&&str> = cases.iter().filter(|c| table.contains_key(**c)).collect();
+    let Some(names) = cases.first().and_then(|c| table.get(**c)) else { return String::new() };
+    let names: Vec<String> = names.keys().cloned().collect();
+    let mut text = head(&[vec![String::new()], names.clone()].concat());
+    for case in cases {
+        text += &row([case.to_string()].into_iter().chain(names.iter().map(|n| cell(table[*case].get(n)))));
+    }
+    text
+}
+
+/// Cases `ROW | COLUMN`, one name.
+fn crossed(table: &Table, name: &str) -> String {
+    let parts = |case: &String| case.split_once(" | ").map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let keys: Vec<(String, String)> = table.keys().filter_map(parts).collect();
+    let unique = |all: Vec<String>| {
+        all.into_iter().fold(Vec::new(), |mut seen: Vec<String>, x| {
+            if !seen.contains(&x) {
+                seen.push(x);
+            }
+            seen
+        })
+    };
+    let rows = unique(keys.iter().map(|k| k.0.clone()).collect());
+    let columns = unique(keys.iter().map(|k| k.1.clone()).collect());
+    let mut text = head(&[vec![String::new()], columns.clone()].concat());
+    for r in &rows {
+        let found = columns.iter().map(|c| cell(table.get(&format!("{r} | {c}")).and_then(|t| t.get(name))));
+        text += &row([r.clone()].into_iter().chain(found));
+    }
+    text
+}
+
+/// Methods by the median at their best learning rate.
+fn best_rates(table: &Table) -> String {
+    let mut rows: BTreeMap<&str, (f64, &str, &BTreeMap<String, Vec<Option<f64>>>)> = BTreeMap::new();
+    for (case, values) in table {
+        let Some((method, lr)) = case.split_once(" | ") else { continue };
+        // A rate at which a seed diverges is not a best rate.
+        let Some(all) = values.get("excess").and_then(|v| v.iter().copied().collect::<Option<Vec<f64>>>()) else {
+            continue;
+        };
+        let Some([_, median, _]) = quartiles(all) else { continue };
+        if rows.get(method).is_none_or(|r| median < r.0) {
+            rows.insert(method, (median, lr, values));
+        }
+    }
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let mut text = head(&["method", "best rate", "nats above the source"].map(String::from));
+    for (method, (_, lr, values)) in rows {
+        text += &row([method.into(), lr.into(), cell(values.get("excess"))]);
+    }
+    text
+}
+
+fn searched(table: &Table) -> String {
+    let mut rows: Vec<(f64, String)> = Vec::new();
+    for (case, values) in table {
+        let seeds: Vec<Option<f64>> =
+            (1..=5).flat_map(|k| values.get(&format!("seed {k}")).into_iter().flatten()).copied().collect();
+        let median = quartiles(seeds.iter().flatten().copied().collect()).map_or(f64::INFINITY, |q| q[1]);
+        rows.push((median, row([case.clone(), cell(Some(&seeds))])));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    head(&["method", "nats above the source"].map(String::from)) + &rows.into_iter().map(|r| r.1).collect::<String>()
+}
+
+/// How many known values are met, and which are not.
+fn against_known(results: &BTreeMap<String, Table>, wanted: &str) -> String {
+    let (mut met, mut count, mut missed) = (0, 0, String::new());
+    for (table, case, name, value, share) in KNOWN.iter().filter(|k| k.0 == wanted) {
+        let Some(found) = results.get(*table).and_then(|t| t.get(*case)?.get(*name)) else { continue };
+        let Some([_, median, _]) = quartiles(found.iter().flatten().copied().collect()) else { continue };
+        count += 1;
+        if (median / value - 1.0).abs() <= *share {
+            met += 1;
+        } else {
+            missed += &format!(" Outside: {case}, {} where {} is known.", digits(median), digits(*value));
+        }
+    }
+    if count == 0 { String::new() } else { format!("\n{met} of {count} known values met.{missed}\n") }
+}
+
+/// All tables that there are results for, by marker; `compared` with what is known.
+pub(crate) fn tables(results: &BTreeMap<String, Table>, compared: bool) -> BTreeMap<&'static str, String> {
+    let mut all = BTreeMap::new();
+    let known = |name: &str| if compared { against_known(results, name) } else { String::new() };
+    let members = ["KL", "SQ", "VN", "F"];
+    if let Some(t) = results.get("fits") {
+        all.insert("fits", plain(t, &members));
+        all.insert("spectra", plain(t, &["KL spectrum", "SQ spectrum", "VN spectrum", "F spectrum"]));
+    }
+    if let Some(t) = results.get("quadratic") {
+        all.insert("quadratic", plain(t, &members) + &known("quadratic"));
+    }
+    if let Some(t) = results.get("matrices") {
+        all.insert("matrices", crossed(t, "steps") + &known("matrices"));
+        all.insert("matrices-defect", crossed(t, "defect"));
+    }
+    if let Some(t) = results.get("search") {
+        all.insert("search", crossed(t, "evaluations") + &known("search"));
+    }
+    if let Some(t) = results.get("markov") {
+        all.insert("markov", best_rates(t));
+    }
+    if let Some(t) = results.get("markov-search") {
+        all.insert("markov-search", searched(t));
+    }
+    all
+}
+
+/// Replaces what stands between `<!-- table NAME -->` and `<!-- end -->` in the pages of the papers, in `folder`.
+pub(crate) fn write(tables: &BTreeMap<&'static str, String>, folder: &Path) -> Result<(), Failure> {
+    for name in ["kl-shampoo.md", "spectral.md"] {
+        let path = folder.join(name);
+        let mut text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        for (marker, table) in tables {
+            let begin = format!("<!-- table {marker} -->\n");
+            let Some(from) = text.find(&begin).map(|at| at + begin.len()) else { continue };
+            let to = text[from..].find("<!-- end -->").ok_or("a table without its end")? + from;
+            text.replace_range(from..to, &format!("\n{table}\n"));
+        }
+        fs::write(&path, text)?;
+        println!("written: {}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Five slips of published implementations, and why none can happen here. Each is real: the repositories and pull requests are
+//! those of Meta's, NVIDIA's and Heavyball's optimisers.
+//!
+//! 1. KL statistics without the other side's length: no fixed point for matrices that are not square.
+//! 2. A first step that whitens with eigenvalues of zero.
+//! 3. Columns of a basis sorted, the arrays attached to them not.
+//! 4. `diag(Q^T S Q)` in half precision.
+//! 5. A tensor without a gradient whose state changes, so that a resumed run is another one.
+use crate::common::{bits, close, noise, orthogonal, single, wave};
+use crate::faults::methods;
+use numerics::store::State;
+use optim::{
+    Clamp, Grads, KronConfig, NonFinite, Optimizer, ParamGroup, ParamList, Preconditioned, Start, Statistics, Storage,
+    recommended, reference,
+};
+
+fn ready(config: KronConfig, shape: &[usize]) -> Preconditioned<f64> {
+    let mut method = Preconditioned::new(config).unwrap();
+    method.init(&single(shape)).unwrap();
+    method
+}
+
+/// Weights of a 5 x 4 matrix after all gradients.
+fn run(config: KronConfig, gradients: &[Vec<f64>]) -> Vec<f64> {
+    let mut method = ready(config, &[5, 4]);
+    let mut w = vec![1.0; 20];
+    for g in gradients {
+        method.step(&mut w, Grads::all(g), 1.0).unwrap();
+    }
+    w
+}
+
+/// **First slip**: statistics without `1/n` and `1/m`. The ratio of the factors then like `exp(+-(1 - b)(n - m)/(n + m) t)`; ours settles.
+#[test]
+fn factors_of_unequal_sides_do_not_drift_apart() {
+    let (m, n) = (4, 32);
+    let config = KronConfig {
+        lr: 0.0,
+        start: Start::Identity(1.0),
+        clamp: Clamp::None,
+        period: 50,
+        balance: false,
+        ..recommended::kl_shampoo()
+    };
+    let mut method = ready(config, &[m, n]);
+    let mut w = vec![0.0; m * n];
+    let mut ratios = Vec::new();
+    for t in 0..2000 {
+        method.step(&mut w, Grads::all(&noise(m * n, 17, t)), 1.0).unwrap();
+        if t % 500 == 499 {
+            let state = method.state().unwrap();
+            let mean = |name: &str| {
+                let e = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
+                e.iter().map(|e| 1.0 / (e * e)).sum::<f64>() / e.len() as f64
+            };
+            let (a, b) = (mean("e0.w"), mean("e1.w"));
+            assert!((0.5..2.0).contains(&(a * b)), "{a} {b}");
+            ratios.push(a / b);
+        }
+    }
+    // The slip multiplies the ratio by exp(0.0157 * 2 * 500) = 7e6 between looks; a random walk does not.
+    assert!(ratios.windows(2).all(|r| (r[1] / r[0]).ln().abs() < 4.0), "{ratios:?}");
+}
+
+/// **Second slip**: whitening with eigenvalues of zero in the first step, which blows the first factors up by `1/eps`.
+#[test]
+fn the_first_factors_have_the_scale_of_the_gradient() {
+    for config in [reference::kl_shampoo(), recommended::kl_shampoo()] {
+        let mut method = ready(config, &[5, 4]);
+        let mut w = vec![0.0; 20];
+        for t in 0..2 {
+            method.step(&mut w, Grads::all(&noise(20, 19, t)), 1.0).unwrap();
+            let state = method.state().unwrap();
+            for name in ["s0.w", "s1.w"] {
+                let s = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
+                assert!(s.iter().all(|s| s.abs() < 2.0), "{name} {s:?}");
+            }
+        }
+    }
+}
+
+/// **Third slip**: columns are sorted and what is attached to them is not. With sorting on or off the bases differ by a permutation only,
+/// and so the trajectory does not differ while nothing but the order of columns changes.
+#[test]
+fn sorting_moves_everything_that_is_attached() {
+    // The spectrum turns over half way, so that columns do change places.
+    let gradients: Vec<Vec<f64>> = (0..40)
+        .map(|t| {
+            let g = noise(20, 23, t);
+            let weight = |i: usize| if t < 20 { 1.0 / (1 + i) as f64 } else { 1.0 / (5 - i) as f64 };
+            (0..20).map(|i| g[i] * weight(i / 4)).collect()
+        })
+        .collect();
+    for scale in [optim::Scale::Kronecker, optim::Scale::Free] {
+        for storage in [Storage::Original, Storage::Rotated] {
+            // With eigenvectors anew in every refresh sorting first would be undone; a basis that is never refreshed
+            // shows the permutation alone.
+            let config = KronConfig {
+                lr: 0.01,
+                period: 5,
+                refresh: optim::Refresh::Adaptive(2.0),
+                scale,
+                storage,
+                ..recommended::kl_shampoo()
+            };
+            let sorted = KronConfig { sort: true, ..config.clone() };
+            close(&run(config, &gradients), &run(sorted, &gradients), 1e-11);
+        }
+    }
+}
+
+/// **Fourth slip**: `diag(Q^T S Q)` in half precision. Here `diag(Q^T S Q)` of a spectrum from 2.5e6 to 0.1 in `f32` and
+/// `f64` keeps its least entry, which ten bits of mantissa turn into -27.
+#[test]
+fn small_eigenvalues_survive_beside_large_ones() {
+    let run = |config: KronConfig| {
+        let mut method = Preconditioned::<f32>::new(config).unwrap();
+        method.init(&single(&[4, 4])).unwrap();
+        let mut w = vec![0.0_f32; 16];
+        let turn = orthogonal(4, 3);
+        for t in 0..40 {
+            let z = noise(16, 29, t);
+            let scale = |i: usize| [1581.0, 30.0, 1.0, 0.316][i];
+            let g = numerics::Mat::from_fn(4, 4, |i, j| scale(i) * z[4 * i + j]);
+            let g = &turn * g;
+            let g: Vec<f32> = (0..16).map(|i| g[(i / 4, i % 4)] as f32).collect();
+            method.step(&mut w, Grads::all(&g), 1.0).unwrap();
+        }
+        let state = method.state().unwrap();
+        state.tensor("e0.w").unwrap().data.to_vec::<f32>().unwrap()
+    };
+    let statistics = Statistics::Raw;
+    for storage in [Storage::Original, Storage::Rotated] {
+        let config = KronConfig {
+            statistics,
+            storage,
+            eigenvalues: optim::Eigenvalues::Instantaneous,
+            refresh: optim::Refresh::Eigh,
+            clamp: Clamp::None,
+            balance: false,
+            period: 1,
+            ..recommended::kl_shampoo()
+        };
+        let e = run(config);
+        // None is frozen, so none came out negative; the rotated form keeps the least one's size as well.
+        assert!(e.iter().all(|e| *e > 0.0 && e.is_finite()), "{storage:?} {e:?}");
+        let least = e.iter().fold(0.0_f32, |m, &e| m.max(e)).powi(-2);
+        let most = e.iter().fold(f32::INFINITY, |m, &e| m.min(e)).powi(-2);
+        assert!(most > 1e6 && least < 10.0, "{storage:?}: {least} {most}");
+    }
+}
+
+fn pair() -> ParamList {
+    let mut list = ParamList::new();
+    let all = list.add_group(ParamGroup::new("all").weight_decay(0.1));
+    list.push("steady", &[4, 5], all).unwrap();
+    list.push("late", &[5, 4], all).unwrap();
+    list
+}
+
+/// What is saved of one tensor: names, numbers.
+fn saved(state: &State, name: &str) -> Vec<(String, Vec<u64>)> {
+    let own = |key: &str| key.ends_with(&format!(".{name}"));
+    let arrays = state.tensors.iter().filter(|t| own(&t.name));
+    let arrays = arrays.map(|t| (t.name.clone(), bits(&t.data.to_vec::<f64>().unwrap())));
+    let scalars = state.scalars.iter().filter(|(key, _)| own(key)).map(|(key, x)| (key.clone(), vec![x.to_bits()]));
+    arrays.chain(scalars).collect()
+}
+
+/// **Fifth slip**: a tensor without a gradient. It keeps weights (no decay), momentum, factors and counters, and its first
+/// gradient, whenever it comes, is its first: the run that starts then has the same bits. So has the run that is saved and
+/// resumed while the tensor waits.
+#[test]
+fn a_tensor_without_gradient_waits_unchanged_and_resumes() {
+    let list = pair();
+    for (i, mut method) in methods::<f64>(NonFinite::Error).into_iter().enumerate() {
+        let another = || methods::<f64>(NonFinite::Error).swap_remove(i);
+        method.init(&list).unwrap();
+        let start: Vec<f64> = wave(40, 1);
+        let mut w = start.clone();
+        let fresh = saved(&method.state().unwrap(), "late");
+        for t in 0..4 {
+            let info = method.step(&mut w, Grads::masked(&wave(40, t), &[true, false]), 1.0).unwrap();
+            assert_eq!((info.updated, info.missing), (1, 1));
+        }
+        let kind = Optimizer::<f64>::kind(&method);
+        assert_eq!(saved(&method.state().unwrap(), "late"), fresh, "{kind}");
+        assert_eq!(bits(&w[20..]), bits(&start[20..]), "{kind}");
+        assert_ne!(bits(&w[..20]), bits(&start[..20]), "{kind}");
+
+        let mut resumed = another();
+        resumed.init(&list).unwrap();
+        resumed.load_state(&State::parse(&method.state().unwrap().to_bytes().unwrap()).unwrap()).unwrap();
+        let mut unborn = another();
+        unborn.init(&list).unwrap();
+        let (mut again, mut first) = (w.clone(), start.clone());
+        for t in 4..12 {
+            let g: Vec<f64> = wave(40, t);
+            method.step(&mut w, Grads::all(&g), 1.0).unwrap();
+            resumed.step(&mut again, Grads::all(&g), 1.0).unwrap();
+            unborn.step(&mut first, Grads::masked(&g, &[false, true]), 1.0).unwrap();
+        }
+        assert_eq!(bits(&w), bits(&again), "{kind}");
+        assert_eq!(method.state().unwrap(), resumed.state().unwrap(), "{kind}");
+        assert_eq!(bits(&w[20..]), bits(&first[20..]), "{kind}");
+    }
+}
