@@ -4,9 +4,12 @@ mod calls;
 mod cases;
 mod collapse;
 mod compose;
+#[path = "../../../numerics/tests/it/damage.rs"]
+mod damage;
 mod data;
 mod derivatives;
 mod exec;
+mod hostile;
 mod jets;
 mod nn;
 mod pde;

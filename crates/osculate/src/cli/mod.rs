@@ -319,6 +319,32 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    proptest::proptest! {
+        /// Whatever stands on the command line: an answer or one line that says what is wrong.
+        #[test]
+        fn arguments_of_any_kind(words in proptest::collection::vec(words(), 0..8)) {
+            let read = Cli::command().try_get_matches_from(core::iter::once("osculate".to_owned()).chain(words));
+            if let Err(e) = read.and_then(|m| Cli::from_arg_matches(&m))
+                && e.use_stderr()
+            {
+                let line = usage_line(&e);
+                proptest::prop_assert!(!line.is_empty() && line.ends_with("--help"), "{}", line);
+            }
+        }
+    }
+
+    fn words() -> impl proptest::strategy::Strategy<Value = String> {
+        let known: Vec<&str> = "tour info train curvature pde --model --data --loss --operator --eigs --threads --seed --dtype \
+            --memory --law --samples --multi-index --coefficient --config --resume --json --out= laplacian hessian mse f32 \
+            -1 0 1e9 18446744073709551616 NaN 2,1,0 -- = -"
+            .split_whitespace()
+            .collect();
+        proptest::prop_oneof![
+            5 => proptest::strategy::Strategy::prop_map(proptest::sample::select(known), str::to_owned),
+            1 => proptest::arbitrary::any::<String>(),
+        ]
+    }
+
     #[test]
     fn common_fields_come_first() {
         let cli = Cli::try_parse_from(["osculate", "info", "m", "--seed", "7", "--threads", "3", "--dtype", "f32"]);

@@ -3,11 +3,12 @@
 //! Unknown keys are errors that name the key and the known ones, with the line. What can be judged without data or
 //! model is judged here, so a run that cannot work stops before anything is read or written.
 
-use super::method::{Group, Method};
+use super::method::{Group, method_from_table};
 use super::{Error, Length, SchedulePlan, ShapeName};
 use autodiff::nn::{CrossEntropy, Loss};
 use curvature::Reduction;
 use numerics::DType;
+use optim::Method;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -247,6 +248,7 @@ struct GroupTable {
     #[serde(rename = "match")]
     patterns: toml::Value,
     lr_factor: Option<f64>,
+    first_order: Option<bool>,
     weight_decay: Option<f64>,
     beta1: Option<f64>,
     beta2: Option<f64>,
@@ -322,7 +324,7 @@ impl RunFile {
             data: self.data.checked()?,
             loss,
             reduction,
-            method: Method::from_table(self.optimizer)?,
+            method: method_from_table(self.optimizer)?,
             groups: self.group.into_iter().enumerate().map(|(i, g)| g.checked(i)).collect::<Result<_, _>>()?,
             schedule: self.schedule.checked()?,
             clip,
@@ -453,6 +455,7 @@ impl GroupTable {
         Ok(Group {
             patterns,
             lr_factor: self.lr_factor,
+            first_order: self.first_order.unwrap_or(false),
             weight_decay: self.weight_decay,
             beta1: self.beta1.or(self.momentum),
             beta2: self.beta2,
