@@ -6,8 +6,10 @@
 mod curvature;
 mod info;
 mod interrupt;
+mod optimize;
 mod pde;
 mod progress;
+mod search;
 mod text;
 mod timing;
 mod tour;
@@ -15,6 +17,7 @@ mod train;
 mod vectors;
 
 pub use progress::Bar;
+pub use timing::processor_seconds;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use numerics::{DType, Par};
@@ -65,6 +68,9 @@ pub enum Error {
     /// An estimate from products.
     #[error(transparent)]
     Sketch(#[from] ::sketch::Error),
+    /// An optimiser.
+    #[error(transparent)]
+    Optimizer(#[from] optim::Error),
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
@@ -136,6 +142,8 @@ enum Verb {
     Train(train::Train),
     /// Gradient, curvature products, eigenvalues, traces and diagonals of a model's risk
     Curvature(Box<curvature::Curvature>),
+    /// Minimise a matrix loss or a function by its values: the stand-alone methods at work
+    Optimize(Box<optimize::Optimize>),
     /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
     Pde(Box<pde::PdeVerb>),
 }
@@ -254,6 +262,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Info(verb) => verb.run(&context),
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
+        Verb::Optimize(verb) => verb.run(&context),
         Verb::Pde(verb) => verb.run(&context),
     });
     finish(reply.and_then(|reply| {

@@ -32,8 +32,10 @@ mod method;
 mod objective;
 mod run;
 mod samples;
+mod search;
 mod settings;
 mod setup;
+mod space;
 mod trainer;
 
 pub use config::{CheckpointConfig, DataConfig, EvalConfig, ModelConfig, RunConfig, Source, Validation};
@@ -43,5 +45,7 @@ pub use method::Group;
 pub use optim::Method;
 pub use run::{Cadence, Ending, HISTORY, Run};
 pub use samples::Samples;
+pub use search::{Findings, RESULTS, Search, Standing, Trial};
 pub use settings::{Length, SchedulePlan, Settings, ShapeName};
+pub use space::{Metric, Range, SearchConfig};
 pub use trainer::{Problem, Scores, StepReport, Trainer};
