@@ -1,5 +1,6 @@
 //! What the benchmarks share: the perceptron that the claims are about, and how times are compared on a machine that others use too.
 
+pub mod optimizers;
 pub mod options;
 pub mod perceptron;
 pub mod rounds;

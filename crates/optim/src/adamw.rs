@@ -43,7 +43,7 @@ impl AdamWConfig {
     /// These settings with what the group overrides.
     pub(crate) fn for_group(&self, g: &crate::ParamGroup) -> Result<Self, Error> {
         let config = AdamWConfig {
-            lr: g.lr.unwrap_or(self.lr),
+            lr: g.lr_from(self.lr),
             beta1: g.beta1.unwrap_or(self.beta1),
             beta2: g.beta2.unwrap_or(self.beta2),
             eps: g.eps.unwrap_or(self.eps),

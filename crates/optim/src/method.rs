@@ -1,10 +1,10 @@
 //! A method by name, with its settings: what a configuration file says.
 
 use crate::{
-    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, Optimizer, Preconditioned, PsgdConfig, Sgd, SgdConfig,
-    ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
+    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Sgd,
+    SgdConfig, ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
 };
-use numerics::Scalar;
+use numerics::{Par, Scalar};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -101,19 +101,56 @@ impl Method {
     /// # Errors
     /// If a setting is out of range.
     pub fn build<T: Scalar>(&self) -> Result<Box<dyn Optimizer<T>>, Error> {
+        self.build_on(Par::Seq)
+    }
+
+    /// As [`Method::build`], with threads for products; the bits do not depend on them.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn build_on<T: Scalar>(&self, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
         Ok(match self.clone() {
             Method::AdamW(c) => Box::new(AdamW::new(c)?),
             Method::Sgd(c) => Box::new(Sgd::new(c)?),
-            Method::Kron(c) => Box::new(Preconditioned::new(c)?),
-            Method::Shampoo(c) => Box::new(Preconditioned::new(c)?),
-            Method::Spectral(c) => Box::new(Preconditioned::new(c)?),
-            Method::Sirf(c) => Box::new(Preconditioned::new(c)?),
-            Method::Psgd(c) => Box::new(Preconditioned::new(c)?),
-            Method::Muon(c) => Box::new(Preconditioned::new(c)?),
+            Method::Kron(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Shampoo(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Spectral(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Sirf(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Psgd(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Muon(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
         })
     }
 
-    fn name(&self) -> &'static str {
+    /// The learning rate that a schedule multiplies.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Method::AdamW(c) => c.lr,
+            Method::Sgd(c) => c.lr,
+            Method::Kron(c) => c.lr,
+            Method::Shampoo(c) => c.lr,
+            Method::Spectral(c) => c.lr,
+            Method::Sirf(c) => c.lr,
+            Method::Psgd(c) => c.lr,
+            Method::Muon(c) => c.lr,
+        }
+    }
+
+    /// What happens when a gradient is not finite.
+    pub fn non_finite(&self) -> NonFinite {
+        match self {
+            Method::AdamW(c) => c.non_finite,
+            Method::Sgd(c) => c.non_finite,
+            Method::Kron(c) => c.non_finite,
+            Method::Shampoo(c) => c.non_finite,
+            Method::Spectral(c) => c.non_finite,
+            Method::Sirf(c) => c.non_finite,
+            Method::Psgd(c) => c.non_finite,
+            Method::Muon(c) => c.non_finite,
+        }
+    }
+
+    /// The name of its family, from which [`Method::settings`] tell it fully.
+    pub fn name(&self) -> &'static str {
         match self {
             Method::AdamW(_) => "adamw",
             Method::Sgd(_) => "sgd",
@@ -126,7 +163,8 @@ impl Method {
         }
     }
 
-    fn settings(&self) -> Value {
+    /// All its settings, as a table.
+    pub fn settings(&self) -> Value {
         match self {
             Method::AdamW(c) => serde_json::json!(c),
             Method::Sgd(c) => serde_json::json!(c),

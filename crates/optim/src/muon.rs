@@ -66,6 +66,7 @@ impl<T: Scalar> Settings<T> for MuonConfig {
         let at_least_0 = |field, x: f64| check(x.is_finite() && x >= 0.0, field, x, "finite and at least 0");
         at_least_0("lr", self.lr)?;
         check((0.0..1.0).contains(&self.beta1), "beta1", self.beta1, "in [0, 1)")?;
+        check(self.iterations <= 100, "iterations", f64::from(self.iterations), "at most 100")?;
         at_least_0("eps", self.eps)?;
         at_least_0("weight_decay", self.weight_decay)?;
         self.layout.check()?;
@@ -85,7 +86,7 @@ impl<T: Scalar> Settings<T> for MuonConfig {
 
     fn for_group(&self, g: &ParamGroup) -> Box<dyn Settings<T>> {
         Box::new(MuonConfig {
-            lr: g.lr.unwrap_or(self.lr),
+            lr: g.lr_from(self.lr),
             weight_decay: g.weight_decay.unwrap_or(self.weight_decay),
             beta1: g.beta1.unwrap_or(self.beta1),
             ..self.clone()

@@ -57,6 +57,15 @@ pub trait Optimizer<T: Scalar>: Send {
     /// If a group's settings are out of range.
     fn init(&mut self, list: &ParamList) -> Result<(), Error>;
 
+    /// Number of data that the next gradients are a mean over; methods without a root weigh their statistics by it, the
+    /// others do not ask.
+    ///
+    /// # Errors
+    /// Unless positive and finite.
+    fn set_batch(&mut self, batch: f64) -> Result<(), Error> {
+        crate::error::check(batch > 0.0 && batch.is_finite(), "batch", batch, "positive and finite")
+    }
+
     /// One step, in place.
     ///
     /// # Errors

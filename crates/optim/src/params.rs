@@ -17,6 +17,12 @@ pub struct ParamGroup {
     /// Learning rate.
     #[serde(default)]
     pub lr: Option<f64>,
+    /// Multiplies that learning rate, or the optimiser's: that of matrices and that of vectors alike.
+    #[serde(default)]
+    pub lr_factor: Option<f64>,
+    /// Matrices are stepped by the method's rule for vectors: for embeddings and heads.
+    #[serde(default)]
+    pub first_order: bool,
     /// Weight decay.
     #[serde(default)]
     pub weight_decay: Option<f64>,
@@ -42,6 +48,25 @@ impl ParamGroup {
     pub fn lr(mut self, lr: f64) -> Self {
         self.lr = Some(lr);
         self
+    }
+
+    /// Sets the factor of the learning rate.
+    #[must_use]
+    pub fn lr_factor(mut self, factor: f64) -> Self {
+        self.lr_factor = Some(factor);
+        self
+    }
+
+    /// Sends all tensors of the group to the rule for vectors.
+    #[must_use]
+    pub fn first_order(mut self) -> Self {
+        self.first_order = true;
+        self
+    }
+
+    /// The group's learning rate where the optimiser's is `lr`.
+    pub(crate) fn lr_from(&self, lr: f64) -> f64 {
+        self.lr.unwrap_or(lr) * self.lr_factor.unwrap_or(1.0)
     }
 
     /// Sets the weight decay.

@@ -116,7 +116,7 @@ impl<T: Scalar> Settings<T> for PsgdConfig {
 
     fn for_group(&self, g: &ParamGroup) -> Box<dyn Settings<T>> {
         Box::new(PsgdConfig {
-            lr: g.lr.unwrap_or(self.lr),
+            lr: g.lr_from(self.lr),
             weight_decay: g.weight_decay.unwrap_or(self.weight_decay),
             beta1: g.beta1.unwrap_or(self.beta1),
             ..self.clone()

@@ -111,7 +111,7 @@ impl<T: Scalar> Optimizer<T> for Sgd<T> {
     fn init(&mut self, list: &ParamList) -> Result<(), Error> {
         let resolve = |g: &crate::ParamGroup| {
             let config = SgdConfig {
-                lr: g.lr.unwrap_or(self.config.lr),
+                lr: g.lr_from(self.config.lr),
                 momentum: g.beta1.unwrap_or(self.config.momentum),
                 weight_decay: g.weight_decay.unwrap_or(self.config.weight_decay),
                 ..self.config

@@ -183,7 +183,8 @@ impl ShampooConfig {
                 at_least_0("atol", atol)?;
             }
             RootEngine::Eigh => check(self.eps.is_finite() && self.eps > 0.0, "eps", self.eps, "finite and above 0")?,
-            RootEngine::Newton { tol, .. } => {
+            RootEngine::Newton { tol, iterations } => {
+                check(iterations <= 10_000, "iterations", iterations as f64, "at most 10000")?;
                 check(self.eps.is_finite() && self.eps > 0.0, "eps", self.eps, "finite and above 0")?;
                 check(tol > 0.0, "tol", tol, "above 0")?;
             }
@@ -231,7 +232,7 @@ impl<T: Scalar> Settings<T> for ShampooConfig {
 
     fn for_group(&self, g: &ParamGroup) -> Box<dyn Settings<T>> {
         Box::new(ShampooConfig {
-            lr: g.lr.unwrap_or(self.lr),
+            lr: g.lr_from(self.lr),
             weight_decay: g.weight_decay.unwrap_or(self.weight_decay),
             beta1: g.beta1.unwrap_or(self.beta1),
             beta2: g.beta2.unwrap_or(self.beta2),

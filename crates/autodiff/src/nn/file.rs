@@ -74,7 +74,8 @@ impl Sequential {
     /// # Errors
     /// A tensor that is missing, unexpected, of another shape, of integers, or that holds NaN or infinity.
     pub fn params_from_file<T: Scalar>(&self, file: &store::File) -> Result<Vec<T>, ModelError> {
-        let mut flat = Vec::with_capacity(self.params().total());
+        // Grows with what the file holds: a configuration may promise any number of parameters.
+        let mut flat = Vec::new();
         for (ordinal, param) in self.params().iter().enumerate() {
             let name = param.name().to_string();
             let expected = param.shape().to_vec();

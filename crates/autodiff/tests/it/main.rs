@@ -5,10 +5,13 @@ mod cases;
 mod chunks;
 mod collapse;
 mod compose;
+#[path = "../../../numerics/tests/it/damage.rs"]
+mod damage;
 mod data;
 mod derivatives;
 mod exec;
 mod fusion;
+mod hostile;
 mod jets;
 mod nn;
 mod pde;

@@ -124,7 +124,11 @@ impl<T: Scalar> Preconditioned<T> {
         let mut room = 0;
         for (ordinal, p) in list.params().iter().enumerate() {
             let config = &configs[p.group()];
-            let piece = match groups[p.group()].common.layout.treatment(p.shape()) {
+            let treatment = match list.group_of(p).first_order {
+                true => Treatment::Vector,
+                false => groups[p.group()].common.layout.treatment(p.shape()),
+            };
+            let piece = match treatment {
                 Treatment::Vector => {
                     Piece::Vector { m: vec![T::ZERO; p.range().len()], v: vec![T::ZERO; p.range().len()] }
                 }
@@ -153,6 +157,10 @@ impl<T: Scalar> Optimizer<T> for Preconditioned<T> {
     fn init(&mut self, list: &ParamList) -> Result<(), Error> {
         self.run = Some(self.build(list)?);
         Ok(())
+    }
+
+    fn set_batch(&mut self, batch: f64) -> Result<(), Error> {
+        Preconditioned::set_batch(self, batch)
     }
 
     fn step(&mut self, params: &mut [T], grads: Grads<'_, T>, lr_multiplier: f64) -> Result<StepInfo, Error> {

@@ -288,7 +288,7 @@ impl KronConfig {
 
     pub(crate) fn for_group(&self, g: &ParamGroup) -> Self {
         KronConfig {
-            lr: g.lr.unwrap_or(self.lr),
+            lr: g.lr_from(self.lr),
             weight_decay: g.weight_decay.unwrap_or(self.weight_decay),
             beta1: g.beta1.unwrap_or(self.beta1),
             beta2: g.beta2.unwrap_or(self.beta2),
@@ -314,7 +314,9 @@ impl KronConfig {
             check((0.0..=2.0).contains(&q), "statistics", q, "a trace power in [0, 2]")?;
         }
         match self.refresh {
-            Refresh::Qr(sweeps) => check(sweeps > 0, "refresh", f64::from(sweeps), "at least 1 sweep")?,
+            Refresh::Qr(sweeps) => {
+                check((1..=100).contains(&sweeps), "refresh", f64::from(sweeps), "from 1 to 100 sweeps")?;
+            }
             Refresh::Adaptive(tolerance) => at_least_0("refresh", tolerance)?,
             Refresh::Eigh => {}
         }

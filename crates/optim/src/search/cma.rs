@@ -69,6 +69,9 @@ impl Rates {
     }
 }
 
+/// Further restarts keep the population.
+const MAX_DOUBLINGS: f64 = 20.0;
+
 /// Generations over which values must stand still.
 fn window(dim: usize, population: usize) -> usize {
     10 + (30 * dim).div_ceil(population)
@@ -188,12 +191,12 @@ impl Adaptation for Cma {
     }
 
     fn restart(&mut self) {
-        self.doublings += 1.0;
+        self.doublings = (self.doublings + 1.0).min(MAX_DOUBLINGS);
         self.reset();
     }
 
     fn population(&self) -> usize {
-        self.base_population << (self.doublings as u32).min(20)
+        self.base_population << self.doublings as u32
     }
 
     fn parts(&mut self) -> Vec<Part<'_>> {
@@ -211,6 +214,15 @@ impl Adaptation for Cma {
     }
 
     fn loaded(&mut self) -> Result<(), Error> {
+        for (name, x, most) in [
+            ("doublings", self.doublings, MAX_DOUBLINGS),
+            ("kept", self.kept, self.history.len() as f64),
+            ("generation", self.generation, 9e15),
+        ] {
+            if !((0.0..=most).contains(&x) && x.fract() == 0.0) {
+                return Err(Error::Checkpoint { what: format!("{name:?} is {x}, not a count up to {most}") });
+            }
+        }
         // A fresh run has never decomposed the identity.
         if self.generation > 0.0 { self.decompose() } else { Ok(()) }
     }

@@ -1,7 +1,10 @@
 //! Tests of the public interface.
 mod adamw;
 mod common;
+#[path = "../../../numerics/tests/it/damage.rs"]
+mod damage;
 mod faults;
+mod hostile;
 mod kron;
 mod lists;
 mod resume;

@@ -8,8 +8,10 @@ mod density;
 mod info;
 mod interrupt;
 mod lord;
+mod optimize;
 mod pde;
 mod progress;
+mod search;
 mod sketch;
 mod text;
 mod timing;
@@ -18,6 +20,7 @@ mod train;
 mod vectors;
 
 pub use progress::Bar;
+pub use timing::processor_seconds;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use numerics::{DType, Par};
@@ -68,6 +71,9 @@ pub enum Error {
     /// An estimate from products.
     #[error(transparent)]
     Sketch(#[from] ::sketch::Error),
+    /// An optimiser.
+    #[error(transparent)]
+    Optimizer(#[from] optim::Error),
     /// A file of tensors.
     #[error(transparent)]
     Store(#[from] numerics::Error),
@@ -139,6 +145,8 @@ enum Verb {
     Train(train::Train),
     /// Gradient, curvature products, eigenvalues, traces and diagonals of a model's risk
     Curvature(Box<curvature::Curvature>),
+    /// Minimise a matrix loss or a function by its values: the stand-alone methods at work
+    Optimize(Box<optimize::Optimize>),
     /// Differential operators of a model in its input: Laplacians, biharmonic, mixed partial derivatives
     Pde(Box<pde::PdeVerb>),
     /// Trace, diagonal, low rank, low rank plus diagonal, spectral density and log-determinant of a matrix from its products
@@ -259,6 +267,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Info(verb) => verb.run(&context),
         Verb::Train(verb) => verb.run(&context),
         Verb::Curvature(verb) => verb.run(&context),
+        Verb::Optimize(verb) => verb.run(&context),
         Verb::Pde(verb) => verb.run(&context),
         Verb::Sketch(verb) => verb.run(&context),
     });
@@ -323,6 +332,32 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    proptest::proptest! {
+        /// Whatever stands on the command line: an answer or one line that says what is wrong.
+        #[test]
+        fn arguments_of_any_kind(words in proptest::collection::vec(words(), 0..8)) {
+            let read = Cli::command().try_get_matches_from(core::iter::once("osculate".to_owned()).chain(words));
+            if let Err(e) = read.and_then(|m| Cli::from_arg_matches(&m))
+                && e.use_stderr()
+            {
+                let line = usage_line(&e);
+                proptest::prop_assert!(!line.is_empty() && line.ends_with("--help"), "{}", line);
+            }
+        }
+    }
+
+    fn words() -> impl proptest::strategy::Strategy<Value = String> {
+        let known: Vec<&str> = "tour info train curvature pde --model --data --loss --operator --eigs --threads --seed --dtype \
+            --memory --law --samples --multi-index --coefficient --config --resume --json --out= laplacian hessian mse f32 \
+            -1 0 1e9 18446744073709551616 NaN 2,1,0 -- = -"
+            .split_whitespace()
+            .collect();
+        proptest::prop_oneof![
+            5 => proptest::strategy::Strategy::prop_map(proptest::sample::select(known), str::to_owned),
+            1 => proptest::arbitrary::any::<String>(),
+        ]
     }
 
     #[test]

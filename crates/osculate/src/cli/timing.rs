@@ -9,8 +9,25 @@ use std::time::Instant;
 const REPETITIONS: usize = 5;
 const SECONDS: f64 = 1.0;
 
+/// Seconds that all living threads of this process have spent on a processor, to the nanosecond; `None` where the system does not
+/// say. Differences are what counts: pools keep their threads.
+pub fn processor_seconds() -> Option<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        // "time on a processor, time waiting for one, turns"
+        let Ok(text) = std::fs::read_to_string(thread.ok()?.path().join("schedstat")) else { continue };
+        nanoseconds += text.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(nanoseconds * 1e-9)
+}
+
 /// Seconds of `work`: the median over a few repetitions after the first, or the first if it takes long.
-pub(super) fn repeated<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+pub(super) fn repeated<E>(work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    Ok(repeated_with_processor(work)?.0)
+}
+
+/// The same, with the processor seconds of one repetition on average, the first one not counted.
+pub(super) fn repeated_with_processor<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<(f64, Option<f64>), E> {
     let mut once = || -> Result<f64, E> {
         let started = Instant::now();
         work()?;
@@ -18,12 +35,15 @@ pub(super) fn repeated<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<f64
     };
     let first = once()?;
     let (mut spent, mut times) = (first, Vec::new());
+    let before = processor_seconds();
     while times.len() < REPETITIONS && spent < SECONDS {
         let seconds = once()?;
         spent += seconds;
         times.push(seconds);
     }
-    Ok(median(times).unwrap_or(first))
+    let count = times.len() as f64;
+    let processor = processor_seconds().zip(before).filter(|_| count > 0.0).map(|(after, b)| (after - b) / count);
+    Ok((median(times).unwrap_or(first), processor))
 }
 
 /// The middle one, or the mean of the two middle ones.
@@ -126,5 +146,15 @@ mod tests {
         });
         assert!(seconds.is_ok_and(|s| s < 1.0));
         assert_eq!(runs, 1 + REPETITIONS);
+        let mut x = 1.0f64;
+        let busy = || {
+            (0..2_000_000).for_each(|i| x = (x + f64::from(i)).sqrt());
+            Ok::<(), ()>(())
+        };
+        let (wall, processor) = repeated_with_processor(busy).unwrap();
+        assert!(x > 0.0 && wall > 0.0);
+        if let Some(p) = processor {
+            assert!(p > 0.1 * wall, "{p} {wall}");
+        }
     }
 }

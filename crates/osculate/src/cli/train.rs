@@ -15,7 +15,8 @@ use std::sync::atomic::Ordering;
 #[command(after_help = "Examples:\n  \
     osculate train --config digits.toml\n  \
     osculate train --config digits.toml --seed 1 --out runs/1 --json\n  \
-    osculate train --config digits.toml --resume\n\n\
+    osculate train --config digits.toml --resume\n  \
+    osculate train --config digits.toml --search\n\n\
     A description in TOML, the smallest one that works:\n  \
     epochs = 20\n  \
     model = { input = [64], layers = [{ type = \"linear\", in = 64, out = 10 }] }\n  \
@@ -32,12 +33,22 @@ pub(super) struct Train {
     /// Go on from the latest checkpoint, exactly as if the run had never stopped
     #[arg(long)]
     resume: bool,
+    /// Try the settings that the table [search] describes
+    #[arg(long)]
+    search: bool,
 }
 
 impl Train {
     pub(super) fn run(&self, context: &Context) -> Result<Reply, Error> {
         let config = RunConfig::read(&self.config)?;
-        match context.dtype.or(config.dtype).unwrap_or(DType::F32) {
+        let dtype = context.dtype.or(config.dtype).unwrap_or(DType::F32);
+        if self.search {
+            return match dtype {
+                DType::F32 => super::search::run_in::<f32>(&config, self.resume, context),
+                DType::F64 => super::search::run_in::<f64>(&config, self.resume, context),
+            };
+        }
+        match dtype {
             DType::F32 => self.run_in::<f32>(&config, context),
             DType::F64 => self.run_in::<f64>(&config, context),
         }

@@ -80,7 +80,7 @@ impl<T: Scalar> Trainer<T> {
             "loss": format!("{:?}", self.objective.loss()),
             "reduction": format!("{:?}", self.reduction),
             "training data": digest(&self.train),
-            "method": self.settings.method.name(),
+            "method": self.optimizer.kind(),
             "seed": format!("{:#x}", self.settings.seed),
             "batch size": self.settings.batch_size,
             "shuffle": self.settings.shuffle,

@@ -3,11 +3,13 @@
 //! Unknown keys are errors that name the key and the known ones, with the line. What can be judged without data or
 //! model is judged here, so a run that cannot work stops before anything is read or written.
 
-use super::method::{Group, Method};
+use super::method::{Group, method_from_table};
+use super::space::{SearchConfig, SearchTable};
 use super::{Error, Length, SchedulePlan, ShapeName};
 use autodiff::nn::{CrossEntropy, Loss};
 use curvature::Reduction;
 use numerics::DType;
+use optim::Method;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,10 @@ pub struct RunConfig {
     pub eval: EvalConfig,
     /// Where and when checkpoints are written.
     pub checkpoint: CheckpointConfig,
+    /// The settings that a search tries.
+    pub search: Option<SearchConfig>,
+    /// All of it as it was read.
+    pub(super) table: toml::Table,
 }
 
 /// `[model]`: a directory, or the keys of a `config.json`.
@@ -159,12 +165,16 @@ impl RunConfig {
             let line = start.map(|at| text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count() + 1);
             Error::Config { path: name.to_owned(), line, what: plain_words(e.message()) }
         })?;
-        file.checked(name).map_err(|e| match e {
-            Error::Setting { key, what } => {
-                Error::Config { path: name.to_owned(), line: None, what: format!("{key}: {what}") }
-            }
-            other => other,
-        })
+        // The text was TOML a moment ago.
+        let table = toml::from_str(text).unwrap_or_default();
+        file.located(table, name)
+    }
+
+    /// As [`RunConfig::parse`], from a table.
+    pub(super) fn from_table(table: toml::Table, name: &str) -> Result<Self, Error> {
+        let what =
+            |e: toml::de::Error| Error::Config { path: name.to_owned(), line: None, what: plain_words(e.message()) };
+        RunFile::deserialize(toml::Value::Table(table.clone())).map_err(what)?.located(table, name)
     }
 }
 
@@ -197,6 +207,7 @@ struct RunFile {
     eval: EvalTable,
     #[serde(default)]
     checkpoint: CheckpointTable,
+    search: Option<SearchTable>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -247,6 +258,7 @@ struct GroupTable {
     #[serde(rename = "match")]
     patterns: toml::Value,
     lr_factor: Option<f64>,
+    first_order: Option<bool>,
     weight_decay: Option<f64>,
     beta1: Option<f64>,
     beta2: Option<f64>,
@@ -287,7 +299,16 @@ struct CheckpointTable {
 }
 
 impl RunFile {
-    fn checked(self, name: &str) -> Result<RunConfig, Error> {
+    fn located(self, table: toml::Table, name: &str) -> Result<RunConfig, Error> {
+        self.checked(table, name).map_err(|e| match e {
+            Error::Setting { key, what } => {
+                Error::Config { path: name.to_owned(), line: None, what: format!("{key}: {what}") }
+            }
+            other => other,
+        })
+    }
+
+    fn checked(self, table: toml::Table, name: &str) -> Result<RunConfig, Error> {
         let length = match (self.steps, self.epochs) {
             (Some(0), _) | (_, Some(0)) => return Err(Error::setting("steps", "0, expected at least 1")),
             (Some(n), None) => Length::Steps(n),
@@ -322,7 +343,7 @@ impl RunFile {
             data: self.data.checked()?,
             loss,
             reduction,
-            method: Method::from_table(self.optimizer)?,
+            method: method_from_table(self.optimizer)?,
             groups: self.group.into_iter().enumerate().map(|(i, g)| g.checked(i)).collect::<Result<_, _>>()?,
             schedule: self.schedule.checked()?,
             clip,
@@ -336,6 +357,8 @@ impl RunFile {
                 every: self.checkpoint.every,
                 keep: self.checkpoint.keep.unwrap_or(2),
             },
+            search: self.search.map(SearchTable::checked).transpose()?,
+            table,
         })
     }
 }
@@ -453,6 +476,7 @@ impl GroupTable {
         Ok(Group {
             patterns,
             lr_factor: self.lr_factor,
+            first_order: self.first_order.unwrap_or(false),
             weight_decay: self.weight_decay,
             beta1: self.beta1.or(self.momentum),
             beta2: self.beta2,
@@ -555,13 +579,13 @@ keep = 3
         for (from, to, part) in [
             ("seed = 3", "sede = 3", "run.toml:3: unknown key `sede`, expected one of `steps`, `epochs`, `seed`"),
             ("batch_size = 8", "batchsize = 8", "run.toml:14: unknown key `batchsize`, expected one of `name`, `path`"),
-            ("lr = 0.1", "lrr = 0.1", "[optimizer]: unknown key `lrr`, expected one of `lr`, `momentum`"),
+            ("lr = 0.1", "lrr = 0.1", "[optimizer]: sgd: unknown key `lrr`, expected one of `lr`, `momentum`"),
             ("steps = 10", "steps = 0", "steps: 0, expected at least 1"),
             ("steps = 10", "", "give steps or epochs"),
             ("steps = 10", "steps = 1\nepochs = 1", "not both"),
             ("steps = 10", "steps = -1", "run.toml:2: invalid value: integer `-1`"),
             ("steps = 10", "steps = ", "run.toml:2: "),
-            ("[clip]", "[search]\n[clip]", "unknown key `search`"),
+            ("[clip]", "[search]\n[clip]", "missing key `settings`"),
             ("batch_size = 8", "batch_size = 0", "batch_size is 0"),
             ("validation = 0.25", "validation = 1.5", "validation is 1.5, expected a number of data"),
             ("path = \"d.npz\"", "", "give either name"),
@@ -607,9 +631,14 @@ keep = 3
             ("norm = 1.5", "zzz = 2"),
             ("train = false", "zzz = 2"),
             ("keep = 3", "zzz = 2"),
-        ] {
-            assert!(GOOD.contains(from), "{from}");
-            let e = RunConfig::parse(&GOOD.replacen(from, to, 1), "run.toml").unwrap_err().to_string();
+            ("keep = 3", "keep = 3\n[search]\nzzz = 2"),
+        ]
+        .map(|(from, to)| (from.to_owned(), to.to_owned()))
+        .into_iter()
+        .chain(optim::Method::NAMES.into_iter().flat_map(method_keys))
+        {
+            assert!(GOOD.contains(&from), "{from}");
+            let e = RunConfig::parse(&GOOD.replacen(&from, &to, 1), "run.toml").unwrap_err().to_string();
             let known = e.split_once("unknown key `zzz`, expected ").unwrap_or_else(|| panic!("{e}")).1;
             for key in known.split('`').skip(1).step_by(2) {
                 keys += 1;
@@ -618,7 +647,19 @@ keep = 3
                 assert!(forms.iter().any(|form| page.contains(form)), "{key}");
             }
         }
-        assert!(keys > 60, "{keys}");
+        assert!(keys > 300, "{keys}");
+        assert!(Method::NAMES.iter().all(|n| page.contains(&format!("`{n}`"))));
+    }
+
+    /// An unknown key of a method and of the tables inside it.
+    fn method_keys(name: &str) -> Vec<(String, String)> {
+        let inner = ["", "vectors", "layout", "bias", "rules"].into_iter().filter(|t| {
+            let settings = Method::named(name, false).expect("listed").settings();
+            t.is_empty() || settings.get(t).is_some_and(serde_json::Value::is_object)
+        });
+        let table = |t: &str| if t.is_empty() { "zzz = 2".to_owned() } else { format!("{t} = {{ zzz = 2 }}") };
+        let from = "name = \"sgd\"\nlr = 0.1";
+        inner.map(|t| (from.to_owned(), format!("name = \"{name}\"\n{}", table(t)))).collect()
     }
 
     proptest! {

@@ -36,7 +36,7 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Its kind: `skipped`, `empty-batch`, `diverged`, `settings-changed`.
+    /// Its kind: `skipped`, `empty-batch`, `old-basis`, `diverged`, `settings-changed`.
     pub kind: String,
     /// In words.
     pub detail: String,

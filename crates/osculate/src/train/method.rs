@@ -2,82 +2,46 @@
 
 use super::Error;
 use autodiff::nn::ParamSpace;
-use numerics::Scalar;
-use optim::{AdamW, AdamWConfig, NonFinite, Optimizer, ParamGroup, ParamList, Sgd, SgdConfig};
-use serde::Deserialize;
+use optim::{Method, ParamGroup, ParamList};
+use serde_json::{Map, Value};
 
-/// An optimiser by name, with its settings.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Method {
-    /// Adam with decoupled weight decay.
-    AdamW(AdamWConfig),
-    /// Gradient descent with momentum.
-    Sgd(SgdConfig),
+/// Reads the table `[optimizer]`: `name`, an optional `preset`, and the settings that differ from it.
+///
+/// # Errors
+/// An unknown name, unknown or ill-typed settings, settings out of range.
+pub(super) fn method_from_table(mut table: toml::Table) -> Result<Method, Error> {
+    let wrong = |what: String| Error::setting("[optimizer]", what);
+    let known = || Method::NAMES.map(|n| format!("{n:?}")).join(", ");
+    let name = match table.remove("name") {
+        Some(toml::Value::String(name)) => name,
+        Some(other) => return Err(wrong(format!("name is {other}, expected one of {}", known()))),
+        None => return Err(wrong(format!("no name, expected one of {}", known()))),
+    };
+    if !Method::NAMES.contains(&name.as_str()) {
+        return Err(wrong(format!("no method named {name:?}; there are {}", known())));
+    }
+    if table.contains_key("method") {
+        return Err(wrong("unknown key `method`, the method stands under `name`".into()));
+    }
+    let mut all = Map::from_iter([("method".to_owned(), Value::from(name))]);
+    for (key, value) in table {
+        finite(&key, &value).map_err(wrong)?;
+        let value = serde_json::to_value(value).map_err(|e| wrong(format!("{key}: {e}")))?;
+        all.insert(key, value);
+    }
+    let method = Method::try_from(Value::Object(all)).map_err(|e| wrong(super::config::plain_words(&e)))?;
+    // A method checks its own ranges.
+    method.build::<f64>().map_err(|e| wrong(e.to_string()))?;
+    Ok(method)
 }
 
-const METHODS: &str = "\"adamw\", \"sgd\"";
-
-impl Method {
-    /// Reads a table with the key `name` and the settings of that method.
-    ///
-    /// # Errors
-    /// An unknown name, unknown or ill-typed settings, settings out of range.
-    pub fn from_table(mut table: toml::Table) -> Result<Self, Error> {
-        let wrong = |what: String| Error::setting("[optimizer]", what);
-        let name = match table.remove("name") {
-            Some(toml::Value::String(name)) => name,
-            Some(other) => return Err(wrong(format!("name is {other}, expected one of {METHODS}"))),
-            None => return Err(wrong(format!("no name, expected one of {METHODS}"))),
-        };
-        let settings = toml::Value::Table(table);
-        let words = |e: toml::de::Error| wrong(super::config::plain_words(e.message()));
-        let method = match name.as_str() {
-            "adamw" => Method::AdamW(AdamWConfig::deserialize(settings).map_err(words)?),
-            "sgd" => Method::Sgd(SgdConfig::deserialize(settings).map_err(words)?),
-            other => return Err(wrong(format!("no method named {other:?}; there are {METHODS}"))),
-        };
-        // A method checks its own ranges.
-        method.build::<f64>().map_err(|e| wrong(e.to_string()))?;
-        Ok(method)
-    }
-
-    /// Its name, as in checkpoints.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Method::AdamW(_) => "adamw",
-            Method::Sgd(_) => "sgd",
-        }
-    }
-
-    /// The learning rate that a schedule multiplies.
-    pub fn lr(&self) -> f64 {
-        match self {
-            Method::AdamW(c) => c.lr,
-            Method::Sgd(c) => c.lr,
-        }
-    }
-
-    /// What happens when a gradient is not finite.
-    pub fn non_finite(&self) -> NonFinite {
-        match self {
-            Method::AdamW(c) => c.non_finite,
-            Method::Sgd(c) => c.non_finite,
-        }
-    }
-
-    /// The settings as JSON.
-    pub fn settings(&self) -> serde_json::Value {
-        match self {
-            Method::AdamW(c) => serde_json::json!(c),
-            Method::Sgd(c) => serde_json::json!(c),
-        }
-    }
-
-    pub(super) fn build<T: Scalar>(&self) -> Result<Box<dyn Optimizer<T>>, optim::Error> {
-        Ok(match self {
-            Method::AdamW(c) => Box::new(AdamW::new(*c)?),
-            Method::Sgd(c) => Box::new(Sgd::new(*c)?),
-        })
+/// Fails on numbers that JSON could not carry.
+fn finite(key: &str, value: &toml::Value) -> Result<(), String> {
+    match value {
+        toml::Value::Float(x) if !x.is_finite() => Err(format!("{key}: {x} is not finite")),
+        toml::Value::Array(list) => list.iter().try_for_each(|v| finite(key, v)),
+        toml::Value::Table(table) => table.iter().try_for_each(|(k, v)| finite(k, v)),
+        _ => Ok(()),
     }
 }
 
@@ -90,6 +54,8 @@ pub struct Group {
     pub patterns: Vec<String>,
     /// Multiplies the learning rate.
     pub lr_factor: Option<f64>,
+    /// Matrices are stepped by the method's rule for vectors.
+    pub first_order: bool,
     /// Weight decay.
     pub weight_decay: Option<f64>,
     /// Decay of the first moment, or momentum.
@@ -101,9 +67,10 @@ pub struct Group {
 }
 
 impl Group {
-    fn params(&self, base_lr: f64) -> ParamGroup {
+    fn params(&self) -> ParamGroup {
         ParamGroup {
-            lr: self.lr_factor.map(|f| f * base_lr),
+            lr_factor: self.lr_factor,
+            first_order: self.first_order,
             weight_decay: self.weight_decay,
             beta1: self.beta1,
             beta2: self.beta2,
@@ -121,7 +88,11 @@ impl Group {
             ));
         }
         if matches!(method, Method::Sgd(_)) && (self.beta2.is_some() || self.eps.is_some()) {
-            return Err(Error::setting(key, "beta2 and eps belong to adamw; sgd has momentum"));
+            return Err(Error::setting(key, "beta2 and eps belong to the other methods; sgd has momentum"));
+        }
+        if matches!(method, Method::Sgd(_) | Method::AdamW(_)) && self.first_order {
+            let what = format!("first_order belongs to the matrix methods; {} is one for all tensors", method.name());
+            return Err(Error::setting(key, what));
         }
         if self.patterns.is_empty() {
             return Err(Error::setting(key, "match is empty, expected patterns of parameter names, as \"*.bias\""));
@@ -138,7 +109,7 @@ pub(super) fn param_list(space: &ParamSpace, method: &Method, groups: &[Group]) 
     let mut ids = Vec::with_capacity(groups.len());
     for g in groups {
         g.check(method)?;
-        ids.push(list.add_group(g.params(method.lr())));
+        ids.push(list.add_group(g.params()));
     }
     for p in space.iter() {
         let group = groups.iter().position(|g| g.patterns.iter().any(|pattern| matches(pattern, p.name())));
@@ -177,6 +148,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use optim::{AdamWConfig, NonFinite, Refresh, SgdConfig, reference};
 
     #[test]
     fn patterns() {
@@ -200,7 +172,7 @@ mod tests {
     }
 
     fn table(text: &str) -> Result<Method, Error> {
-        Method::from_table(text.parse().unwrap())
+        method_from_table(text.parse().unwrap())
     }
 
     #[test]
@@ -211,8 +183,16 @@ mod tests {
         assert!(
             matches!(table("name = \"sgd\"\nnesterov = true\ndecay = \"l2\"").unwrap(), Method::Sgd(c) if c.nesterov)
         );
+        let text = "name = \"soap\"\npreset = \"reference\"\nlr = 1\nrefresh = { qr = 2 }\nvectors = { lr = 0.5 }";
+        let Method::Kron(c) = table(text).unwrap() else { panic!("soap") };
+        assert_eq!((c.lr, c.refresh, c.vectors.lr, c.bias), (1.0, Refresh::Qr(2), 0.5, reference::soap().bias));
         for (text, part) in [
             ("lr = 1.0", "no name, expected one of \"adamw\", \"sgd\""),
+            ("name = \"soap\"\nmethod = \"soap\"", "the method stands under `name`"),
+            ("name = \"soap\"\nlr = nan", "lr: NaN is not finite"),
+            ("name = \"soap\"\nperiod = 0", "period: 0 is not at least 1"),
+            ("name = \"soap\"\nlayout = { max = 3 }", "unknown key `max`, expected one of `max_dim`"),
+            ("name = \"muon\"\npreset = \"best\"", "expected `recommended` or `reference`"),
             ("name = \"adam\"", "no method named \"adam\"; there are \"adamw\", \"sgd\""),
             ("name = \"sgd\"\nbeta1 = 0.9", "unknown key `beta1`, expected one of `lr`, `momentum`"),
             ("name = \"adamw\"\nlr = -1.0", "lr: -1 is not finite and at least 0"),
@@ -234,12 +214,14 @@ mod tests {
         let list = param_list(&space, &method, &[biases.clone(), group("first", "0.*")]).unwrap();
         let names: Vec<&str> = list.params().iter().map(|p| list.group_of(p).name.as_str()).collect();
         assert_eq!(names, ["first", "biases", "default"]);
-        assert_eq!(list.groups()[1].lr, Some(1.0));
+        assert_eq!((list.groups()[1].lr, list.groups()[1].lr_factor), (None, Some(2.0)));
         let e = param_list(&space, &method, &[group("all", "*"), biases.clone()]).unwrap_err().to_string();
         assert!(e.contains("matches no parameter that is left; there are 0.weight, 0.bias, 1.weight"), "{e}");
         let sgd = Method::Sgd(SgdConfig::default());
         let e = param_list(&space, &sgd, &[Group { beta2: Some(0.9), ..biases.clone() }]).unwrap_err().to_string();
-        assert!(e.contains("belong to adamw"), "{e}");
+        assert!(e.contains("belong to the other methods"), "{e}");
+        let e = param_list(&space, &sgd, &[Group { first_order: true, ..biases.clone() }]).unwrap_err().to_string();
+        assert!(e.contains("sgd is one for all tensors"), "{e}");
         let e = param_list(&space, &sgd, &[Group { lr_factor: Some(f64::NAN), ..biases }]).unwrap_err().to_string();
         assert!(e.contains("lr_factor is NaN"), "{e}");
     }

@@ -1,7 +1,7 @@
 //! The settings of a run that are not its model, loss or data.
 
-use super::{Error, Group, Method};
-use optim::Schedule;
+use super::{Error, Group};
+use optim::{Method, Schedule};
 use serde::{Deserialize, Serialize};
 
 /// How long a run is.

@@ -10,6 +10,9 @@ use numerics::store::File;
 use numerics::{Par, Scalar};
 use std::path::{Path, PathBuf};
 
+/// Parameters, gradient and the two moments of AdamW: what the smallest run holds.
+const VECTORS: usize = 4;
+
 /// Data as they are used, and the loss that takes their targets.
 struct Parts<T> {
     loss: Loss,
@@ -67,10 +70,18 @@ impl RunConfig {
     }
 
     fn model<T: Scalar>(&self, seed: u64) -> Result<(Sequential, Vec<T>), Error> {
+        let wrong = |what: String| Error::setting(format!("{}: [model]", self.name), what);
+        // A few numbers in a file can ask for more memory than there is; asking first makes that an error.
+        let fits = |model: &Sequential| {
+            let total = model.params().total();
+            let needed = total.saturating_mul(VECTORS);
+            let no = |_| wrong(format!("{total} parameters, with their gradient and moments more than memory holds"));
+            Vec::<T>::new().try_reserve_exact(needed).map_err(no)
+        };
         match &self.model {
             ModelConfig::Inline(config) => {
-                let inline = |e| Error::setting(format!("{}: [model]", self.name), format!("{e}"));
-                let model = Sequential::from_config(config).map_err(inline)?;
+                let model = Sequential::from_config(config).map_err(|e| wrong(e.to_string()))?;
+                fits(&model)?;
                 let params = model.init(seed);
                 Ok((model, params))
             }
@@ -79,7 +90,10 @@ impl RunConfig {
                 let model = Sequential::load_config(&path)?;
                 let params = match Sequential::weights_file(&path).filter(|_| !fresh) {
                     Some(file) => model.params_from_file(&File::read(file)?)?,
-                    None => model.init(seed),
+                    None => {
+                        fits(&model)?;
+                        model.init(seed)
+                    }
                 };
                 Ok((model, params))
             }

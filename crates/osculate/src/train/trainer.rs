@@ -134,7 +134,7 @@ impl<T: Scalar> Trainer<T> {
             return Err(Error::setting("[clip]", format!("norm is {norm}, expected a number above 0")));
         }
         let list = param_list(model.params(), &settings.method, &settings.groups)?;
-        let mut optimizer = settings.method.build()?;
+        let mut optimizer = settings.method.build_on(par)?;
         optimizer.init(&list)?;
         Ok(Trainer {
             objective: Objective::new(model, loss, par),
@@ -239,6 +239,10 @@ impl<T: Scalar> Trainer<T> {
         if let Some(norm) = self.settings.clip {
             report.gradient_norm = Some(clip_global_norm(&self.list, &mut self.gradient, None, norm)?.norm);
         }
+        if sums.count > 0.0 {
+            // `scale` times a sum over `count` terms is the mean over this many.
+            self.optimizer.set_batch(1.0 / (scale * scale * sums.count))?;
+        }
         match self.optimizer.step(&mut self.params, Grads::all(&self.gradient), lr_multiplier) {
             Ok(info) => match info.skipped {
                 None => {
@@ -252,6 +256,12 @@ impl<T: Scalar> Trainer<T> {
             },
             Err(e @ optim::Error::NonFiniteGradient { .. }) => {
                 return Err(Error::Diverged { step: report.step, what: e.to_string(), kept: None });
+            }
+            Err(e @ optim::Error::Decomposition { .. }) => {
+                // The step was taken, with an older basis.
+                report.events.push(Event::new("old-basis", e.to_string()));
+                self.skipped_in_row = 0;
+                self.done += 1;
             }
             Err(e) => return Err(e.into()),
         }

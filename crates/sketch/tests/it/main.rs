@@ -1,7 +1,10 @@
 //! The contract of the crate, checked from outside.
 
 mod bits;
+#[path = "../../../numerics/tests/it/damage.rs"]
+mod damage;
 mod diagonal;
+mod hostile;
 mod input;
 mod lord;
 mod recovery;

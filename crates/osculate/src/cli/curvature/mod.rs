@@ -195,7 +195,7 @@ impl Curvature {
         let (model, params) = Sequential::load::<T>(&self.model)?;
         let risk = self.risk(model.clone(), params)?;
         let (mut function, mut gradient, mut loss) = (risk.gradient()?, vec![T::ZERO; risk.dim()], T::ZERO);
-        let seconds = crate::cli::timing::repeated(|| {
+        let (seconds, processor) = crate::cli::timing::repeated_with_processor(|| {
             loss = function.evaluate(&mut gradient)?;
             Ok::<(), Error>(())
         })?;
@@ -212,7 +212,8 @@ impl Curvature {
             .with("parameters", risk.dim())
             .with("loss", loss.to_f64())
             .with("gradient_norm", norm.to_f64())
-            .with("gradient_seconds", seconds);
+            .with("gradient_seconds", seconds)
+            .with("gradient_cpu_seconds", processor);
         if let (true, Some(save)) = (self.gradient, &self.save) {
             vectors::write(save, &model, gradient)?;
             let _ = writeln!(text, "gradient       written to {}", save.display());

@@ -1,0 +1,72 @@
+//! Steps of one optimiser for `cargo xtask compare optim`: their time as one JSON object, or the weights that they reach.
+//!
+//! `optimizer-steps METHOD SHAPE f32|f64 THREADS PERIODS` times periods of ten steps. `optimizer-steps METHOD GRADIENTS.npy
+//! OUT.npy LR DECAY` steps from ones along the gradients `[K, m, n]` in double precision and writes the weights.
+
+use benches::optimizers::{PERIOD, Stepper, method, shapes};
+use numerics::{Par, Scalar};
+use optim::{Grads, Method, ParamGroup, ParamList};
+use osculate::cli::processor_seconds;
+use osculate::io::{Array, ArrayData, npy};
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [name, second, third, fourth, fifth] = words.as_slice() else {
+        return Err("expected METHOD SHAPE f32|f64 THREADS PERIODS, or METHOD GRADIENTS.npy OUT.npy LR DECAY".into());
+    };
+    let method = method(name).ok_or_else(|| format!("no method {name:?}"))?;
+    if second.ends_with(".npy") {
+        return follow(method, Path::new(second), Path::new(third), fourth.parse()?, fifth.parse()?);
+    }
+    let (threads, periods): (usize, usize) = (fourth.parse()?, fifth.parse()?);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let (seconds, cpu) = pool.install(|| match third.as_str() {
+        "f32" => timed::<f32>(&method, second, threads, periods),
+        _ => timed::<f64>(&method, second, threads, periods),
+    })?;
+    println!("{}", serde_json::json!({"seconds": seconds, "cpu_seconds": cpu}));
+    Ok(())
+}
+
+/// Median seconds of a step over periods, and processor seconds of one.
+fn timed<T: Scalar>(method: &Method, case: &str, threads: usize, periods: usize) -> Result<(f64, Option<f64>), String> {
+    let shapes = shapes(case).ok_or_else(|| format!("no shape {case:?}"))?;
+    let par = if threads == 1 { Par::Seq } else { Par::rayon(threads) };
+    let mut stepper = Stepper::<T>::new(method, &shapes, par).map_err(|e| e.to_string())?;
+    let mut times = Vec::new();
+    let before = processor_seconds();
+    for _ in 0..periods.max(1) {
+        let started = Instant::now();
+        stepper.steps(PERIOD).map_err(|e| e.to_string())?;
+        times.push(started.elapsed().as_secs_f64() / PERIOD as f64);
+    }
+    let steps = (times.len() * PERIOD) as f64;
+    let cpu = processor_seconds().zip(before).map(|(after, before)| (after - before) / steps);
+    times.sort_by(f64::total_cmp);
+    Ok((times[times.len() / 2], cpu))
+}
+
+/// Weights after one step per gradient.
+fn follow(method: Method, from: &Path, to: &Path, lr: f64, weight_decay: f64) -> Result<(), Box<dyn Error>> {
+    let mut settings = serde_json::Value::from(method);
+    settings["lr"] = lr.into();
+    settings["weight_decay"] = weight_decay.into();
+    let method = Method::try_from(settings)?;
+    let gradients = npy::read(from)?;
+    let shape = gradients.shape().get(1..).unwrap_or_default().to_vec();
+    let flat = gradients.to_floats::<f64>().ok_or("expected floats")?;
+    let mut list = ParamList::new();
+    let all = list.add_group(ParamGroup::new("all"));
+    list.push("w", &shape, all)?;
+    let mut optimizer = method.build::<f64>()?;
+    optimizer.init(&list)?;
+    let mut w = vec![1.0; list.len()];
+    for gradient in flat.chunks_exact(list.len()) {
+        optimizer.step(&mut w, Grads::all(gradient), 1.0)?;
+    }
+    npy::write(to, &Array::new(shape, ArrayData::F64(w)).ok_or("weights of another shape")?)?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! One step of an optimiser, the same for the criterion benchmark and for the comparison with other systems: shapes, methods,
+//! gradients, and the flops that a method's products take.
+
+use numerics::rng::{Role, Stream};
+use numerics::{Par, Scalar};
+use optim::{Grads, Method, Optimizer, ParamGroup, ParamList};
+
+/// Steps between refreshes, and so the steps of one repetition.
+pub const PERIOD: usize = 10;
+/// Gradients that take turns.
+const GRADIENTS: usize = 3;
+
+/// A method by the name of a case, with the recommended settings and a refresh every [`PERIOD`] steps.
+///
+/// `soap`, `kl-shampoo`, `shampoo`, `muon`, `adamw`, and any other name of [`Method::NAMES`]; a suffix `-dense` gives long axes a
+/// dense factor too, a suffix `-reference` takes the published settings.
+pub fn method(case: &str) -> Option<Method> {
+    let (name, dense) = case.strip_suffix("-dense").map_or((case, false), |n| (n, true));
+    let (name, published) = name.strip_suffix("-reference").map_or((name, false), |n| (n, true));
+    let mut method = Method::named(name, published)?;
+    let longest = if dense { usize::MAX } else { 2048 };
+    match &mut method {
+        Method::Kron(c) => {
+            c.period = PERIOD as u64;
+            c.layout.max_dim = longest;
+        }
+        Method::Shampoo(c) => {
+            c.period = PERIOD as u64;
+            c.beta2 = 0.98;
+            c.eps = 1e-6;
+            c.layout = optim::Layout { max_dim: longest, ..optim::Layout::default() };
+        }
+        _ => {}
+    }
+    Some(method)
+}
+
+/// Floating-point operations of the products of one step of an `m x n` matrix, without refreshes and roots; `None` for
+/// methods that are bound by memory.
+///
+/// Kronecker methods with rotated storage: gradient into the basis and direction out of it, `2mn(m + n)` each, and two
+/// symmetric statistics `mn(m + n)` together. Shampoo: statistics, and the roots applied. Muon: five quintic steps on the
+/// smaller side. An axis without a dense factor takes no part.
+pub fn flops(method: &Method, m: usize, n: usize) -> Option<f64> {
+    let (a, b) = (m as f64, n as f64);
+    let dense = |side: usize, layout: &optim::Layout| f64::from(u8::from(side <= layout.max_dim));
+    let sides = |layout: &optim::Layout| dense(m, layout) * a + dense(n, layout) * b;
+    match method {
+        Method::Kron(c) => Some(5.0 * a * b * sides(&c.layout)),
+        Method::Shampoo(c) => Some(3.0 * a * b * sides(&c.layout)),
+        Method::Muon(c) => {
+            let (small, large) = (a.min(b), a.max(b));
+            Some(f64::from(c.iterations) * (3.0 * small * small * large + 2.0 * small.powi(3)))
+        }
+        _ => None,
+    }
+}
+
+/// An optimiser with parameters and gradients of its own.
+pub struct Stepper<T: Scalar> {
+    optimizer: Box<dyn Optimizer<T>>,
+    params: Vec<T>,
+    gradients: Vec<Vec<T>>,
+    done: usize,
+}
+
+impl<T: Scalar> Stepper<T> {
+    /// Parameters of these shapes, warmed up over two refreshes.
+    ///
+    /// # Errors
+    /// A method that refuses its settings or a gradient.
+    pub fn new(method: &Method, shapes: &[Vec<usize>], par: Par) -> Result<Self, optim::Error> {
+        let mut list = ParamList::new();
+        let all = list.add_group(ParamGroup::new("all"));
+        for (i, shape) in shapes.iter().enumerate() {
+            list.push(format!("w{i}"), shape, all)?;
+        }
+        let mut optimizer = method.build_on(par)?;
+        optimizer.init(&list)?;
+        let numbers = |stream: u64| {
+            let mut x = vec![T::ZERO; list.len()];
+            Stream::new(0, Role::SyntheticMatrix, stream, 0).fill_normal(&mut x);
+            x.iter_mut().for_each(|x| *x *= T::from_f64(1e-2));
+            x
+        };
+        let gradients = (1..=GRADIENTS as u64).map(numbers).collect();
+        let mut new = Stepper { optimizer, params: numbers(0), gradients, done: 0 };
+        new.steps(2 * PERIOD + 1)?;
+        Ok(new)
+    }
+
+    /// Takes some steps.
+    ///
+    /// # Errors
+    /// Decompositions that fail again and again.
+    pub fn steps(&mut self, count: usize) -> Result<(), optim::Error> {
+        for _ in 0..count {
+            let gradient = &self.gradients[self.done % GRADIENTS];
+            self.optimizer.step(&mut self.params, Grads::all(gradient), 1.0)?;
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &[T] {
+        &self.params
+    }
+}
+
+/// Shapes by the name of a case: `512x768`, or `many` for 200 matrices 32 x 32 with a vector of 32 each.
+pub fn shapes(case: &str) -> Option<Vec<Vec<usize>>> {
+    if case == "many" {
+        return Some((0..200).flat_map(|_| [vec![32, 32], vec![32]]).collect());
+    }
+    let sides: Option<Vec<usize>> = case.split('x').map(|s| s.parse().ok().filter(|&n| n > 0)).collect();
+    sides.map(|shape| vec![shape])
+}
