@@ -60,7 +60,7 @@ impl<T: Scalar> Setting<T> {
     }
 
     fn value(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| Ok(self.pde(rows, operator, strategy));
+        let make = |rows: usize| Ok::<_, autodiff::Error>(self.pde(rows, operator, strategy));
         Case {
             chunked: Chunked::new(self.n, self.chunk, make).expect("a compiled program"),
             outputs: vec![vec![T::ZERO; self.n]],

@@ -233,15 +233,12 @@ impl Pass {
     }
 }
 
-/// Optimisers with the ranges that they move.
-type Parts = Vec<(Box<dyn Optimizer<f32>>, core::ops::Range<usize>)>;
+/// An optimiser with the range that it moves.
+type Ranged = (Box<dyn Optimizer<f32>>, core::ops::Range<usize>);
 
-fn part(
-    method: &Method,
-    from: usize,
-    to: usize,
-    decay: f64,
-) -> Result<(Box<dyn Optimizer<f32>>, core::ops::Range<usize>), Failure> {
+type Parts = Vec<Ranged>;
+
+fn part(method: &Method, from: usize, to: usize, decay: f64) -> Result<Ranged, Failure> {
     let mut list = ParamList::new();
     let matrices = list.add_group(ParamGroup::new("matrices").weight_decay(decay));
     let biases = list.add_group(ParamGroup::new("biases").lr(3e-3).weight_decay(0.0));

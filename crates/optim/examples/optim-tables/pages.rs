@@ -119,9 +119,11 @@ fn crossed(table: &Table, name: &str) -> String {
     text
 }
 
+type Best<'a> = (f64, &'a str, &'a BTreeMap<String, Vec<Option<f64>>>);
+
 /// Methods by the median at their best learning rate.
 fn best_rates(table: &Table) -> String {
-    let mut rows: BTreeMap<&str, (f64, &str, &BTreeMap<String, Vec<Option<f64>>>)> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, Best<'_>> = BTreeMap::new();
     for (case, values) in table {
         let Some((method, lr)) = case.split_once(" | ") else { continue };
         // A rate at which a seed diverges is not a best rate.
