@@ -63,7 +63,8 @@ fn runner<'a, T: Scalar>(
 }
 
 fn report(options: &Options, name: &str, (what, value, aim): (&str, f64, f64), seconds: f64, tag: &str) {
-    println!("{name:<44} {:>10.3} ms   {what} {value:.3} (aim {aim})", 1e3 * seconds);
+    let aimed = if aim.is_finite() { format!(" (aim {aim})") } else { String::new() };
+    println!("{name:<44} {:>10.3} ms   {what} {value:.3}{aimed}", 1e3 * seconds);
     if options.json {
         println!("{}", serde_json::json!({ "name": name, "case": tag, "seconds": seconds, what: value, "aim": aim }));
     }

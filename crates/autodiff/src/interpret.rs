@@ -1,4 +1,5 @@
 //! The interpreter: evaluates a program node by node, slowly and obviously; the truth that fast paths are tested against.
+//! A named sub-program is evaluated once for all of its results.
 
 use crate::array::Value;
 use crate::error::Error;
@@ -6,6 +7,7 @@ use crate::ops::Op;
 use crate::program::Program;
 use numerics::Scalar;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Checks that values fit a program's inputs.
 pub(crate) fn check_inputs<T>(program: &Program, inputs: &[Value<T>]) -> Result<(), Error> {
@@ -41,9 +43,28 @@ impl Program {
         self.verify()?;
         check_inputs(self, inputs)?;
         let mut values: Vec<Value<T>> = Vec::with_capacity(self.nodes().len());
-        for node in self.nodes() {
+        // All results of a body that was called, by the call's node: other outputs of the same call are read off them.
+        let mut called: Vec<(usize, Vec<Value<T>>)> = Vec::new();
+        for (i, node) in self.nodes().iter().enumerate() {
             let value = match &node.op {
                 Op::Input(input) => inputs[input.index].clone(),
+                Op::Call(call) => {
+                    let same = |(k, _): &&(usize, Vec<Value<T>>)| {
+                        let first = &self.nodes()[*k];
+                        matches!(&first.op, Op::Call(c) if Arc::ptr_eq(c.body(), call.body()))
+                            && first.args == node.args
+                    };
+                    match called.iter().find(same) {
+                        Some((_, results)) => results[call.output()].clone(),
+                        None => {
+                            let args: Vec<Value<T>> = node.args.iter().map(|a| values[a.index()].clone()).collect();
+                            let results = call.body().interpret(&args)?;
+                            let value = results[call.output()].clone();
+                            called.push((i, results));
+                            value
+                        }
+                    }
+                }
                 op => {
                     let args: SmallVec<[&Value<T>; 3]> = node.args.iter().map(|a| &values[a.index()]).collect();
                     op.eval(&args, &node.ty)?

@@ -79,9 +79,9 @@ impl Tensor {
         (self * beta).softplus() * (1.0 / beta)
     }
 
-    /// The maximum over the last axis, the differences from it, and `ln sum e^difference`.
+    /// The maximum over the last axis, the differences from it, and the sum of `e^difference` over all but the winner.
     ///
-    /// The winner's difference is exactly 0 in every derivative, and the others enter through `ln(1 + ..)`: so neither
+    /// The winner's difference is exactly 0 in every derivative, and the others enter through `1 + ..`: so neither
     /// `p - e_y` nor `p v - p (p . v)` is ever formed as a difference of numbers near 1, however sure the softmax is.
     #[track_caller]
     fn centred(&self, last: usize) -> (Tensor, Tensor, Tensor) {
@@ -90,7 +90,7 @@ impl Tensor {
         let winner = self.argmax().one_hot(shape.get(last).copied().unwrap_or(1));
         let zero = self.tracer().full(&shape, 0.0);
         let shifted = winner.select(&zero, &(self - top.unsqueeze(last)));
-        let rest = winner.select(&zero, &shifted.exp()).sum(&[last]).ln_1p();
+        let rest = winner.select(&zero, &shifted.exp()).sum(&[last]);
         (top, shifted, rest)
     }
 
@@ -102,7 +102,7 @@ impl Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self.clone() };
         self.composed("logsumexp", |x| {
             let (top, _, rest) = x.centred(last);
-            top + rest
+            top + rest.ln_1p()
         })
     }
 
@@ -113,19 +113,18 @@ impl Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self * 0.0 };
         self.composed("log_softmax", |x| {
             let (_, shifted, rest) = x.centred(last);
-            shifted - rest.unsqueeze(last)
+            shifted - rest.ln_1p().unsqueeze(last)
         })
     }
 
-    /// Softmax over the last axis.
+    /// Softmax over the last axis. Its derivatives keep their digits when one term outweighs all others.
     #[track_caller]
     #[must_use]
     pub fn softmax(&self) -> Tensor {
         let Some(last) = self.rank().checked_sub(1) else { return self.tracer().scalar(1.0) };
         self.composed("softmax", |x| {
-            let e = (x - x.max(&[last]).stop_gradient().unsqueeze(last)).exp();
-            let norm = e.sum(&[last]).unsqueeze(last);
-            e / norm
+            let (_, shifted, rest) = x.centred(last);
+            shifted.exp() / (rest + 1.0).unsqueeze(last)
         })
     }
 

@@ -254,6 +254,52 @@ fn kernels_compute_what_their_bodies_say() {
     assert_close("namesake", &[got], &run(&p.inline().unwrap(), &[x]), 1e-14);
 }
 
+/// However sure the softmax is, its derivative keeps its digits: `p_k' = -p_k sum p_i (v_i - v_k)` for the winner `k`.
+#[test]
+fn a_sure_softmax_keeps_its_digits() {
+    let p = trace(&[("x", real(&[3]))], |_, x| vec![("p", x[0].softmax())]).unwrap().jvp(&[0]).unwrap();
+    let v = [0.7, -0.4, 0.9];
+    for gap in [3.0f64, 15.0, 30.0, 200.0] {
+        let x = Array::new(&[3], vec![1.0, 1.0 + gap, 0.5]).unwrap();
+        let e = [(-gap).exp(), 1.0, (-0.5 - gap).exp()];
+        let norm: f64 = e[0] + e[2] + 1.0;
+        let slope = (e[0] * (v[0] - v[1]) + e[2] * (v[2] - v[1])) / norm;
+        let expected: Vec<f64> = (0..3).map(|i| e[i] / norm * (v[i] - v[1] - slope)).collect();
+        let args = [x.into(), Array::new(&[3], v.to_vec()).unwrap().into()];
+        for out in [p.interpret::<f64>(&args).unwrap(), p.compile::<f64>().unwrap().call(&args).unwrap()] {
+            for (got, expected) in out[1].real().unwrap().data().iter().zip(&expected) {
+                assert!((got - expected).abs() <= 1e-13 * expected.abs(), "gap {gap}: {got} against {expected}");
+            }
+        }
+    }
+}
+
+/// A body with two results is evaluated once for both, so that nesting costs what the innermost bodies cost.
+#[test]
+fn nested_bodies_are_evaluated_once() {
+    fn nested(t: &Tracer, x: &Tensor, depth: usize) -> (Tensor, Tensor) {
+        if depth == 0 {
+            return (x.sin(), x.cos());
+        }
+        let mut y = t.named("pair", &[x], |t, x| {
+            let (a, b) = nested(t, &x[0], depth - 1);
+            vec![("a", (&a + &b) * 0.5), ("b", &a * &b)]
+        });
+        let b = y.remove(1);
+        (y.remove(0), b)
+    }
+    let p = trace(&[("x", real(&[2]))], |t, x| {
+        let (a, b) = nested(t, &x[0], 40);
+        vec![("y", a * b)]
+    })
+    .unwrap();
+    let x = numbers(&[2], 1, -1.0, 1.0);
+    let (mut a, mut b) = (x.data()[0].sin(), x.data()[0].cos());
+    (0..40).for_each(|_| (a, b) = ((a + b) * 0.5, a * b));
+    let y = p.interpret::<f64>(&[x.into()]).unwrap();
+    assert!((y[0].real().unwrap().data()[0] - a * b).abs() <= 1e-12 * (a * b).abs());
+}
+
 #[test]
 fn mistakes_in_a_body_come_back_as_errors() {
     let ty = real(&[2, 3]);

@@ -108,9 +108,18 @@ pub(crate) fn program(steps: &[Step]) -> Program {
     .unwrap()
 }
 
+fn values(arrays: &[Array<f64>]) -> Vec<Value<f64>> {
+    arrays.iter().cloned().map(Value::from).collect()
+}
+
 fn run(p: &Program, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
+    run_with(p, &[], inputs)
+}
+
+/// The same with residuals first, which may be integers.
+fn run_with(p: &Program, residuals: &[Value<f64>], inputs: &[Array<f64>]) -> Vec<Array<f64>> {
     p.verify().unwrap();
-    let inputs: Vec<Value<f64>> = inputs.iter().cloned().map(Value::from).collect();
+    let inputs: Vec<Value<f64>> = residuals.iter().cloned().chain(values(inputs)).collect();
     p.interpret(&inputs).unwrap().into_iter().map(|v| v.into_real().unwrap()).collect()
 }
 
@@ -132,9 +141,8 @@ proptest! {
         let left = run(&p.grad(&[0, 1]).unwrap().jvp(&[0, 1]).unwrap(), &all);
         let right = run(&p.jvp(&[0, 1]).unwrap().select_outputs(&[1]).unwrap().grad(&[0, 1]).unwrap(), &all);
         let split = p.grad(&[0, 1]).unwrap().linearize(&[0, 1]).unwrap();
-        let primal = run(&split.primal, &point);
-        let linear: Vec<_> = primal[split.outputs..].iter().chain(&v).cloned().collect();
-        let third = run(&split.linear, &linear);
+        let primal = split.primal.interpret(&values(&point)).unwrap();
+        let third = run_with(&split.linear, &primal[split.outputs..], &v);
         for k in 0..2 {
             let scale = left[2 + k].data().iter().fold(1.0f64, |m, x| m.max(x.abs()));
             for i in 0..9 {
@@ -149,17 +157,15 @@ proptest! {
         let p = program(&steps);
         let point = [numbers(&[3, 3], 1, -1.0, 1.0), numbers(&[3, 3], 2, -1.0, 1.0)];
         let split = p.grad(&[0]).unwrap().linearize(&[0]).unwrap();
-        let residuals = run(&split.primal, &point).split_off(split.outputs);
+        let residuals = split.primal.interpret(&values(&point)).unwrap().split_off(split.outputs);
         let block = numbers(&[4, 3, 3], 9, -1.0, 1.0);
         let mut axes = vec![None; split.residuals];
         axes.push(Some(0));
         let mapped = split.linear.vmap(4, &axes).unwrap();
-        let inputs: Vec<_> = residuals.iter().cloned().chain([block.clone()]).collect();
-        let together = run(&mapped, &inputs);
+        let together = run_with(&mapped, &residuals, &[block.clone()]);
         for k in 0..4 {
             let one = Array::new(&[3, 3], block.data()[9 * k..9 * (k + 1)].to_vec()).unwrap();
-            let inputs: Vec<_> = residuals.iter().cloned().chain([one]).collect();
-            let single = run(&split.linear, &inputs);
+            let single = run_with(&split.linear, &residuals, &[one]);
             for i in 0..9 {
                 prop_assert!((together[0].data()[9 * k + i] - single[0].data()[i]).abs() <= 1e-13);
             }
