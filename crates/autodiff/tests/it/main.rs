@@ -8,6 +8,7 @@ mod compose;
 mod data;
 mod derivatives;
 mod exec;
+mod identities;
 mod jets;
 mod nn;
 mod pde;
