@@ -1,13 +1,15 @@
-//! The Laplacian of a network (50-768-768-512-512-1, tanh) by its strategies, beside the matrix products that the collapsed one
-//! cannot do without.
+//! Operators of a network (D-768-768-512-512-1, tanh) by their strategies, beside the matrix products that the fastest cannot do
+//! without: Laplacian (D = 50), the parameter gradient of its mean square, biharmonic (D = 5), and both from random directions.
 //!
-//! Every round runs all once, one after the other. Aims: collapsed at most 1.15 times its products from 32 points on, at most
-//! 0.55 times standard Taylor mode, at most 0.55 times nested derivatives.
+//! Every round runs all once, one after the other; a figure is the median over rounds of a quotient, the quotient of the best times
+//! follows in brackets. Aims: from 32 points on, collapsed at most 1.15 times its products; at most 0.55 times standard Taylor mode and
+//! nested derivatives.
 //!
-//! `cargo bench --bench taylor -- [--rounds N] [--threads N] [--dtype f64|f32] [--points N] [--json] [--steps]`
+//! `cargo bench --bench taylor -- [--quick] [--only laplacian|gradient|biharmonic|stochastic] [--rounds N] [--threads N]
+//! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json]`
 
 use autodiff::nn::Sequential;
-use autodiff::pde::{Chunked, Operator, Pde, Strategy};
+use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
 use autodiff::{Input, Output, Program, trace};
 use benches::options::{Options, par};
 use benches::rounds::{Entry, alternate, best, median, ratio};
@@ -16,6 +18,8 @@ use faer::linalg::matmul::matmul;
 use numerics::{Mat, Par, Scalar};
 
 const WIDTHS: [usize; 6] = [50, 768, 768, 512, 512, 1];
+/// Data whose products are made at a time for comparison.
+const PRODUCTS: usize = 32;
 
 fn model(widths: &[usize]) -> Sequential {
     let mut layers = Vec::new();
@@ -44,13 +48,15 @@ struct Setting<T> {
     n: usize,
     chunk: usize,
     par: Par,
+    /// Random directions and their weights.
+    directions: Option<(Vec<T>, Vec<T>)>,
 }
 
 impl<T: Scalar> Setting<T> {
     fn new(widths: &[usize], n: usize, chunk: usize, par: Par) -> Self {
         let model = model(widths);
         let params = model.init(0);
-        Setting { model, params, x: benches::numbers(n * widths[0], 1), n, chunk, par }
+        Setting { model, params, x: benches::numbers(n * widths[0], 1), n, chunk, par, directions: None }
     }
 
     fn pde(&self, rows: usize, operator: &Operator, strategy: Strategy) -> Program {
@@ -84,100 +90,156 @@ impl<T: Scalar> Setting<T> {
 
 impl<T: Scalar> Case<T> {
     fn run(&mut self, s: &Setting<T>) {
-        let inputs = [Input::Real(&s.params), Input::Real(&s.x)];
+        let mut inputs = vec![Input::Real(&s.params), Input::Real(&s.x)];
+        inputs.extend(s.directions.iter().flat_map(|(v, w)| [Input::Real(v), Input::Real(w)]));
         let mut outputs: Vec<Output<'_, T>> = self.outputs.iter_mut().map(|x| Output::Real(x)).collect();
         self.chunked.run(s.par, &inputs, &mut outputs).expect("a run");
     }
 }
 
-/// The products of a network whose layers multiply this many vectors per datum, all data of a chunk at once.
+/// The products of a network whose layers multiply this many vectors per datum, `PRODUCTS` data at a time, in faer's best layouts.
 fn products<T: Scalar>(widths: &[usize], vectors: &[usize], n: usize, par: Par) -> impl FnMut() {
+    let (at_once, times) = (n.min(PRODUCTS), n.div_ceil(PRODUCTS));
     let mut list: Vec<(Mat<T>, Mat<T>, Mat<T>)> = Vec::new();
     for (w, v) in widths.windows(2).zip(vectors) {
         let fill = |r: usize, c: usize, s: u64| {
             let data = benches::numbers::<T>(r * c, s);
             Mat::from_fn(r, c, |i, j| data[j * r + i])
         };
-        list.push((fill(w[1], w[0], 2), fill(w[0], v * n, 3), Mat::zeros(w[1], v * n)));
+        list.push((fill(w[1], w[0], 2), fill(w[0], v * at_once, 3), Mat::zeros(w[1], v * at_once)));
     }
     move || {
-        for (w, x, y) in &mut list {
-            matmul(y.as_mut(), Accum::Replace, w.as_ref(), x.as_ref(), T::ONE, par);
+        for _ in 0..times {
+            for (w, x, y) in &mut list {
+                matmul(y.as_mut(), Accum::Replace, w.as_ref(), x.as_ref(), T::ONE, par);
+            }
         }
     }
 }
 
-fn laplacian<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
-    let par = par(threads);
-    let setting = Setting::<T>::new(&WIDTHS, n, chunk, par);
-    let kinds = [Strategy::Collapsed, Strategy::Taylor, Strategy::Nested];
-    let mut cases = kinds.map(|k| setting.value(&Operator::Laplacian, k));
-    let (s, vectors) = (&setting, [1, 52, 52, 52, 2]);
-    let seconds = {
-        let [a, b, c] = &mut cases;
-        let mut entries = [
-            Entry::new("collapsed", || a.run(s)),
-            Entry::new("standard", || b.run(s)),
-            Entry::new("nested", || c.run(s)),
-            Entry::new("products", products::<T>(&WIDTHS, &vectors, n, par)),
-        ];
-        alternate(options.rounds, &mut entries)
-    };
-    println!(
-        "{} {threads} threads N={n} chunk {chunk}: collapsed {:.3} ms; collapsed/products {:.3} ({:.3} best), /standard {:.3}, /nested {:.3}",
+/// Vectors per datum in each layer: the first sees the point, the last the value of the operator and what it is made of.
+fn vectors(hidden: usize) -> [usize; 5] {
+    [1, hidden, hidden, hidden, 2]
+}
+
+/// One measurement: the first entry against all others.
+fn report<T: Scalar>(options: &Options, what: &str, threads: usize, n: usize, entries: &mut [Entry<'_>]) {
+    let seconds = alternate(options.rounds, entries);
+    print!(
+        "{what} {} on {threads} threads, N = {n}: {} {:.3} ms",
         T::DTYPE,
-        1e3 * median(&seconds[0]),
-        ratio(&seconds[0], &seconds[3]),
-        best(&seconds[0]) / best(&seconds[3]),
-        ratio(&seconds[0], &seconds[1]),
-        ratio(&seconds[0], &seconds[2]),
+        entries[0].name,
+        1e3 * median(&seconds[0])
     );
+    let mut line = serde_json::json!({
+        "name": what, "dtype": T::DTYPE.name(), "threads": threads, "points": n, "rounds": options.rounds,
+        "seconds": median(&seconds[0]),
+    });
+    for (entry, times) in entries[1..].iter().zip(&seconds[1..]) {
+        let (by_round, by_best) = (ratio(&seconds[0], times), best(&seconds[0]) / best(times));
+        print!("; / {} {by_round:.3} ({by_best:.3})", entry.name);
+        line[&entry.name] = serde_json::json!({"ratio": by_round, "ratio_of_best": by_best});
+    }
+    println!();
+    if options.json {
+        println!("{line}");
+    }
+}
+
+fn laplacian<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
+    let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
+    let kinds = [Strategy::Collapsed, Strategy::Taylor, Strategy::Nested];
+    let [mut a, mut b, mut c] = kinds.map(|k| s.value(&Operator::Laplacian, k));
+    let mut entries = [
+        Entry::new("collapsed", || a.run(s)),
+        Entry::new("products", products::<T>(&WIDTHS, &vectors(WIDTHS[0] + 2), n, s.par)),
+        Entry::new("standard", || b.run(s)),
+        Entry::new("nested", || c.run(s)),
+    ];
+    report::<T>(options, "laplacian", threads, n, &mut entries);
 }
 
 fn gradient<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
-    let par = par(threads);
-    let setting = Setting::<T>::new(&WIDTHS, n, chunk, par);
-    let mut case = setting.gradient(&Operator::Laplacian, Strategy::Collapsed);
-    let (s, vectors) = (&setting, [1, 52, 52, 52, 2]);
-    let seconds = {
-        let mut one = products::<T>(&WIDTHS, &vectors, n, par);
-        let mut entries =
-            [Entry::new("collapsed", || case.run(s)), Entry::new("products", || (0..3).for_each(|_| one()))];
-        alternate(options.rounds, &mut entries)
-    };
-    println!(
-        "{} {threads} threads N={n} chunk {chunk}: gradient {:.3} ms; /3 products {:.3} ({:.3} best)",
-        T::DTYPE,
-        1e3 * median(&seconds[0]),
-        ratio(&seconds[0], &seconds[1]),
-        best(&seconds[0]) / best(&seconds[1]),
-    );
+    let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
+    let [mut a, mut b] = [Strategy::Collapsed, Strategy::Nested].map(|k| s.gradient(&Operator::Laplacian, k));
+    let mut one = products::<T>(&WIDTHS, &vectors(WIDTHS[0] + 2), n, s.par);
+    let mut entries = [
+        Entry::new("collapsed", || a.run(s)),
+        // Backward there are two products for every one.
+        Entry::new("products", || (0..3).for_each(|_| one())),
+        Entry::new("nested", || b.run(s)),
+    ];
+    report::<T>(options, "gradient", threads, n, &mut entries);
+}
+
+fn biharmonic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
+    let widths = [5, 768, 768, 512, 512, 1];
+    let s = &Setting::<T>::new(&widths, n, chunk, par(threads));
+    let case = |scheme, strategy| s.value(&Operator::Biharmonic(scheme), strategy);
+    let mut direct = case(Scheme::Direct, Strategy::Auto);
+    let mut symmetric = case(Scheme::Symmetric, Strategy::Collapsed);
+    let mut interpolated = case(Scheme::Interpolated, Strategy::Collapsed);
+    let mut standard = case(Scheme::Interpolated, Strategy::Taylor);
+    let mut entries = [
+        Entry::new("direct", || direct.run(s)),
+        Entry::new("products", products::<T>(&widths, &vectors(27), n, s.par)),
+        Entry::new("symmetric", || symmetric.run(s)),
+        Entry::new("interpolated", || interpolated.run(s)),
+        Entry::new("interpolated standard", || standard.run(s)),
+    ];
+    report::<T>(options, "biharmonic", threads, n, &mut entries);
+}
+
+/// Random directions: `S` of them, shared by all points.
+fn stochastic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize, order: usize, samples: usize) {
+    let d = if order == 2 { WIDTHS[0] } else { 5 };
+    let widths = [d, 768, 768, 512, 512, 1];
+    let mut s = Setting::<T>::new(&widths, n, chunk, par(threads));
+    s.directions = Some((benches::numbers(samples * d, 5), vec![T::from_f64(1.0 / samples as f64); samples]));
+    let s = &s;
+    let operator = Operator::Directional { order, directions: samples, per_datum: false };
+    let [mut a, mut b] = [Strategy::Collapsed, Strategy::Taylor].map(|k| s.value(&operator, k));
+    let mut entries = [Entry::new("collapsed", || a.run(s)), Entry::new("standard", || b.run(s))];
+    report::<T>(options, &format!("stochastic order {order}, {samples} samples"), threads, n, &mut entries);
+}
+
+fn all<T: Scalar>(options: &Options, threads: usize, points: &[usize], chunks: &[usize], only: Option<&String>) {
+    let wanted = |name: &str| only.is_none_or(|o| o == name);
+    for &chunk in chunks {
+        for &n in points {
+            if wanted("laplacian") {
+                laplacian::<T>(options, threads, n, chunk);
+            }
+        }
+        // The dearer ones at the middle number of points.
+        let n = points[points.len() / 2];
+        if wanted("gradient") {
+            gradient::<T>(options, threads, n, chunk);
+        }
+        if wanted("biharmonic") {
+            biharmonic::<T>(options, threads, n, chunk);
+        }
+        if wanted("stochastic") {
+            [8, 16, 32, 50].map(|samples| stochastic::<T>(options, threads, n, chunk, 2, samples));
+            [8, 16, 36].map(|samples| stochastic::<T>(options, threads, n, chunk, 4, samples));
+        }
+    }
 }
 
 fn main() {
     let options = Options::read(7);
     let args: Vec<String> = std::env::args().collect();
+    let after = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
     let list = |name: &str, default: &[usize]| -> Vec<usize> {
-        let given = args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
-        given.map_or(default.to_vec(), |text| text.split(',').map(|n| n.parse().expect("numbers")).collect())
+        after(name).map_or(default.to_vec(), |text| text.split(',').map(|n| n.parse().expect("numbers")).collect())
     };
-    let (points, chunks) = (list("--points", &[1, 8, 32]), list("--chunk", &[8]));
+    let quick = args.iter().any(|a| a == "--quick");
+    let points = list("--points", if quick { &[1, 32] } else { &[1, 8, 32, 128, 512, 2048] });
+    let chunks = list("--chunk", &[8]);
     for &threads in &options.threads {
         for dtype in &options.dtypes {
-            for &n in &points {
-                for &c in &chunks {
-                    if dtype == "f32" {
-                        laplacian::<f32>(&options, threads, n, c)
-                    } else {
-                        laplacian::<f64>(&options, threads, n, c)
-                    }
-                    if dtype == "f32" {
-                        gradient::<f32>(&options, threads, n, c)
-                    } else {
-                        gradient::<f64>(&options, threads, n, c)
-                    }
-                }
-            }
+            let run = if dtype == "f32" { all::<f32> } else { all::<f64> };
+            run(&options, threads, &points, &chunks, after("--only"));
         }
     }
 }

@@ -5,7 +5,8 @@ use super::points::{Points, Strategy, Sum};
 use super::rational::Rational;
 use super::tuple;
 use crate::error::Error;
-use crate::program::{Builder, NodeId, Program};
+use crate::ops::Op;
+use crate::program::{Builder, Node, NodeId, Program};
 use crate::transform::declare_inputs;
 use crate::types::TensorType;
 use numerics::Mat;
@@ -152,19 +153,56 @@ impl<'a> Pde<'a> {
         self.operators.iter().map(one).collect()
     }
 
+    /// The program, and the vectors that it carries: of [`Strategy::Auto`] the cheapest of the candidates.
     fn counted(&self) -> Result<(Program, usize), Error> {
         let program = &self.program.inline()?;
+        if self.strategy != Strategy::Auto {
+            return self.by(program, self.strategy, false);
+        }
+        let gradients = self.operators.iter().any(|o| o.1 == Operator::Gradient);
+        let mut best = self.by(program, Strategy::Auto, false)?;
+        let mut least = work(&best.0)?;
+        for (strategy, reverse) in [(Strategy::Auto, true), (Strategy::Nested, true)] {
+            if reverse && !gradients && strategy == Strategy::Auto {
+                continue;
+            }
+            let other = self.by(program, strategy, reverse)?;
+            let cost = work(&other.0)?;
+            if cost < least {
+                (best, least) = (other, cost);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The program by one strategy, gradients by reverse or by forward mode.
+    fn by(&self, program: &Program, strategy: Strategy, reverse: bool) -> Result<(Program, usize), Error> {
         let points = Points::new(program, self.x)?;
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, program);
         let vectors = Cell::new(0);
         let mut outputs = Vec::with_capacity(self.operators.len());
         for (name, operator) in &self.operators {
-            let maker = Maker { points, inputs: &inputs, strategy: self.strategy, name, vectors: &vectors };
+            let maker = Maker { points, inputs: &inputs, strategy, reverse, name, vectors: &vectors };
             outputs.push((name.clone(), maker.make(&mut b, operator)?));
         }
         Ok((b.finish(outputs).simplify()?, vectors.get()))
     }
+}
+
+/// Operations that take as long as one number read from memory or written to it.
+const TRAFFIC: u64 = 8;
+
+/// The model of a program's time: operations, and numbers that products read and that all but views write.
+fn work(program: &Program) -> Result<u64, Error> {
+    let program = program.stack()?;
+    let numel = |id: NodeId| program.node(id).ty.numel() as u64;
+    let traffic = |node: &Node| match &node.op {
+        Op::Input(_) | Op::Const(_) | Op::Broadcast(_) | Op::Transpose(_) | Op::Reshape(_) | Op::Slice(_) => 0,
+        Op::Dot(_) => node.args.iter().map(|&a| numel(a)).sum::<u64>() + node.ty.numel() as u64,
+        _ => node.ty.numel() as u64,
+    };
+    Ok(program.flops() + TRAFFIC * program.nodes().iter().map(traffic).sum::<u64>())
 }
 
 /// What an operator costs.
@@ -182,6 +220,8 @@ struct Maker<'a> {
     points: Points<'a>,
     inputs: &'a [NodeId],
     strategy: Strategy,
+    /// Whether gradients are made by reverse mode.
+    reverse: bool,
     name: &'a str,
     /// Vectors per datum so far.
     vectors: &'a Cell<usize>,
@@ -246,6 +286,10 @@ impl Maker<'_> {
     }
 
     fn gradient(&self, b: &mut Builder) -> Result<NodeId, Error> {
+        if self.reverse {
+            self.count(1 + self.points.components().iter().product::<usize>());
+            return self.points.cotangents(b, self.inputs);
+        }
         let firsts = self.firsts(b)?;
         let last = b.ty(firsts).rank() - 1;
         b.move_axis(firsts, 0, last)

@@ -11,8 +11,9 @@ use crate::types::{Dims, TensorType};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// Collapsed Taylor mode, and the direct scheme for the biharmonic: in every dimension no other choice here carries fewer
-    /// vectors per datum.
+    /// What a model of the finished program's time (operations, numbers moved) finds cheapest: collapsed Taylor mode with the
+    /// direct scheme for the biharmonic, or nested derivatives; gradients that nothing else shares by reverse mode where there are
+    /// fewer components than coordinates.
     #[default]
     Auto,
     /// Nested first-order derivatives: forward over reverse at order two.
@@ -235,6 +236,38 @@ impl<'a> Points<'a> {
         series[at].as_ref().and_then(|s| s.top).map_or_else(|| b.zeros_like(primal[at]), Ok)
     }
 
+    /// One for component `c`, zero for the others, at every point.
+    fn unit_cotangent(&self, b: &mut Builder, c: usize) -> Result<NodeId, Error> {
+        let (lead, rest) = (self.lead(), self.components());
+        let count: usize = rest.iter().product();
+        let unit: Vec<f64> = (0..count).map(|i| f64::from(u8::from(i == c))).collect();
+        let unit = b.real_const(rest, unit)?;
+        let shape: Vec<usize> = lead.iter().chain(rest).copied().collect();
+        let axes: Vec<usize> = (lead.len()..shape.len()).collect();
+        b.broadcast(unit, &shape, &axes)
+    }
+
+    /// All first derivatives by reverse mode, component by component: shape of the output with a last axis over the coordinates.
+    pub(crate) fn cotangents(&self, b: &mut Builder, inputs: &[NodeId]) -> Result<NodeId, Error> {
+        let (lead, rest) = (self.lead().to_vec(), self.components().to_vec());
+        let gradient = self.program.select_outputs(&[0])?.vjp(&[self.x])?.select_outputs(&[1])?;
+        let at = gradient.outputs()[0].node.index();
+        let one: Vec<usize> = lead.iter().copied().chain([1, self.dim()]).collect();
+        let mut parts = Vec::new();
+        for c in 0..rest.iter().product() {
+            let mut args = inputs.to_vec();
+            args.push(self.unit_cotangent(b, c)?);
+            let map = b.inline(&gradient, &args)?;
+            parts.push(b.reshape(map[at], &one)?);
+        }
+        let shape: Vec<usize> = lead.iter().chain(&rest).copied().chain([self.dim()]).collect();
+        let joined = match parts[..] {
+            [] => b.full(&shape, 0.0)?,
+            _ => b.concat(&parts, lead.len())?,
+        };
+        b.reshape(joined, &shape)
+    }
+
     /// `sum_r w_r v_r^T H v_r` per datum, the Hessian's products by forward over reverse mode.
     fn hessian_forms(&self, b: &mut Builder, inputs: &[NodeId], sum: &Sum) -> Result<NodeId, Error> {
         let (lead, rest) = (self.lead().to_vec(), self.components().to_vec());
@@ -249,13 +282,8 @@ impl<'a> Points<'a> {
         let mode = self.mode(2, sum.directions, false, sum.weights);
         let mut parts = Vec::with_capacity(count);
         for c in 0..count {
-            let unit: Vec<f64> = (0..count).map(|i| f64::from(u8::from(i == c))).collect();
-            let unit = b.real_const(&rest, unit)?;
-            let shape: Vec<usize> = lead.iter().chain(&rest).copied().collect();
-            let axes: Vec<usize> = (lead.len()..shape.len()).collect();
-            let ct = b.broadcast(unit, &shape, &axes)?;
             let mut args = inputs.to_vec();
-            args.extend([ct, sum.vectors]);
+            args.extend([self.unit_cotangent(b, c)?, sum.vectors]);
             let map = b.inline(&products, &args)?;
             let hv = map[products.outputs()[0].node.index()];
             let form = b.mul(hv, sum.vectors)?;

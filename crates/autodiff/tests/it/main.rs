@@ -12,6 +12,7 @@ mod derivatives;
 mod exec;
 mod fusion;
 mod hostile;
+mod identities;
 mod jets;
 mod nn;
 mod pde;

@@ -401,3 +401,42 @@ fn coordinate_directions_cost_the_first_layer_nothing() {
     let hidden = 2 * (n * h * h * (d + 2)) as u64;
     assert!(dots <= hidden + 2 * (n * d * h + d * d * h) as u64, "{dots} against {hidden}\n{p}");
 }
+
+/// What is chosen without being asked for: reverse mode for the gradient of few components, forward mode where the gradient
+/// comes with a Laplacian anyway or has many components, collapsed Taylor mode and tuples for the rest; the values are the same.
+#[test]
+fn the_cheapest_program_is_chosen() {
+    let net = |n: usize, d: usize, c: usize| {
+        let w = 40;
+        let weights = |a: usize, b: usize, salt: u64| numbers(&[a, b], salt, -0.9, 0.9);
+        let (w1, w2, w3) = (weights(d, w, 1), weights(w, w, 2), weights(w, c, 3));
+        at_points(n, d, |t, x| {
+            let of = |a: &Array<f64>| t.constant(a.shape(), a.data());
+            x.matmul(&of(&w1)).tanh().matmul(&of(&w2)).tanh().matmul(&of(&w3))
+        })
+    };
+    let flops = |f: &Program, strategy, list: &[Operator]| {
+        let pde = Pde::new(f, 0).strategy(strategy);
+        let pde = list.iter().enumerate().fold(pde, |p, (i, op)| p.operator(format!("o{i}"), op.clone()));
+        pde.build().unwrap().flops()
+    };
+    for n in [1, 16] {
+        let (one, many) = (net(n, 12, 1), net(n, 3, 20));
+        let alone = &[Operator::Gradient][..];
+        assert!(3 * flops(&one, Strategy::Auto, alone) < flops(&one, Strategy::Collapsed, alone));
+        assert_eq!(flops(&many, Strategy::Auto, alone), flops(&many, Strategy::Collapsed, alone));
+        let both = &[Operator::Laplacian, Operator::Gradient][..];
+        assert_eq!(flops(&one, Strategy::Auto, both), flops(&one, Strategy::Collapsed, both));
+        let second = &[Operator::Laplacian][..];
+        assert_eq!(flops(&one, Strategy::Auto, second), flops(&one, Strategy::Collapsed, second));
+        let fourth = flops(&net(n, 3, 1), Strategy::Auto, &[Operator::Biharmonic(Scheme::Auto)]);
+        assert_eq!(fourth, flops(&net(n, 3, 1), Strategy::Auto, &[Operator::Biharmonic(Scheme::Direct)]));
+        let x = numbers(&[n, 12], 5, -1.0, 1.0);
+        let gradient = |s| evaluate(&one, s, Operator::Gradient, std::slice::from_ref(&x));
+        assert_close("gradient", &gradient(Strategy::Auto), &gradient(Strategy::Collapsed), 1e-13);
+        let x = numbers(&[n, 3], 5, -1.0, 1.0);
+        let f = net(n, 3, 2);
+        let gradient = |s| evaluate(&f, s, Operator::Gradient, std::slice::from_ref(&x));
+        assert_close("gradient", &gradient(Strategy::Auto), &gradient(Strategy::Nested), 1e-13);
+    }
+}
