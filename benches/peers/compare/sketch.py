@@ -90,9 +90,9 @@ def matfree_estimate(a, integrand):
     def run(seed, k):
         if k not in compiled:
             sampler = stochtrace.sampler_signs(jnp.zeros(N), num=k)
-            compiled[k] = jax.jit(stochtrace.estimator_leave_one_out(integrand, sampler))
-        value = compiled[k](lambda v: dense @ v, jax.random.PRNGKey(seed))
-        return np.asarray(jax.block_until_ready(value))
+            estimate = stochtrace.estimator_leave_one_out(integrand, sampler)
+            compiled[k] = jax.jit(lambda key: estimate(lambda v: dense @ v, key))
+        return np.asarray(jax.block_until_ready(compiled[k](jax.random.PRNGKey(seed))))
 
     return run
 
@@ -105,8 +105,9 @@ def matfree_logdet(a, steps):
         if runs not in compiled:
             integrand = funm.monte_carlo_funm_sym_logdet(decomp.tridiag_sym(steps))
             sampler = stochtrace.sampler_signs(jnp.zeros(N), num=runs)
-            compiled[runs] = jax.jit(stochtrace.estimator_monte_carlo(integrand, sampler))
-        return float(jax.block_until_ready(compiled[runs](lambda v: dense @ v, jax.random.PRNGKey(seed))))
+            estimate = stochtrace.estimator_monte_carlo(integrand, sampler)
+            compiled[runs] = jax.jit(lambda key: estimate(lambda v: dense @ v, key))
+        return float(jax.block_until_ready(compiled[runs](jax.random.PRNGKey(seed))))
 
     return run
 

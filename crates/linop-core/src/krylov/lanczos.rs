@@ -9,7 +9,7 @@ use super::block::{Product, check_self_adjoint, finite};
 use super::vector::{axpy, column, dot, norm};
 use crate::{Error, LinearOperator};
 use numerics::dense::{Eigh, gemm, tridiag_eigh};
-use numerics::{Mat, Par, Scalar};
+use numerics::{Mat, MatRef, Par, Scalar};
 
 /// Whether new vectors are made orthogonal to all earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,60 +78,136 @@ pub fn lanczos<T: Scalar>(
     reorth: Reorth,
     par: Par,
 ) -> Result<Lanczos<T>, Error> {
-    const OP: &str = "lanczos";
+    let mut runs = lanczos_block(a, column(v), steps, reorth, par)?;
+    runs.pop().ok_or(Error::InvalidArgument { op: OP, what: "needs a vector".into() })
+}
+
+/// Runs from every column of `v`, side by side: each step multiplies all vectors as one block. Every run has the bits that it
+/// has alone.
+///
+/// ```
+/// use linop_core::krylov::{Reorth, lanczos, lanczos_block};
+/// use linop_core::ops::Diagonal;
+/// use numerics::{Mat, Par};
+///
+/// let a = Diagonal::new(vec![1.0f64, 2.0, 4.0]);
+/// let v = Mat::from_fn(3, 2, |i, j| (1 + i * j) as f64);
+/// let runs = lanczos_block(&a, v.as_ref(), 2, Reorth::Full, Par::Seq)?;
+/// assert_eq!(runs[1].alpha, lanczos(&a, &[1.0, 2.0, 3.0], 2, Reorth::Full, Par::Seq)?.alpha);
+/// # Ok::<(), linop_core::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotSquare` or a missing fact about symmetry, `ShapeMismatch`, `NotFinite`, `InvalidArgument` for no steps or a zero
+/// column.
+pub fn lanczos_block<T: Scalar>(
+    a: &dyn LinearOperator<T>,
+    v: MatRef<'_, T>,
+    steps: usize,
+    reorth: Reorth,
+    par: Par,
+) -> Result<Vec<Lanczos<T>>, Error> {
     let n = check_self_adjoint(OP, a)?;
-    if v.len() != n {
+    if v.nrows() != n {
         return Err(Error::ShapeMismatch {
             op: OP,
             expected: format!("a vector of length {n}"),
-            got: v.len().to_string(),
+            got: v.nrows().to_string(),
         });
     }
-    finite(OP, "v", column(v))?;
-    let length = norm(v);
-    if steps == 0 || length == T::ZERO {
-        return Err(Error::InvalidArgument { op: OP, what: "needs at least one step and a nonzero vector".into() });
-    }
+    finite(OP, "v", v)?;
     let m = if reorth == Reorth::Full { steps.min(n) } else { steps };
-    let mut by_a = Product::new(Some(a), false, n, 1, par);
-    let mut basis = Basis::new(n, if reorth == Reorth::Full { m } else { 0 });
-    let (mut h, mut c) = (vec![T::ZERO; m], vec![T::ZERO; m]);
-    let (mut alpha, mut beta): (Vec<T>, Vec<T>) = (Vec::with_capacity(m), Vec::with_capacity(m));
-    let mut q: Vec<T> = v.iter().map(|&x| x / length).collect();
-    let mut previous = vec![T::ZERO; n];
-    let mut w = vec![T::ZERO; n];
-    let (mut largest, mut breakdown, mut last) = (T::ZERO, false, T::ZERO);
+    let mut runs = (0..v.ncols()).map(|j| Run::new(v, j, m, reorth)).collect::<Result<Vec<_>, _>>()?;
+    let mut by_a = Product::new(Some(a), false, n, runs.len(), par);
     for j in 0..m {
-        w.copy_from_slice(by_a.one(&q)?);
-        let aj = dot(&q, &w);
-        if !aj.is_finite() {
+        let mut active: Vec<&mut Run<T>> = runs.iter_mut().filter(|run| !run.breakdown).collect();
+        active.iter().enumerate().for_each(|(k, run)| by_a.set(k, &run.q));
+        by_a.run(active.len())?;
+        for (k, run) in active.iter_mut().enumerate() {
+            run.step(by_a.out(k), j + 1 < m, par)?;
+        }
+    }
+    Ok(runs.into_iter().map(Run::finish).collect())
+}
+
+const OP: &str = "lanczos";
+
+/// One process under way.
+struct Run<T: Scalar> {
+    steps: usize,
+    norm: T,
+    q: Vec<T>,
+    previous: Vec<T>,
+    w: Vec<T>,
+    alpha: Vec<T>,
+    beta: Vec<T>,
+    last: T,
+    largest: T,
+    breakdown: bool,
+    /// The vectors so far, and room for their coefficients; none without reorthogonalisation.
+    basis: Option<(Basis<T>, Vec<T>, Vec<T>)>,
+}
+
+impl<T: Scalar> Run<T> {
+    /// From column `j` of `v`.
+    fn new(v: MatRef<'_, T>, j: usize, steps: usize, reorth: Reorth) -> Result<Self, Error> {
+        let n = v.nrows();
+        let mut q: Vec<T> = (0..n).map(|i| v[(i, j)]).collect();
+        let length = norm(&q);
+        if steps == 0 || length == T::ZERO {
+            return Err(Error::InvalidArgument { op: OP, what: "needs at least one step and a nonzero vector".into() });
+        }
+        q.iter_mut().for_each(|x| *x /= length);
+        let room = || vec![T::ZERO; steps];
+        Ok(Run {
+            steps,
+            norm: length,
+            q,
+            previous: vec![T::ZERO; n],
+            w: vec![T::ZERO; n],
+            alpha: Vec::with_capacity(steps),
+            beta: Vec::with_capacity(steps),
+            last: T::ZERO,
+            largest: T::ZERO,
+            breakdown: false,
+            basis: (reorth == Reorth::Full).then(|| (Basis::new(n, steps), room(), room())),
+        })
+    }
+
+    /// A step, given the product with the latest vector; `more` if another step follows.
+    fn step(&mut self, product: &[T], more: bool, par: Par) -> Result<(), Error> {
+        self.w.copy_from_slice(product);
+        let a = dot(&self.q, &self.w);
+        if !a.is_finite() {
             return Err(Error::NotFinite { op: OP, operand: "a product with A" });
         }
-        axpy(&mut w, -aj, &q);
-        axpy(&mut w, -last, &previous);
-        if reorth == Reorth::Full {
-            basis.push(&q, T::ONE);
-            basis.project_out(&mut w, &mut h[..basis.len()], &mut c, par);
+        axpy(&mut self.w, -a, &self.q);
+        axpy(&mut self.w, -self.last, &self.previous);
+        if let Some((basis, h, c)) = &mut self.basis {
+            basis.push(&self.q, T::ONE);
+            let len = basis.len();
+            basis.project_out(&mut self.w, &mut h[..len], c, par);
         }
-        last = norm(&w);
-        alpha.push(aj);
-        largest = largest.max(aj.abs()).max(last);
-        breakdown = last <= T::from_f64(10.0 * (m as f64).sqrt()) * T::EPS * largest;
-        if breakdown {
-            last = T::ZERO;
-            break;
+        self.last = norm(&self.w);
+        self.alpha.push(a);
+        self.largest = self.largest.max(a.abs()).max(self.last);
+        self.breakdown = self.last <= T::from_f64(10.0 * (self.steps as f64).sqrt()) * T::EPS * self.largest;
+        if self.breakdown {
+            self.last = T::ZERO;
+        } else if more {
+            self.beta.push(self.last);
+            core::mem::swap(&mut self.previous, &mut self.q);
+            let inverse = self.last.recip();
+            self.q.iter_mut().zip(&self.w).for_each(|(q, &w)| *q = w * inverse);
         }
-        if j + 1 < m {
-            beta.push(last);
-            core::mem::swap(&mut previous, &mut q);
-            let inverse = last.recip();
-            for (q, &w) in q.iter_mut().zip(&w) {
-                *q = w * inverse;
-            }
-        }
+        Ok(())
     }
-    let basis = (reorth == Reorth::Full).then(|| basis.as_ref().to_owned());
-    Ok(Lanczos { alpha, beta, residual: last, basis, norm: length, breakdown })
+
+    fn finish(self) -> Lanczos<T> {
+        let basis = self.basis.map(|(basis, ..)| basis.as_ref().to_owned());
+        let Run { alpha, beta, last, norm, breakdown, .. } = self;
+        Lanczos { alpha, beta, residual: last, basis, norm, breakdown }
+    }
 }
 
 /// `f(A) v` by `steps` Lanczos steps with full reorthogonalisation: `|v| Q f(T) e_1`.

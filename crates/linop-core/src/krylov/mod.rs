@@ -36,7 +36,7 @@ pub use cg::{CgSolution, cg};
 pub use eigsh::{Eigenpairs, EigshOptions, EigshReport, Multiplicities, Which, eigsh};
 pub use gmres::{RESTART, gmres};
 pub use inverse::{IterativeInverse, Method};
-pub use lanczos::{Lanczos, Reorth, function_times_vector, lanczos};
+pub use lanczos::{Lanczos, Reorth, function_times_vector, lanczos, lanczos_block};
 pub use lsmr::lsmr;
 pub use minres::minres;
 pub use neumann::{Alpha, NeumannOptions, neumann};

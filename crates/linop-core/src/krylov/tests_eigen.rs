@@ -38,6 +38,32 @@ fn lanczos_quadrature_is_exact_for_polynomials() -> Result<(), Error> {
     Ok(())
 }
 
+/// Runs that end at different steps do not disturb each other.
+#[test]
+fn lanczos_of_a_block_has_the_bits_of_its_columns() -> Result<(), Error> {
+    let n = 30;
+    let a = crate::ops::Diagonal::new((0..n).map(|i| (i / 3) as f64).collect());
+    let v = Mat::from_fn(n, 4, |i, j| match j {
+        0 => f64::from(u8::from(i < 3)), // an eigenvector
+        1 => f64::from(u8::from(i < 12)),
+        _ => ((i * (j + 3)) as f64).sin(),
+    });
+    for reorth in [Reorth::Full, Reorth::None] {
+        let runs = lanczos_block(&a, v.as_ref(), 8, reorth, Par::Seq)?;
+        for (j, run) in runs.iter().enumerate() {
+            let alone = lanczos(&a, v.col_as_slice(j), 8, reorth, Par::Seq)?;
+            assert_eq!(
+                (&run.alpha, &run.beta, run.residual, run.norm),
+                (&alone.alpha, &alone.beta, alone.residual, alone.norm)
+            );
+            assert_eq!(run.breakdown, alone.breakdown);
+        }
+        assert!(runs[0].breakdown && runs[0].alpha.len() == 1 && runs[3].alpha.len() == 8);
+    }
+    assert!(lanczos_block(&a, Mat::<f64>::zeros(n, 0).as_ref(), 8, Reorth::Full, Par::Seq)?.is_empty());
+    Ok(())
+}
+
 #[test]
 fn lanczos_breaks_down_on_invariant_subspaces() -> Result<(), Error> {
     let zero = Matrix::<f64> { a: Mat::zeros(5, 5), props: Props::SELF_ADJOINT };

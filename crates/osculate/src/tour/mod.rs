@@ -16,6 +16,7 @@ mod layers;
 mod matrices;
 mod settings;
 mod spectrum;
+mod structure;
 mod study;
 #[cfg(test)]
 mod tests;
@@ -35,13 +36,14 @@ use std::time::Instant;
 use study::Study;
 
 /// The chapters in order; a chapter may use what earlier ones left in the study.
-const CHAPTERS: [Entry; 6] = [
+const CHAPTERS: [Entry; 7] = [
     entry::<digits::Digits>(),
     entry::<training::Training>(),
     entry::<spectrum::Spectrum>(),
     entry::<matrices::Matrices>(),
     entry::<contact::Contact>(),
     entry::<layers::Layers>(),
+    entry::<structure::Structure>(),
 ];
 
 /// Why a tour did not reach its end.
@@ -83,9 +85,21 @@ pub enum Error {
     /// Training.
     #[error(transparent)]
     Train(#[from] crate::train::Error),
+    /// An estimate from products.
+    #[error(transparent)]
+    Sketch(::sketch::Error),
     /// A decomposition, or an observer that asked to stop.
     #[error(transparent)]
     Numerics(#[from] numerics::Error),
+}
+
+impl From<::sketch::Error> for Error {
+    fn from(error: ::sketch::Error) -> Self {
+        match error {
+            ::sketch::Error::Interrupted { .. } => Error::Numerics(numerics::Error::Interrupted),
+            other => Error::Sketch(other),
+        }
+    }
 }
 
 /// What a tour leaves behind.

@@ -40,6 +40,8 @@ pub struct Settings {
     pub small_hidden: usize,
     /// Points of each curve of the loss.
     pub points: usize,
+    /// Products of each fit of low rank plus diagonal; those beyond the number of parameters are left out.
+    pub structure_products: Vec<usize>,
     /// Repetitions of each timing.
     pub repeats: usize,
 }
@@ -62,6 +64,7 @@ impl Settings {
             whole_spectrum: true,
             small_hidden: 8,
             points: 81,
+            structure_products: vec![20, 40, 80, 160, 320],
             repeats: 15,
         }
     }
@@ -74,6 +77,7 @@ impl Settings {
             curvature_data: 500,
             eigenvalues: 15,
             points: 41,
+            structure_products: vec![20, 40, 80, 160],
             repeats: 7,
             ..Settings::full(seed)
         }
@@ -92,6 +96,7 @@ impl Settings {
             eigenvalues: 3,
             small_hidden: 3,
             points: 7,
+            structure_products: vec![12, 24],
             repeats: 1,
             whole_spectrum: false,
             ..Settings::full(seed)
@@ -113,6 +118,7 @@ impl Settings {
             (self.hidden.iter().chain([&self.small_hidden]).all(|&h| h > 0), "hidden widths must be at least 1"),
             (self.eigenvalues >= 2, "eigenvalues must be at least 2"),
             (self.points >= 5, "points must be at least 5"),
+            (self.structure_products.iter().all(|&m| m >= 8), "structure_products must be at least 8 each"),
             (self.repeats > 0, "repeats must be at least 1"),
         ];
         match rules.iter().find(|r| !r.0) {

@@ -6,7 +6,7 @@
 //! spectrum loses up to a third of its mass. `parity` leaves the bumps as they are, for comparison with curvlinops.
 //! Cost: M products a run, 40 for the ends of the spectrum.
 
-use super::{Rule, rule, symmetric_size};
+use super::{Rule, side_by_side, symmetric_size};
 use crate::products::{Products, Wide};
 use crate::{Error, Settings, Status};
 use core::ops::ControlFlow;
@@ -218,15 +218,18 @@ impl Measured {
         }
         let (mut low, mut high, mut spent) = ends(a, settings)?;
         let (mut rules, mut status) = (Vec::new(), Status::Spent);
-        for run in 0..options.runs {
-            let rule = rule(a, Law::Sphere, run, options.steps, options.reorth, settings)?;
-            spent += rule.steps;
-            for &(node, _) in &rule.nodes {
-                (low, high) = (low.min(node), high.max(node));
+        let width = side_by_side(&products, options.steps, options.reorth);
+        for first in (0..options.runs).step_by(width) {
+            let runs = first..(first + width).min(options.runs);
+            for rule in super::rules(a, Law::Sphere, runs, options.steps, options.reorth, settings)? {
+                spent += rule.steps;
+                for &(node, _) in &rule.nodes {
+                    (low, high) = (low.min(node), high.max(node));
+                }
+                rules.push(rule);
             }
-            rules.push(rule);
-            let progress = Progress::new(op, run as u64 + 1, options.runs as u64);
-            if run + 1 < options.runs && settings.observer.report(&progress) == ControlFlow::Break(()) {
+            let progress = Progress::new(op, rules.len() as u64, options.runs as u64);
+            if rules.len() < options.runs && settings.observer.report(&progress) == ControlFlow::Break(()) {
                 status = Status::Interrupted;
                 break;
             }

@@ -1,7 +1,7 @@
 //! Spectra from Lanczos runs: traces of functions by quadrature, densities, Chebyshev moments, partial eigenpairs.
 //!
-//! Every method needs an operator that says it is self-adjoint. A run of M steps costs M products; the Gauss rule that it
-//! gives is exact for polynomials of degree up to `2 M - 1`.
+//! Every method needs an operator that says it is self-adjoint. A run of M steps costs M products, and several runs go side
+//! by side, so that products are of blocks; the Gauss rule that a run gives is exact for polynomials of degree up to `2 M - 1`.
 
 mod chebyshev;
 mod density;
@@ -16,9 +16,10 @@ pub use quadrature::{QuadratureOptions, logdet, schatten_norm, trace_function, t
 use crate::products::Products;
 use crate::{Error, Settings};
 use linop_core::LinearOperator;
-use linop_core::krylov::{Reorth, lanczos};
+use linop_core::krylov::{Lanczos, Reorth, lanczos_block};
 use numerics::Mat;
 use numerics::rng::{Law, Role};
+use std::ops::Range;
 
 /// Nodes and weights of one Gauss rule, and the squared length of its starting vector.
 #[derive(Clone, Debug)]
@@ -28,23 +29,32 @@ pub(crate) struct Rule {
     pub(crate) steps: usize,
 }
 
-/// The starting vector of run number `run`.
-pub(crate) fn start(law: Law, run: usize, n: usize, settings: &Settings<'_>) -> Mat<f64> {
-    crate::Probe { law, seed: settings.seed, role: Role::LanczosStart }.columns(n, run..run + 1)
+/// The starting vectors of some runs.
+pub(crate) fn starts(law: Law, runs: Range<usize>, n: usize, settings: &Settings<'_>) -> Mat<f64> {
+    crate::Probe { law, seed: settings.seed, role: Role::LanczosStart }.columns_on(n, runs, settings.par)
 }
 
-/// Run number `run` of Lanczos from a probe of this law.
-pub(crate) fn rule(
+/// Runs number `runs` of Lanczos from probes of this law, side by side.
+pub(crate) fn rules(
     a: &dyn LinearOperator<f64>,
     law: Law,
-    run: usize,
+    runs: Range<usize>,
     steps: usize,
     reorth: Reorth,
     settings: &Settings<'_>,
-) -> Result<Rule, Error> {
-    let start = start(law, run, a.ncols(), settings);
-    let result = lanczos(a, start.col_as_slice(0), steps, reorth, settings.par)?;
-    Ok(Rule { nodes: result.quadrature()?, length_sq: result.norm * result.norm, steps: result.alpha.len() })
+) -> Result<Vec<Rule>, Error> {
+    let start = starts(law, runs, a.ncols(), settings);
+    let results = lanczos_block(a, start.as_ref(), steps, reorth, settings.par)?;
+    let rule = |r: Lanczos<f64>| Ok(Rule { nodes: r.quadrature()?, length_sq: r.norm * r.norm, steps: r.alpha.len() });
+    results.into_iter().map(rule).collect()
+}
+
+/// Runs that go side by side: as many as a block product has columns, within the memory of their vectors.
+pub(crate) fn side_by_side(products: &Products<'_>, steps: usize, reorth: Reorth) -> usize {
+    /// Numbers that the vectors of all runs may take: a quarter of a gigabyte.
+    const ROOM: usize = 1 << 25;
+    let kept = if reorth == Reorth::Full { steps } else { 3 };
+    products.width().min(ROOM / (products.n * kept).max(1)).max(1)
 }
 
 /// The size of a square operator that says it is self-adjoint.

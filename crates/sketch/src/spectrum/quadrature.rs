@@ -7,7 +7,7 @@
 //! sum (f(l) - f(c)) (q^T v)^2]`. That is unbiased however poor the pairs are; good ones take the leading part of the
 //! variance away.
 
-use super::{Rule, rule, symmetric_size};
+use super::{Rule, side_by_side, symmetric_size};
 use crate::norms::Normal;
 use crate::products::{Products, Wide};
 use crate::settings::mean_sem;
@@ -132,9 +132,10 @@ impl Control {
         self.excess.iter().sum()
     }
 
-    fn form(&self, v: MatRef<'_, f64>, par: Par) -> f64 {
+    /// `v^T C v` of every column.
+    fn forms(&self, v: MatRef<'_, f64>, par: Par) -> Vec<f64> {
         let c = la::mul_tn(self.vectors.as_ref(), v, par);
-        self.excess.iter().zip(c.col_as_slice(0)).map(|(e, c)| e * c * c).sum()
+        (0..c.ncols()).map(|j| self.excess.iter().zip(c.col_as_slice(j)).map(|(e, c)| e * c * c).sum()).collect()
     }
 }
 
@@ -158,17 +159,22 @@ fn average(
     }
     let (mut samples, mut spent) = (Vec::new(), 0);
     let mut status = Status::Spent;
-    for run in 0..options.runs {
-        let Rule { nodes, length_sq, steps } = rule(a, settings.law, run, options.steps, options.reorth, settings)?;
-        spent += steps;
-        let whole = length_sq * nodes.iter().map(|(node, weight)| weight * f(*node)).sum::<f64>();
-        let known = control.map_or(0.0, |control| {
-            let start = super::start(settings.law, run, n, settings);
-            control.form(start.as_ref(), settings.par) - control.trace()
+    let width = side_by_side(&products, options.steps, options.reorth);
+    for first in (0..options.runs).step_by(width) {
+        let runs = first..(first + width).min(options.runs);
+        let known = control.map(|control| {
+            let start = super::starts(settings.law, runs.clone(), n, settings);
+            control.forms(start.as_ref(), settings.par)
         });
-        samples.push(whole - known);
-        let progress = Progress::new(op, run as u64 + 1, options.runs as u64);
-        if run + 1 < options.runs && settings.observer.report(&progress) == ControlFlow::Break(()) {
+        let rules = super::rules(a, settings.law, runs, options.steps, options.reorth, settings)?;
+        for (k, Rule { nodes, length_sq, steps }) in rules.into_iter().enumerate() {
+            spent += steps;
+            let whole = length_sq * nodes.iter().map(|(node, weight)| weight * f(*node)).sum::<f64>();
+            let known = known.as_ref().zip(control).map_or(0.0, |(forms, control)| forms[k] - control.trace());
+            samples.push(whole - known);
+        }
+        let progress = Progress::new(op, samples.len() as u64, options.runs as u64);
+        if samples.len() < options.runs && settings.observer.report(&progress) == ControlFlow::Break(()) {
             status = Status::Interrupted;
             break;
         }
