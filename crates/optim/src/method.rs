@@ -1,10 +1,10 @@
 //! A method by name, with its settings: what a configuration file says.
 
 use crate::{
-    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, Optimizer, Preconditioned, PsgdConfig, Sgd, SgdConfig,
+    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, Optimizer, Preconditioned, PsgdConfig, Settings, Sgd, SgdConfig,
     ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
 };
-use numerics::Scalar;
+use numerics::{Par, Scalar};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -96,20 +96,31 @@ impl Method {
         })
     }
 
-    /// An optimiser that waits for its parameter list.
+    /// An optimiser that waits for its parameter list, on one thread.
     ///
     /// # Errors
     /// If a setting is out of range.
     pub fn build<T: Scalar>(&self) -> Result<Box<dyn Optimizer<T>>, Error> {
+        self.build_with(Par::Seq)
+    }
+
+    /// The same with threads for the methods that have matrices; the bits do not depend on them.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn build_with<T: Scalar>(&self, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
+        fn matrices<T: Scalar>(config: impl Settings<T> + 'static, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
+            Ok(Box::new(Preconditioned::new(config)?.with_par(par)))
+        }
         Ok(match self.clone() {
             Method::AdamW(c) => Box::new(AdamW::new(c)?),
             Method::Sgd(c) => Box::new(Sgd::new(c)?),
-            Method::Kron(c) => Box::new(Preconditioned::new(c)?),
-            Method::Shampoo(c) => Box::new(Preconditioned::new(c)?),
-            Method::Spectral(c) => Box::new(Preconditioned::new(c)?),
-            Method::Sirf(c) => Box::new(Preconditioned::new(c)?),
-            Method::Psgd(c) => Box::new(Preconditioned::new(c)?),
-            Method::Muon(c) => Box::new(Preconditioned::new(c)?),
+            Method::Kron(c) => matrices(c, par)?,
+            Method::Shampoo(c) => matrices(c, par)?,
+            Method::Spectral(c) => matrices(c, par)?,
+            Method::Sirf(c) => matrices(c, par)?,
+            Method::Psgd(c) => matrices(c, par)?,
+            Method::Muon(c) => matrices(c, par)?,
         })
     }
 
