@@ -7,7 +7,7 @@
 
 use crate::jobs::{Failure, Job, Values};
 use numerics::rng::{Role, Stream};
-use numerics::{MatMut, MatRef, Par, dense};
+use numerics::{MatMut, MatRef, Par, dense, simd};
 use optim::{
     AdamWConfig, Eigenvalues, Grads, KronConfig, Method, MuonConfig, Optimizer, ParamGroup, ParamList, PsgdConfig,
     Scale, Schedule, SpectralConfig, Start, Statistics, recommended, reference,
@@ -171,9 +171,9 @@ impl Pass {
         }
         let [x0, x1, x2] = &mut self.x;
         linear(x0, &w[r[0].clone()], &w[r[4].clone()], x1);
-        x1.iter_mut().for_each(|x| *x = x.tanh());
+        simd::unary_inplace(simd::Unary::Tanh, x1);
         linear(x1, &w[r[1].clone()], &w[r[5].clone()], x2);
-        x2.iter_mut().for_each(|x| *x = x.tanh());
+        simd::unary_inplace(simd::Unary::Tanh, x2);
         linear(x2, &w[r[3].clone()], &w[r[6].clone()], &mut self.logits);
         let mut loss = 0.0;
         for (row, window) in self.logits.chunks_exact_mut(SYMBOLS).zip(windows) {
@@ -233,15 +233,10 @@ impl Pass {
     }
 }
 
-/// Optimisers with the ranges that they move.
-type Parts = Vec<(Box<dyn Optimizer<f32>>, core::ops::Range<usize>)>;
+/// An optimiser with the range that it moves.
+type Part = (Box<dyn Optimizer<f32>>, core::ops::Range<usize>);
 
-fn part(
-    method: &Method,
-    from: usize,
-    to: usize,
-    decay: f64,
-) -> Result<(Box<dyn Optimizer<f32>>, core::ops::Range<usize>), Failure> {
+fn part(method: &Method, from: usize, to: usize, decay: f64) -> Result<Part, Failure> {
     let mut list = ParamList::new();
     let matrices = list.add_group(ParamGroup::new("matrices").weight_decay(decay));
     let biases = list.add_group(ParamGroup::new("biases").lr(3e-3).weight_decay(0.0));
@@ -253,7 +248,7 @@ fn part(
     Ok((optimizer, ranges()[from].start..ranges()[to - 1].end))
 }
 
-fn parts(method: &Method, decay: f64) -> Result<Parts, Failure> {
+fn parts(method: &Method, decay: f64) -> Result<Vec<Part>, Failure> {
     if let Method::Muon(c) = method {
         let rest = Method::AdamW(AdamWConfig { lr: 1e-2, beta2: 0.98, ..c.vectors });
         return Ok(vec![part(method, 0, 2, decay)?, part(&rest, 2, 7, decay)?]);
@@ -298,23 +293,23 @@ fn methods() -> Vec<(&'static str, Method)> {
     let kl = reference::kl_shampoo;
     let family = |statistics| kron(KronConfig { statistics, ..kl() });
     vec![
+        ("KL-Shampoo, start from the first gradient", kron(KronConfig { start: Start::FirstGradient, ..kl() })),
+        ("SOAP", kron(reference::soap())),
+        ("KL-Shampoo, published start", kron(kl())),
+        ("KL-SOAP", kron(reference::kl_soap())),
+        ("KL-Shampoo, recommended", kron(recommended::kl_shampoo())),
         ("AdamW", Method::AdamW(AdamWConfig { beta2: 0.98, ..AdamWConfig::default() })),
         ("Muon", Method::Muon(MuonConfig { vectors, ..MuonConfig::default() })),
-        ("KL-Shampoo, published start", kron(kl())),
-        ("VN-Shampoo, published start", family(Statistics::Vn)),
-        ("SQ-Shampoo, published start", family(Statistics::Sq)),
-        ("F-Shampoo, published start", family(Statistics::F)),
-        ("KL-Shampoo, start from the first gradient", kron(KronConfig { start: Start::FirstGradient, ..kl() })),
         (
             "KL-Shampoo, eigenvalues read off",
             kron(KronConfig { eigenvalues: Eigenvalues::Instantaneous, start: Start::FirstGradient, ..kl() }),
         ),
-        ("KL-SOAP", kron(reference::kl_soap())),
-        ("SOAP", kron(reference::soap())),
-        ("KL-Shampoo, recommended", kron(recommended::kl_shampoo())),
-        ("KL-SOAP, recommended", kron(KronConfig { scale: Scale::Free, ..recommended::kl_shampoo() })),
-        ("SOAP, recommended", kron(recommended::soap())),
         ("spectral", Method::Spectral(SpectralConfig { vectors, ..SpectralConfig::default() })),
+        ("SOAP, recommended", kron(recommended::soap())),
+        ("KL-SOAP, recommended", kron(KronConfig { scale: Scale::Free, ..recommended::kl_shampoo() })),
+        ("VN-Shampoo, published start", family(Statistics::Vn)),
+        ("SQ-Shampoo, published start", family(Statistics::Sq)),
+        ("F-Shampoo, published start", family(Statistics::F)),
         ("PSGD-Kron", Method::Psgd(PsgdConfig { vectors, ..PsgdConfig::default() })),
     ]
 }
