@@ -75,7 +75,7 @@ impl<T: Scalar> Stepper<T> {
         for (i, shape) in shapes.iter().enumerate() {
             list.push(format!("w{i}"), shape, all)?;
         }
-        let mut optimizer = method.build_on(par)?;
+        let mut optimizer = method.build_with(par)?;
         optimizer.init(&list)?;
         let numbers = |stream: u64| {
             let mut x = vec![T::ZERO; list.len()];

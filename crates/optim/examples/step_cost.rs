@@ -1,5 +1,5 @@
 //! Times of one step of the matrix methods beside the machine's own product rate, and of one spectral step beside one
-//! eigendecomposition. One thread, both sides of a ratio interleaved, the least of several rounds.
+//! eigendecomposition. One thread, both sides of a ratio interleaved, medians of several rounds.
 //!
 //! `cargo run --release -p optim --example step_cost [-- SIZE ..]`
 
@@ -13,7 +13,7 @@ use optim::{
 use std::hint::black_box;
 use std::time::Instant;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
     let mut g = vec![0.0; n];
@@ -21,37 +21,56 @@ fn noise(n: usize, seed: u64) -> Vec<f32> {
     g
 }
 
-fn seconds(f: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_secs_f64()
+/// Seconds that this thread has run, where the system says so: other work on the machine counts less than on the clock.
+fn run_time() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
 }
 
-/// Flops per second of a square product of this size.
-fn rate(n: usize) -> f64 {
+fn seconds(f: impl FnOnce()) -> f64 {
+    let (start, before) = (Instant::now(), run_time());
+    f();
+    match (before, run_time()) {
+        (Some(before), Some(after)) if after > before => after - before,
+        _ => start.elapsed().as_secs_f64(),
+    }
+}
+
+fn median(mut x: Vec<f64>) -> f64 {
+    x.sort_by(f64::total_cmp);
+    x[x.len() / 2]
+}
+
+/// Seconds of a flop in square products of this size.
+fn flop(n: usize) -> f64 {
     let (a, b) = (noise(n * n, 1), noise(n * n, 2));
     let view = |x| numerics::MatRef::from_row_major_slice(x, n, n);
     let mut out = Mat::<f32>::zeros(n, n);
-    let mut best = f64::INFINITY;
-    for _ in 0..3 * ROUNDS {
-        let t = seconds(|| dense::gemm(out.as_mut(), 1.0, view(&a), view(&b), 0.0, Par::Seq));
-        best = best.min(t);
-    }
+    let flops = 2.0 * (n as f64).powi(3);
+    // At least a tenth of a second.
+    let count = (1e10 / flops).ceil() as usize;
+    let t = seconds(|| {
+        for _ in 0..count {
+            dense::gemm(out.as_mut(), 1.0, view(&a), view(&b), 0.0, Par::Seq);
+        }
+    });
     black_box(&out);
-    2.0 * (n as f64).powi(3) / best
+    t / (count as f64 * flops)
 }
 
 struct Run {
     name: &'static str,
     method: Preconditioned<f32>,
     w: Vec<f32>,
-    best: f64,
+    /// Step times divided by the time that a round's products of the same flops take.
+    ratios: Vec<f64>,
+    times: Vec<f64>,
 }
 
 fn run(name: &'static str, config: impl Settings<f32> + 'static, list: &ParamList) -> Result<Run, optim::Error> {
     let mut method = Preconditioned::new(config)?;
     method.init(list)?;
-    Ok(Run { name, method, w: vec![0.0; list.len()], best: f64::INFINITY })
+    Ok(Run { name, method, w: vec![0.0; list.len()], ratios: Vec::new(), times: Vec::new() })
 }
 
 /// Steps of a period of ten, so that one refresh is in every round.
@@ -70,9 +89,11 @@ fn steps(shape: [usize; 2]) -> Result<(), optim::Error> {
         run("spectral, period 2", SpectralConfig::default(), &list)?,
         run("Shampoo, roots every 10", ShampooConfig { eps: 1e-6, period: 10, ..ShampooConfig::default() }, &list)?,
     ];
-    for round in 0..ROUNDS {
+    let flops = 5.0 * (m * n * (m + n)) as f64;
+    for round in 0..=ROUNDS {
         for r in &mut runs {
             let mut failed = None;
+            let own = flop(m.max(n).min(768));
             let t = seconds(|| {
                 for g in &gradients {
                     if let Err(e) = r.method.step(&mut r.w, Grads::all(g), 1.0) {
@@ -83,25 +104,20 @@ fn steps(shape: [usize; 2]) -> Result<(), optim::Error> {
             if let Some(e) = failed {
                 return Err(e);
             }
+            // The first round makes bases.
             if round > 0 {
-                r.best = r.best.min(t / 10.0);
+                r.ratios.push(t / 10.0 / (flops * own));
+                r.times.push(t / 10.0);
             }
         }
     }
-    let rate = rate(m.max(n).min(768));
-    let flops = 5.0 * (m * n * (m + n)) as f64;
-    println!("{m} x {n}, f32, products at {:.1} GFLOP/s", rate / 1e9);
+    println!("{m} x {n}, f32, medians of {ROUNDS} rounds");
+    let (base, over) = (median(runs[0].times.clone()), |r: &Run| 100.0 / median(r.ratios.clone()));
     for r in &runs {
-        let share = flops / rate / r.best;
-        println!(
-            "  {:28} {:9.3} ms  {:5.2} x SOAP  5mn(m+n) flops at {:3.0} % of the product rate",
-            r.name,
-            1e3 * r.best,
-            r.best / runs[0].best,
-            100.0 * share
-        );
+        let t = median(r.times.clone());
+        println!("  {:28} {:5.2} x SOAP  5mn(m+n) flops at {:3.0} % of the product rate", r.name, t / base, over(r));
     }
-    println!("  refresh: {:.0} % of a KL-Shampoo step", 100.0 * (1.0 - runs[2].best / runs[1].best));
+    println!("  refresh: {:.0} % of a KL-Shampoo step", 100.0 - 100.0 * over(&runs[1]) / over(&runs[2]));
     Ok(())
 }
 
@@ -111,23 +127,30 @@ fn spectral(n: usize) -> Result<(), optim::Error> {
     let q = &g * g.transpose();
     let mut s = SpectralMatrix::<f64>::new(n, n as f64, SpectralRules::default())?;
     let mut out = Mat::<f64>::zeros(n, n);
-    let (mut eigh, mut step, mut product) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
+    let (mut whole, mut rest) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        eigh = eigh.min(seconds(|| drop(black_box(dense::eigh(q.as_ref())))));
         let mut failed = None;
-        step = step.min(seconds(|| failed = s.learn(q.as_ref(), 0.1, 1.0, 0.0, Par::Seq).err()));
+        let repeat = |f: &mut dyn FnMut()| {
+            seconds(|| {
+                for _ in 0..10 {
+                    f();
+                }
+            })
+        };
+        let eigh = repeat(&mut || drop(black_box(dense::eigh(q.as_ref()))));
+        let step = repeat(&mut || failed = s.learn(q.as_ref(), 0.1, 1.0, 0.0, Par::Seq).err());
+        let product = repeat(&mut || dense::gemm(out.as_mut(), 1.0, q.as_ref(), g.as_ref(), 0.0, Par::Seq));
         if let Some(e) = failed {
             return Err(e);
         }
-        product = product.min(seconds(|| dense::gemm(out.as_mut(), 1.0, q.as_ref(), g.as_ref(), 0.0, Par::Seq)));
+        whole.push(step / eigh);
+        rest.push((step - 2.0 * product) / eigh);
     }
     black_box(&out);
     println!(
-        "spectral step, n = {n}, f64: {:.2} ms = {:.2} eigh ({:.2} ms); without the two products that project: {:.2} eigh",
-        1e3 * step,
-        step / eigh,
-        1e3 * eigh,
-        (step - 2.0 * product) / eigh
+        "spectral step, n = {n}, f64: {:.2} eigh; without the two products that project: {:.2} eigh",
+        median(whole),
+        median(rest)
     );
     Ok(())
 }
@@ -137,6 +160,9 @@ fn main() -> Result<(), optim::Error> {
     let sizes = if sizes.is_empty() { vec![256, 512] } else { sizes };
     for n in sizes {
         steps([n, n])?;
+        if n == 768 {
+            steps([768, 3072])?;
+        }
     }
     spectral(256)
 }

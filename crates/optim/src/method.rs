@@ -1,7 +1,7 @@
 //! A method by name, with its settings: what a configuration file says.
 
 use crate::{
-    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Sgd,
+    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Settings, Sgd,
     SgdConfig, ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
 };
 use numerics::{Par, Scalar};
@@ -96,28 +96,31 @@ impl Method {
         })
     }
 
-    /// An optimiser that waits for its parameter list.
+    /// An optimiser that waits for its parameter list, on one thread.
     ///
     /// # Errors
     /// If a setting is out of range.
     pub fn build<T: Scalar>(&self) -> Result<Box<dyn Optimizer<T>>, Error> {
-        self.build_on(Par::Seq)
+        self.build_with(Par::Seq)
     }
 
-    /// As [`Method::build`], with threads for products; the bits do not depend on them.
+    /// The same with threads for the methods that have matrices; the bits do not depend on them.
     ///
     /// # Errors
     /// If a setting is out of range.
-    pub fn build_on<T: Scalar>(&self, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
+    pub fn build_with<T: Scalar>(&self, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
+        fn matrices<T: Scalar>(config: impl Settings<T> + 'static, par: Par) -> Result<Box<dyn Optimizer<T>>, Error> {
+            Ok(Box::new(Preconditioned::new(config)?.with_par(par)))
+        }
         Ok(match self.clone() {
             Method::AdamW(c) => Box::new(AdamW::new(c)?),
             Method::Sgd(c) => Box::new(Sgd::new(c)?),
-            Method::Kron(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
-            Method::Shampoo(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
-            Method::Spectral(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
-            Method::Sirf(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
-            Method::Psgd(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
-            Method::Muon(c) => Box::new(Preconditioned::new(c)?.with_par(par)),
+            Method::Kron(c) => matrices(c, par)?,
+            Method::Shampoo(c) => matrices(c, par)?,
+            Method::Spectral(c) => matrices(c, par)?,
+            Method::Sirf(c) => matrices(c, par)?,
+            Method::Psgd(c) => matrices(c, par)?,
+            Method::Muon(c) => matrices(c, par)?,
         })
     }
 

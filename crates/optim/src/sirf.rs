@@ -221,7 +221,9 @@ impl<T: Scalar> Sirf<T> {
             let weight = f(batch * side.n as f64 / self.shape.len() as f64);
             let stride = if side.kind == FactorKind::Dense {
                 let n = side.n;
-                dense::syrk(square_mut(&mut side.kk, n), damping, square(&side.k, n).transpose(), T::ZERO, par);
+                // The triangle that `outer` goes on with.
+                let kk = square_mut(&mut side.kk, n).transpose_mut();
+                dense::syrk(kk, damping, square(&side.k, n).transpose(), T::ZERO, par);
                 self.shape.outer(j, h, weight, &mut side.kk, T::ONE, par);
                 n + 1
             } else {

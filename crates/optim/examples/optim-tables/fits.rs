@@ -24,10 +24,11 @@ fn orthogonal(n: usize, seed: u64) -> Result<Mat<f64>, Failure> {
     Ok(dense::qr(Mat::from_fn(n, n, |_, _| s.normal()).as_ref())?.q)
 }
 
-type Sides = (f64, Mat<f64>, Mat<f64>);
+/// Weight, left and right side of one term.
+type Term = (f64, Mat<f64>, Mat<f64>);
 
 /// `U diag(i^{-p/2})` for each term and side.
-fn sides(seed: u64) -> Result<Vec<Sides>, Failure> {
+fn sides(seed: u64) -> Result<Vec<Term>, Failure> {
     let side = |n: usize, k: u64, p: f64| -> Result<Mat<f64>, Failure> {
         let u = orthogonal(n, 100 * seed + k)?;
         Ok(Mat::from_fn(n, n, |i, j| u[(i, j)] * (1.0 + j as f64).powf(-p / 2.0)))

@@ -119,41 +119,19 @@ fn crossed(table: &Table, name: &str) -> String {
     text
 }
 
-type Best<'a> = (f64, &'a str, &'a BTreeMap<String, Vec<Option<f64>>>);
-
-/// Methods by the median at their best learning rate.
-fn best_rates(table: &Table) -> String {
-    let mut rows: BTreeMap<&str, Best<'_>> = BTreeMap::new();
-    for (case, values) in table {
-        let Some((method, lr)) = case.split_once(" | ") else { continue };
-        // A rate at which a seed diverges is not a best rate.
-        let Some(all) = values.get("excess").and_then(|v| v.iter().copied().collect::<Option<Vec<f64>>>()) else {
-            continue;
-        };
-        let Some([_, median, _]) = quartiles(all) else { continue };
-        if rows.get(method).is_none_or(|r| median < r.0) {
-            rows.insert(method, (median, lr, values));
-        }
-    }
-    let mut rows: Vec<_> = rows.into_iter().collect();
-    rows.sort_by(|a, b| a.1.0.total_cmp(&b.1.0));
-    let mut text = head(&["method", "best rate", "nats above the source"].map(String::from));
-    for (method, (_, lr, values)) in rows {
-        text += &row([method.into(), lr.into(), cell(values.get("excess"))]);
-    }
-    text
-}
-
-fn searched(table: &Table) -> String {
+/// Methods by their median over the seeds that had no part in choosing the setting.
+fn by_median(table: &Table) -> String {
     let mut rows: Vec<(f64, String)> = Vec::new();
     for (case, values) in table {
-        let seeds: Vec<Option<f64>> =
-            (1..=5).flat_map(|k| values.get(&format!("seed {k}")).into_iter().flatten()).copied().collect();
+        let of = |name: &str| values.get(name).into_iter().flatten().copied();
+        let seeds: Vec<Option<f64>> = (1..=5).flat_map(|k| of(&format!("seed {k}"))).collect();
         let median = quartiles(seeds.iter().flatten().copied().collect()).map_or(f64::INFINITY, |q| q[1]);
-        rows.push((median, row([case.clone(), cell(Some(&seeds))])));
+        let rate = of("rate").flatten().next().map_or("-".into(), |r| format!("{r:.4}"));
+        rows.push((median, row([case.clone(), rate, cell(Some(&seeds)), cell(values.get("diverged"))])));
     }
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    head(&["method", "nats above the source"].map(String::from)) + &rows.into_iter().map(|r| r.1).collect::<String>()
+    let names = ["method", "rate", "nats above the source", "settings that diverged"];
+    head(&names.map(String::from)) + &rows.into_iter().map(|r| r.1).collect::<String>()
 }
 
 /// How many known values are met, and which are not.
@@ -192,10 +170,10 @@ pub(crate) fn tables(results: &BTreeMap<String, Table>, compared: bool) -> BTree
         all.insert("search", crossed(t, "evaluations") + &known("search"));
     }
     if let Some(t) = results.get("markov") {
-        all.insert("markov", best_rates(t));
+        all.insert("markov", by_median(t));
     }
     if let Some(t) = results.get("markov-search") {
-        all.insert("markov-search", searched(t));
+        all.insert("markov-search", by_median(t));
     }
     all
 }

@@ -7,19 +7,19 @@
 mod fields;
 mod layout;
 mod rule;
+mod sweep;
 
 pub(crate) use layout::Treatment;
 pub use layout::{LargeMode, Layout};
 pub use rule::Settings;
 pub(crate) use rule::{Call, Common, Done, Field, Rule};
 
-use crate::adamw::{self, Coefficients};
 use crate::slots::{admit, counter};
 use crate::{AdamWConfig, Error, Grads, Optimizer, ParamList, SecondMoment, StepInfo};
 use layout::BlockPlan;
 use numerics::store::State;
 use numerics::{Par, Scalar};
-use rule::Shrinker;
+use sweep::Sweep;
 
 const VERSION: u32 = 1;
 
@@ -76,7 +76,12 @@ struct Run<T> {
     count: Vec<u64>,
     steps: u64,
     skipped: u64,
+    /// As many rooms as there are threads.
     buffer: Vec<T>,
+    /// Scratch of the largest block.
+    room: usize,
+    /// Flops of each tensor's step, roughly.
+    work: Vec<f64>,
 }
 
 impl<T: Scalar> Preconditioned<T> {
@@ -89,7 +94,8 @@ impl<T: Scalar> Preconditioned<T> {
         Ok(Preconditioned { config: Box::new(config), par: Par::Seq, batch: 1.0, run: None })
     }
 
-    /// Threads for products; the bits do not depend on it.
+    /// Threads, for many tensors of like size one tensor each, otherwise within products; the bits do not depend on it.
+    /// To be called before [`Optimizer::init`], which allocates for them.
     #[must_use]
     pub fn with_par(mut self, par: Par) -> Self {
         self.par = par;
@@ -145,7 +151,9 @@ impl<T: Scalar> Preconditioned<T> {
             pieces.push(piece);
         }
         let count = vec![0; list.params().len()];
-        Ok(Run { list: list.clone(), groups, pieces, count, steps: 0, skipped: 0, buffer: vec![T::ZERO; room] })
+        let work: Vec<f64> = pieces.iter().map(sweep::work).collect();
+        let buffer = vec![T::ZERO; room * if sweep::by_tensor(self.par, &work) { self.par.degree().max(1) } else { 1 }];
+        Ok(Run { list: list.clone(), groups, pieces, count, steps: 0, skipped: 0, buffer, room, work })
     }
 }
 
@@ -171,34 +179,11 @@ impl<T: Scalar> Optimizer<T> for Preconditioned<T> {
             return Ok(StepInfo { step: run.steps, skipped, ..StepInfo::default() });
         }
         run.steps += 1;
-        let mut info = StepInfo { step: run.steps, ..StepInfo::default() };
-        let mut stuck = None;
-        for (i, p) in run.list.params().iter().enumerate() {
-            if !grads.has(i) {
-                info.missing += 1;
-                continue;
-            }
-            run.count[i] += 1;
-            info.updated += 1;
-            let group = &run.groups[p.group()];
-            let (w, g) = (&mut params[p.range()], &grads.values()[p.range()]);
-            match &mut run.pieces[i] {
-                Piece::Vector { m, v } => {
-                    let c = Coefficients::new(&group.vectors, lr_multiplier, run.count[i]);
-                    adamw::update(w, g, m, v, c);
-                }
-                Piece::Blocks(blocks) => {
-                    let shrinker = Shrinker::new(&group.common, lr_multiplier);
-                    for b in blocks {
-                        let failed = step_block(b, w, g, &mut run.buffer, &shrinker, self.batch, self.par)?;
-                        if let (Some(mode), None) = (failed, &stuck) {
-                            stuck = Some((i, mode));
-                        }
-                    }
-                }
-            }
-        }
-        match stuck {
+        let Run { list, groups, pieces, count, buffer, work, room, .. } = run;
+        let sweep = Sweep { list, groups, grads, lr_multiplier, batch: self.batch, par: self.par, work, room: *room };
+        let did = sweep.all(pieces, count, params, buffer)?;
+        let info = StepInfo { step: run.steps, updated: did.updated, missing: did.missing, ..StepInfo::default() };
+        match did.stuck {
             None => Ok(info),
             Some((i, mode)) => Err(Error::Decomposition { parameter: run.list.params()[i].name().into(), mode }),
         }
@@ -267,42 +252,4 @@ impl<T: Scalar> Optimizer<T> for Preconditioned<T> {
             Piece::Blocks(_) => None,
         }
     }
-}
-
-/// One block's step; returns the mode whose decompositions failed too often.
-fn step_block<T: Scalar>(
-    block: &mut Block<T>,
-    w: &mut [T],
-    g: &[T],
-    buffer: &mut [T],
-    shrinker: &Shrinker<T>,
-    batch: f64,
-    par: Par,
-) -> Result<Option<usize>, Error> {
-    let n = block.plan.len();
-    let (out, buffer) = buffer.split_at_mut(n);
-    let (g_copy, buffer) = buffer.split_at_mut(n);
-    let (w_copy, scratch) = buffer.split_at_mut(n);
-    let whole = block.plan.is_whole();
-    if !whole {
-        block.plan.gather(w, w_copy);
-    }
-    if !whole || shrinker.l2 != T::ZERO {
-        block.plan.gather(g, g_copy);
-        let w = if whole { &*w } else { &*w_copy };
-        g_copy.iter_mut().zip(w).for_each(|(g, &w)| *g += shrinker.l2 * w);
-    }
-    let direct = whole && shrinker.l2 == T::ZERO;
-    let call = Call { g: if direct { g } else { &*g_copy }, out, scratch, batch, par };
-    let done = block.rule.direction(call)?;
-    if done.moves {
-        shrinker.limit(out, block.rule.normalizes(), block.rule.max_update_rms());
-        if whole {
-            shrinker.apply(w, out);
-        } else {
-            shrinker.apply(w_copy, out);
-            block.plan.scatter(w_copy, w);
-        }
-    }
-    Ok(done.stuck)
 }

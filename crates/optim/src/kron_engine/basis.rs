@@ -87,7 +87,7 @@ pub(crate) fn begin<T: Scalar>(
 ) -> bool {
     f.reset_basis();
     let n = f.n;
-    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
+    let unit = match scaled_copy(&f.s, n, &mut bench.s[..n * n]) {
         Ready::Zero => return true,
         Ready::NotFinite => {
             f.failures += 1;
@@ -133,7 +133,7 @@ fn refresh_rotated<T: Scalar>(
     par: Par,
 ) -> Move {
     let n = f.n;
-    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
+    let unit = match scaled_copy(&f.s, n, &mut bench.s[..n * n]) {
         Ready::Zero => return Move::Stayed,
         Ready::NotFinite => return Move::Failed,
         Ready::Scaled(unit) => unit,
@@ -147,20 +147,19 @@ fn refresh_rotated<T: Scalar>(
         Refresh::Eigh => 0,
     };
     if sweeps > 0 && sweep(tools, n, sweeps, bench, par) {
-        let (s, back) = (columns(bench.s, n), unit.recip());
-        for (i, row) in f.s.chunks_exact_mut(n).enumerate() {
-            row.iter_mut().enumerate().for_each(|(j, x)| *x = s[(i, j)] * back);
-        }
+        // Symmetric: rows and columns are the same.
+        let back = unit.recip();
+        f.s.iter_mut().zip(&*bench.s).for_each(|(x, &s)| *x = s * back);
     } else {
         // Asked for, or QR gave nonsense.
-        let Ready::Scaled(unit) = scaled_copy(&f.s, n, columns(bench.s, n)) else { return Move::Stayed };
+        let Ready::Scaled(unit) = scaled_copy(&f.s, n, &mut bench.s[..n * n]) else { return Move::Stayed };
         if eigenvectors(tools, n, unit, shift(config), bench).is_err() {
             return Move::Failed;
         }
         set_diagonal(&mut f.s, n, bench.values, unit);
     }
-    dense::gemm(columns(bench.t, n), T::ONE, square(&f.q, n), columns(bench.h, n).as_ref(), T::ZERO, par);
-    dense::copy(square_mut(&mut f.q, n), columns(bench.t, n).as_ref());
+    dense::gemm(square_mut(bench.t, n), T::ONE, square(&f.q, n), columns(bench.h, n).as_ref(), T::ZERO, par);
+    f.q.copy_from_slice(bench.t);
     Move::Turned
 }
 
@@ -194,7 +193,7 @@ fn refresh_original<T: Scalar>(
     par: Par,
 ) -> Move {
     let n = f.n;
-    let unit = match scaled_copy(&f.s, n, columns(bench.s, n)) {
+    let unit = match scaled_copy(&f.s, n, &mut bench.s[..n * n]) {
         Ready::Zero => return Move::Stayed,
         Ready::NotFinite => return Move::Failed,
         Ready::Scaled(unit) => unit,

@@ -5,7 +5,7 @@
 //! if it fails too the old basis stays and the failure is counted, per factor, until a success. After more than three
 //! in a row the step reports an error. All work is done in memory that the rule keeps.
 
-use super::modes::square;
+use crate::slots::all_finite;
 use numerics::dense::{self, FactorWork};
 use numerics::{Error, Mat, MatMut, Scalar};
 
@@ -87,24 +87,19 @@ pub(crate) enum Ready<T> {
     NotFinite,
 }
 
-/// Scales a row-major factor into `copy`.
-pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, mut copy: MatMut<'_, T>) -> Ready<T> {
-    let mut top = 0.0_f64;
-    for &x in s {
-        let x = x.to_f64().abs();
-        if !x.is_finite() {
-            return Ready::NotFinite;
-        }
-        top = top.max(x);
+/// Scales a factor into `copy`, and makes the copy symmetric.
+pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, copy: &mut [T]) -> Ready<T> {
+    if !all_finite(s) {
+        return Ready::NotFinite;
     }
+    let top = s.iter().fold(T::ZERO, |top, x| top.max(x.abs())).to_f64();
     if top == 0.0 {
         return Ready::Zero;
     }
     let limit = if T::EPS.to_f64() > 1e-10 { 120.0 } else { 1000.0 };
     let unit = T::from_f64((-top.log2().floor()).clamp(-limit, limit).exp2());
-    dense::copy(copy.as_mut(), square(s, n));
-    dense::scale(copy.as_mut(), unit);
-    dense::symmetrize(copy);
+    copy.iter_mut().zip(s).for_each(|(c, &s)| *c = s * unit);
+    dense::symmetrize(columns(copy, n));
     Ready::Scaled(unit)
 }
 
@@ -170,7 +165,5 @@ pub(crate) fn eigenpairs<T: Scalar>(
 /// QR of the matrix in `t`: `t` becomes `r`, `u` the basis. `false` if either is not finite.
 pub(crate) fn orthogonal<T: Scalar>(tools: &Decompositions<T>, n: usize, bench: &mut Bench<'_, T>) -> bool {
     let (t, u) = (columns(bench.t, n), columns(bench.u, n));
-    (tools.qr)(bench.work, t, u).is_ok()
-        && dense::is_all_finite(columns(bench.t, n).as_ref())
-        && dense::is_all_finite(columns(bench.u, n).as_ref())
+    (tools.qr)(bench.work, t, u).is_ok() && all_finite(&bench.t[..n * n]) && all_finite(&bench.u[..n * n])
 }

@@ -7,6 +7,9 @@
 
 use numerics::{MatMut, MatRef, Par, Scalar, dense};
 
+/// Partial sums of a row.
+const LANES: usize = 16;
+
 /// Lengths of the modes of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -51,10 +54,12 @@ impl Shape {
         }
     }
 
-    /// `s = beta s + alpha X X^T` with `X` the unfolding of `x` along a mode; `s` is row-major and symmetric.
+    /// `s = beta s + alpha X X^T` with `X` the unfolding of `x` along a mode; `s` is symmetric,
+    /// of which the triangle on and above the diagonal, by rows, is read.
     pub(crate) fn outer<T: Scalar>(&self, mode: usize, x: &[T], alpha: T, s: &mut [T], beta: T, par: Par) {
         let (left, p, right) = self.split(mode);
-        let mut s = MatMut::from_row_major_slice_mut(s, p, p);
+        // By columns, which is the same for a symmetric matrix: products run at half the speed into rows.
+        let mut s = MatMut::from_column_major_slice_mut(s, p, p);
         if right == 1 {
             let x = MatRef::from_row_major_slice(x, left, p);
             dense::syrk(s.as_mut(), alpha, x.transpose(), beta, par);
@@ -66,6 +71,33 @@ impl Shape {
             }
         }
         dense::mirror_lower(s);
+    }
+
+    /// `out = x` times `weights[i]` along every mode `i` other than `mode` (an empty one leaves its mode alone), and the
+    /// sums of squares of `out` along `mode`; one pass for a matrix.
+    pub(crate) fn weigh_and_square<T: Scalar>(
+        &self,
+        mode: usize,
+        weights: &[Vec<T>],
+        x: &[T],
+        out: &mut [T],
+        sums: &mut [T],
+    ) {
+        if let [rows, cols] = self.dims[..] {
+            let other = &weights[1 - mode];
+            let len = if mode == 0 { cols } else { rows };
+            if other.len() == len && cols > 0 {
+                return match mode {
+                    0 => weigh_columns(cols, other, x, out, sums),
+                    _ => weigh_rows(cols, other, x, out, sums),
+                };
+            }
+        }
+        out.copy_from_slice(x);
+        for (i, w) in weights.iter().enumerate().filter(|(i, w)| *i != mode && !w.is_empty()) {
+            self.scale(i, w, out);
+        }
+        self.squares(mode, out, sums);
     }
 
     /// `x[l, i, r] *= w[i]`.
@@ -109,6 +141,39 @@ impl Shape {
                 let (to, from) = ((l * p + i) * right, (l * p + from) * right);
                 out[to..to + right].copy_from_slice(&x[from..from + right]);
             }
+        }
+    }
+}
+
+/// `out[i, c] = x[i, c] w[c]`, `sums[i]` the squares of row `i`.
+fn weigh_columns<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
+    for ((x, out), sum) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).zip(sums) {
+        // Independent sums, so that the loop runs on whole registers.
+        let mut lanes = [T::ZERO; LANES];
+        let (x, x_rest) = x.as_chunks::<LANES>();
+        let (w, w_rest) = w.as_chunks::<LANES>();
+        let (out, out_rest) = out.as_chunks_mut::<LANES>();
+        for ((x, w), out) in x.iter().zip(w).zip(out) {
+            for k in 0..LANES {
+                out[k] = x[k] * w[k];
+                lanes[k] += out[k] * out[k];
+            }
+        }
+        for ((lane, (x, w)), out) in lanes.iter_mut().zip(x_rest.iter().zip(w_rest)).zip(out_rest) {
+            *out = *x * *w;
+            *lane += *out * *out;
+        }
+        *sum = lanes.iter().copied().sum();
+    }
+}
+
+/// `out[i, c] = x[i, c] w[i]`, `sums[c]` the squares of column `c`.
+fn weigh_rows<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
+    sums.fill(T::ZERO);
+    for ((x, out), &w) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).zip(w) {
+        for ((&x, out), sum) in x.iter().zip(out).zip(sums.iter_mut()) {
+            *out = x * w;
+            *sum += *out * *out;
         }
     }
 }
@@ -167,6 +232,31 @@ mod tests {
             }
             assert!(s.iter().zip(&s_ref).all(|(a, b)| (a - b).abs() < 1e-12));
             assert!((0..p).all(|i| (squares[i] - (s_ref[i * p + i] - 2.0) * 2.0).abs() < 1e-12));
+        }
+    }
+
+    #[test]
+    fn one_pass_over_a_matrix_does_what_three_do() {
+        for dims in [&[3_usize, 37][..], &[37, 3], &[2, 3, 4], &[5, 16]] {
+            let shape = Shape::new(dims);
+            let (x, weights): (_, Vec<Vec<f64>>) = (wave(shape.len()), dims.iter().map(|&n| wave(n)).collect());
+            for mode in 0..dims.len() {
+                for skipped in [false, true] {
+                    let mut weights = weights.clone();
+                    if skipped {
+                        weights[(mode + 1) % dims.len()].clear();
+                    }
+                    let (mut out, mut sums) = (vec![7.0; shape.len()], vec![7.0; dims[mode]]);
+                    shape.weigh_and_square(mode, &weights, &x, &mut out, &mut sums);
+                    let (mut expected, mut squares) = (x.clone(), vec![0.0; dims[mode]]);
+                    for i in (0..dims.len()).filter(|&i| i != mode && !weights[i].is_empty()) {
+                        shape.scale(i, &weights[i], &mut expected);
+                    }
+                    shape.squares(mode, &expected, &mut squares);
+                    assert_eq!(out, expected);
+                    assert!(sums.iter().zip(&squares).all(|(a, b)| (a - b).abs() < 1e-13 * b.max(1.0)));
+                }
+            }
         }
     }
 

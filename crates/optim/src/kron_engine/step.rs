@@ -143,12 +143,13 @@ impl<T: Scalar> Kron<T> {
                 }
             }
             Scale::Kronecker => {
+                let gain = T::from_f64(gain);
                 if self.rotated_momentum() {
-                    t.copy_from_slice(&self.m);
+                    divide_by_roots(&self.shape, &self.factors, c.root, eps, gain, &self.m, t);
                 } else {
-                    rotate(&self.shape, &self.factors, true, None, &self.m, t, x, par);
+                    rotate(&self.shape, &self.factors, true, None, &self.m, x, t, par);
+                    divide_by_roots(&self.shape, &self.factors, c.root, eps, gain, x, t);
                 }
-                divide_by_roots(&self.shape, &self.factors, c.root, eps, T::from_f64(gain), t);
             }
         }
         rotate(&self.shape, &self.factors, false, None, t, out, x, par);
@@ -205,11 +206,11 @@ impl<T: Scalar> Kron<T> {
         let f = &self.factors[i];
         match self.config.statistics.power() {
             Some(q) => self.sums[i] = f.weights(q, &mut self.weights[i]),
-            None => {
-                self.weights[i].clear();
-                self.weights[i].resize(f.n, T::ONE);
-                self.sums[i] = T::ONE;
-            }
+            None => self.sums[i] = T::ONE,
+        }
+        // No weights are quicker than ones.
+        if self.unweighted() || self.factors[i].is_identity() {
+            self.weights[i].clear();
         }
     }
 
@@ -227,13 +228,8 @@ impl<T: Scalar> Kron<T> {
     }
 
     fn whiten(&self, j: usize, x: &mut [T]) {
-        if self.unweighted() {
-            return;
-        }
-        for (i, w) in self.weights.iter().enumerate() {
-            if i != j && !self.factors[i].is_identity() {
-                self.shape.scale(i, w, x);
-            }
+        for (i, w) in self.weights.iter().enumerate().filter(|(i, w)| *i != j && !w.is_empty()) {
+            self.shape.scale(i, w, x);
         }
     }
 
@@ -242,11 +238,9 @@ impl<T: Scalar> Kron<T> {
         if self.factors[j].is_identity() {
             return;
         }
-        x.copy_from_slice(p);
-        self.whiten(j, x);
         let share = self.share(j);
         let damping = T::from_f64(self.config.damping) * self.damping_weight(j);
-        self.shape.squares(j, x, &mut self.delta[j]);
+        self.shape.weigh_and_square(j, &self.weights, p, x, &mut self.delta[j]);
         self.delta[j].iter_mut().for_each(|d| *d = *d * share + damping);
     }
 
@@ -255,7 +249,11 @@ impl<T: Scalar> Kron<T> {
         if self.config.damping == 0.0 {
             return T::ZERO;
         }
-        let squares = |(i, w): (usize, &Vec<T>)| if i == j { T::ONE } else { dense::dot(w, w) };
+        let squares = |(i, w): (usize, &Vec<T>)| match (i == j, w.is_empty()) {
+            (true, _) => T::ONE,
+            (_, true) => T::from_usize(self.factors[i].n),
+            _ => dense::dot(w, w),
+        };
         self.share(j) * self.weights.iter().enumerate().map(squares).fold(T::ONE, |a, b| a * b)
     }
 
@@ -352,8 +350,8 @@ impl<T: Scalar> Kron<T> {
     }
 }
 
-/// `t <- gain t E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `t / (sqrt(l) + eps)` for a square root.
-fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, t: &mut [T]) {
+/// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root.
+fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, m: &[T], t: &mut [T]) {
     let plain = root == 2.0;
     let exponent = T::from_f64(2.0 / root);
     let power = |e: T| if plain { e } else { e.powf(exponent) };
@@ -362,7 +360,7 @@ fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, e
         _ => return,
     };
     let tail = &factors[leading.len()];
-    for (index, row) in t.chunks_exact_mut(last).enumerate() {
+    for (index, (m, t)) in m.chunks_exact(last).zip(t.chunks_exact_mut(last)).enumerate() {
         let (mut rest, mut lead) = (index, T::ONE);
         for f in factors[..leading.len()].iter().rev() {
             if !f.is_identity() {
@@ -373,9 +371,11 @@ fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, e
         let scale = |e: T| gain * (e / (T::ONE + eps * e));
         if tail.is_identity() {
             let by = scale(lead);
-            row.iter_mut().for_each(|x| *x *= by);
+            t.iter_mut().zip(m).for_each(|(t, &m)| *t = m * by);
+        } else if plain {
+            t.iter_mut().zip(m).zip(&tail.e).for_each(|((t, &m), &e)| *t = m * scale(lead * e));
         } else {
-            row.iter_mut().zip(&tail.e).for_each(|(x, &e)| *x *= scale(lead * power(e)));
+            t.iter_mut().zip(m).zip(&tail.e).for_each(|((t, &m), &e)| *t = m * scale(lead * power(e)));
         }
     }
 }

@@ -59,19 +59,32 @@ impl<T: Scalar> Turner<T> {
         let n = increment.d.len();
         let (mut largest, mut squares) = (0.0_f64, 0.0_f64);
         for j in 0..n {
-            self.skew[(j, j)] = T::ZERO;
-            for i in j + 1..n {
-                let o = off(increment.u[(i, j)], i, j);
-                let v = match rules.rotation {
-                    Rotation::Gradient { .. } => gradient_angle(increment.d[i], increment.d[j], o),
-                    Rotation::PairwiseExact => pair_angle(increment.a[i], increment.a[j], o),
-                };
-                self.skew[(i, j)] = v;
-                self.skew[(j, i)] = -v;
+            let (dj, aj) = (increment.d[j], increment.a[j]);
+            let column = self.skew.col_as_slice_mut(j);
+            column[j] = T::ZERO;
+            let u = increment.u.subcols(j, 1);
+            for (i, v) in column.iter_mut().enumerate().skip(j + 1) {
+                *v = off(u[(i, 0)], i, j);
+            }
+            // Apart, and without branches, so that roots and quotients run on whole registers.
+            let below = column[j + 1..].iter_mut();
+            match rules.rotation {
+                Rotation::Gradient { .. } => {
+                    below.zip(&increment.d[j + 1..]).for_each(|(v, &di)| *v = gradient_angle(di, dj, *v));
+                }
+                Rotation::PairwiseExact => {
+                    below.zip(&increment.a[j + 1..]).for_each(|(v, &ai)| *v = pair_angle(ai, aj, *v));
+                }
+            }
+            for v in &column[j + 1..] {
                 let v = v.to_f64();
                 largest = largest.max(v.abs());
                 squares += 2.0 * v * v;
             }
+        }
+        numerics::dense::mirror_lower(self.skew.as_mut());
+        for j in 1..n {
+            self.skew.col_as_slice_mut(j)[..j].iter_mut().for_each(|v| *v = -*v);
         }
         if largest == 0.0 {
             return Ok(());
@@ -105,12 +118,12 @@ fn gradient_angle<T: Scalar>(di: T, dj: T, o: T) -> T {
 fn pair_angle<T: Scalar>(ai: T, aj: T, o: T) -> T {
     let gap = ai - aj;
     let (x, y) = (gap.abs(), T::from_f64(2.0) * if gap < T::ZERO { -o } else { o });
-    if y == T::ZERO {
-        return T::ZERO;
-    }
-    // tan t = y / (x + sqrt(x^2 + y^2)), then the half angle once more.
-    let tangent = y / (x + x.hypot(y));
-    let v = tangent / (T::ONE + T::ONE.hypot(tangent));
+    // tan t = y / (x + sqrt(x^2 + y^2)), with the larger of both taken out so that no square overflows; then the half angle
+    // once more.
+    let (most, least) = (x.max(y.abs()), x.min(y.abs()));
+    let share = least / most;
+    let tangent = y / (x + most * (T::ONE + share * share).sqrt());
+    let v = tangent / (T::ONE + (T::ONE + tangent * tangent).sqrt());
     if v.is_finite() { -v } else { T::ZERO }
 }
 

@@ -353,8 +353,9 @@ fn step_mode<T: Scalar>(
         mode.a[i] = (T::ONE - beta * level) * mode.d[i] + beta * (mode.diagonal(i) / per);
     }
     if mode.kind == FactorKind::Dense {
-        let increment = Increment { d: &mode.d, a: &mode.a, u: square(&mode.u, n) };
-        let off = |u: T, _: usize, _: usize| beta * (u / per);
+        let increment = Increment { d: &mode.d, a: &mode.a, u: square(&mode.u, n).transpose() };
+        let share = beta / per;
+        let off = |u: T, _: usize, _: usize| share * u;
         mode.turner.turn(&config.rules, &mut mode.b, &increment, off, step, par)?;
     }
     for i in 0..n {

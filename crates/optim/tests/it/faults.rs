@@ -2,8 +2,8 @@
 use crate::common::{bits, single, wave};
 use numerics::{Par, Scalar};
 use optim::{
-    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Settings,
-    ShampooConfig, SirfConfig, SpectralConfig, recommended, reference,
+    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList, Preconditioned,
+    PsgdConfig, Settings, ShampooConfig, SirfConfig, SpectralConfig, recommended, reference,
 };
 
 /// Every method with matrices, at settings that refresh often.
@@ -180,5 +180,32 @@ fn threads_change_no_bit() {
         }
         assert_eq!(bits(&a), bits(&b), "{}", Optimizer::<f64>::kind(&one));
         assert_eq!(one.state().unwrap(), many.state().unwrap());
+    }
+}
+
+/// Many small tensors, which threads take whole; some have no gradient.
+#[test]
+fn threads_that_take_whole_tensors_change_no_bit() {
+    let mut list = ParamList::new();
+    let group = list.add_group(ParamGroup::new("all"));
+    let shapes: [&[usize]; 9] = [&[12, 9], &[7], &[9, 12], &[3, 4, 5], &[8, 8], &[], &[0, 3], &[11, 5], &[10, 10]];
+    for (i, shape) in shapes.iter().enumerate() {
+        list.push(format!("w{i}"), shape, group).unwrap();
+    }
+    let n = list.len();
+    for threads in [2, 3, 5] {
+        for (mut one, many) in methods::<f64>(NonFinite::Error).into_iter().zip(methods::<f64>(NonFinite::Error)) {
+            let mut many = many.with_par(Par::rayon(threads));
+            one.init(&list).unwrap();
+            many.init(&list).unwrap();
+            let (mut a, mut b): (Vec<f64>, Vec<f64>) = (wave(n, 1), wave(n, 1));
+            for t in 0..7 {
+                let (g, present) = (wave(n, t), [true, t != 3, true, true, t > 1, true, true, true, true]);
+                let first = one.step(&mut a, Grads::masked(&g, &present), 0.7).unwrap();
+                assert_eq!(first, many.step(&mut b, Grads::masked(&g, &present), 0.7).unwrap());
+            }
+            assert_eq!(bits(&a), bits(&b), "{}", Optimizer::<f64>::kind(&one));
+            assert_eq!(one.state().unwrap(), many.state().unwrap());
+        }
     }
 }

@@ -134,7 +134,7 @@ impl<T: Scalar> Trainer<T> {
             return Err(Error::setting("[clip]", format!("norm is {norm}, expected a number above 0")));
         }
         let list = param_list(model.params(), &settings.method, &settings.groups)?;
-        let mut optimizer = settings.method.build_on(par)?;
+        let mut optimizer = settings.method.build_with(par)?;
         optimizer.init(&list)?;
         Ok(Trainer {
             objective: Objective::new(model, loss, par),
