@@ -123,14 +123,17 @@ pub(crate) fn listed(names: &[&str]) -> String {
 
 /// A Markdown table of JSON lines: a row per case and system, with the time divided by ours.
 fn tabulate(lines: &str) -> Result<String, String> {
-    let mut rows: Vec<(String, String, String, f64, f64)> = Vec::new();
+    let mut rows: Vec<(String, String, String, f64, Option<f64>)> = Vec::new();
     for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = |what: &str| format!("line {} of the results: {what}", number + 1);
         let row: Value = serde_json::from_str(line).map_err(|e| at(&e.to_string()))?;
         let text =
             |key: &str| row[key].as_str().map(str::to_owned).ok_or_else(|| at(&format!("`{key}` is not a string")));
         let number = |key: &str| row[key].as_f64().ok_or_else(|| at(&format!("`{key}` is not a number")));
-        rows.push((text("case")?, text("system")?, text("version")?, number("seconds")?, number("error")?));
+        let (case, system, version, seconds) = (text("case")?, text("system")?, text("version")?, number("seconds")?);
+        // Systems with rules of their own have nothing to be compared with.
+        let error = if row["error"].is_null() && row.get("error").is_some() { None } else { Some(number("error")?) };
+        rows.push((case, system, version, seconds, error));
     }
     if rows.is_empty() {
         return Err("the script wrote no results".to_owned());
@@ -139,7 +142,8 @@ fn tabulate(lines: &str) -> Result<String, String> {
     let mut table = format!("| case | system | seconds | time / {OURS} | difference |\n|---|---|---|---|---|\n");
     for (case, system, version, seconds, error) in &rows {
         let ratio = ours.get(case.as_str()).map_or("-".to_owned(), |own| format!("{:.2}", seconds / own));
-        table += &format!("| {case} | {system} {version} | {seconds:.4e} | {ratio} | {error:.1e} |\n");
+        let error = error.map_or("-".to_owned(), |e| format!("{e:.1e}"));
+        table += &format!("| {case} | {system} {version} | {seconds:.4e} | {ratio} | {error} |\n");
     }
     Ok(table)
 }
@@ -189,6 +193,9 @@ mod tests {
         let table = tabulate(lines).unwrap();
         assert!(table.contains("| a | torch 2 | 5.0000e-1 | 2.00 | 1.0e-12 |"), "{table}");
         assert!(table.contains("| b | torch 2 | 1.0000e0 | - | 0.0e0 |"), "{table}");
+        let unlike = r#"{"case": "a", "system": "x", "version": "1", "seconds": 1.0, "error": null}"#;
+        assert!(tabulate(unlike).unwrap().contains("| a | x 1 | 1.0000e0 | - | - |"));
+        assert!(tabulate(&unlike.replace(", \"error\": null", "")).unwrap_err().contains("`error` is not a number"));
         assert!(tabulate("").is_err());
         assert!(tabulate("{\"case\": 1}").unwrap_err().contains("line 1 of the results: `case` is not a string"));
     }

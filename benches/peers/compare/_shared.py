@@ -16,6 +16,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it work?")
     return parser.parse_args()
 
 
