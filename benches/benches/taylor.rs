@@ -98,7 +98,7 @@ impl<T: Scalar> Case<T> {
 }
 
 /// The products of a network whose layers multiply this many vectors per datum, `PRODUCTS` data at a time, in faer's best layouts.
-fn products<T: Scalar>(widths: &[usize], vectors: &[usize], n: usize, par: Par) -> impl FnMut() {
+fn products<T: Scalar>(widths: &[usize], vectors: &[usize], n: usize, par: Par) -> impl FnMut() + use<T> {
     let (at_once, times) = (n.min(PRODUCTS), n.div_ceil(PRODUCTS));
     let mut list: Vec<(Mat<T>, Mat<T>, Mat<T>)> = Vec::new();
     for (w, v) in widths.windows(2).zip(vectors) {
@@ -220,8 +220,8 @@ fn all<T: Scalar>(options: &Options, threads: usize, points: &[usize], chunks: &
             biharmonic::<T>(options, threads, n, chunk);
         }
         if wanted("stochastic") {
-            [8, 16, 32, 50].map(|samples| stochastic::<T>(options, threads, n, chunk, 2, samples));
-            [8, 16, 36].map(|samples| stochastic::<T>(options, threads, n, chunk, 4, samples));
+            let _ = [8, 16, 32, 50].map(|samples| stochastic::<T>(options, threads, n, chunk, 2, samples));
+            let _ = [8, 16, 36].map(|samples| stochastic::<T>(options, threads, n, chunk, 4, samples));
         }
     }
 }
