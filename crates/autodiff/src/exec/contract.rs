@@ -162,7 +162,7 @@ impl Axes {
         }
         let windows = [0, 1].map(|side| pack[side] && axes.repeats(side));
         let count = |pack: [bool; 2]| pack.iter().filter(|&&p| p).count();
-        if let (Some(&axis), true) = (axes.inner.iter().max_by_key(|x| x.a.max(x.b)), axes.batch.is_empty()) {
+        if let Some(&axis) = axes.inner.iter().max_by_key(|x| x.a.max(x.b)) {
             let mut rest = axes.clone();
             rest.inner.retain(|x| *x != axis);
             let packs = rest.settle();
@@ -193,8 +193,7 @@ impl Axes {
         let reach = |a: &Axes| a.value().map(|x| (x.n - 1) * x.c).sum::<usize>();
         let axis = *axes.value().max_by_key(|x| x.c)?;
         [&mut axes.batch, &mut axes.rows, &mut axes.cols].into_iter().for_each(|list| list.retain(|x| *x != axis));
-        let work = axes.value().map(|x| x.n).product::<usize>() * size(&axes.inner);
-        if axis.c <= reach(&axes) || work < CHUNK {
+        if axis.c <= reach(&axes) {
             return None;
         }
         let long = axes.value().filter(|x| x.c == 1).map(|x| x.n).max();

@@ -1,18 +1,20 @@
 //! Reductions at the end of a fused run: what the run computes is added up (or its maximum taken) block by block, while it
 //! is in the cache.
 //!
-//! The iteration space is a matrix, row-major: either every row gives one number, or the rows are added into one. Where threads share one
-//! result, each fixed chunk of the space has a partial result of its own, and these are joined in order: so the bits do
-//! not depend on the number of threads.
+//! The iteration space is a matrix, row-major: either every row gives one number, or the rows are added into one. Numbers are
+//! added in the order of the same reduction on its own ([`row_sum`]), whatever the blocks and threads: rows in order, and a
+//! long row by pieces of fixed length, also in order. Threads share out the rows, the columns, or the pieces.
 
 use super::machine::{Machine, Place};
 use numerics::Scalar;
 use numerics::simd::{self, Binary};
 
-/// Positions of a chunk with a partial result of its own, about.
-const CHUNK: usize = 1 << 15;
-/// Chunks at most.
-const CHUNKS: usize = 16;
+/// Elements of a piece of a long sum.
+pub(super) const PIECE: usize = 256;
+/// Columns from which threads can share out a sum over rows.
+const WIDE: usize = 512;
+/// Positions from which sharing out matters.
+const MANY: usize = 1 << 17;
 /// Rows shorter than this are reduced side by side.
 const SHORT: usize = 24;
 /// Short rows that are reduced side by side.
@@ -22,44 +24,45 @@ const ABREAST: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
     /// Whether rows are added into one row, and not each summed.
-    down: bool,
-    /// Positions of a row.
+    pub(super) down: bool,
+    /// Positions of a row; of a piece, if there is one sum only.
     pub(super) row: usize,
-    /// Positions that one thread must take: those of a partial result.
-    pub(super) unit: usize,
+    /// Numbers that a sum has.
+    terms: usize,
     /// Number of partial results; one if they are the results.
     parts: usize,
 }
 
 impl Grid {
-    /// Of a row-major space that is reduced over these axes; `None` if it is no matrix then.
+    /// Of a row-major space that is reduced over these axes; `None` if it is no matrix then, or if threads could not share it out.
     pub(super) fn new(shape: &[usize], axes: &[usize]) -> Option<Grid> {
         let size =
             |gone: bool| -> usize { (0..shape.len()).filter(|i| axes.contains(i) == gone).map(|i| shape[i]).product() };
-        let (kept, gone) = (size(false), size(true));
-        if kept * gone == 0 || gone == 1 {
+        let (kept, terms) = (size(false), size(true));
+        if kept * terms == 0 || terms == 1 {
             return None;
         }
         if kept == 1 {
-            let unit = gone.div_ceil((gone / CHUNK).clamp(1, CHUNKS)).next_multiple_of(64);
-            return Some(Grid { down: false, row: unit, unit, parts: gone.div_ceil(unit) });
+            return Some(Grid { down: false, row: PIECE, terms, parts: terms.div_ceil(PIECE) });
         }
         // Axes of size one stand anywhere.
         let wide: Vec<bool> = (0..shape.len()).filter(|&i| shape[i] > 1).map(|i| axes.contains(&i)).collect();
         if wide.is_sorted() {
-            return Some(Grid { down: false, row: gone, unit: gone, parts: 1 });
+            return Some(Grid { down: false, row: terms, terms, parts: 1 });
         }
-        wide.is_sorted_by(|a, b| a >= b).then(|| {
-            let rows = gone.div_ceil((kept * gone / CHUNK).clamp(1, CHUNKS));
-            Grid { down: true, row: kept, unit: rows * kept, parts: gone.div_ceil(rows) }
-        })
+        let shared = kept >= WIDE || kept * terms < MANY;
+        (shared && wide.is_sorted_by(|a, b| a >= b)).then_some(Grid { down: true, row: kept, terms, parts: 1 })
+    }
+
+    /// Positions that threads must not part.
+    pub(super) fn unit(&self) -> usize {
+        self.row
     }
 
     /// Elements of the partial results, zero if there are none.
     pub(super) fn scratch(&self) -> usize {
         match self.parts {
             1 => 0,
-            parts if self.down => parts * self.row,
             parts => parts,
         }
     }
@@ -72,7 +75,6 @@ pub(super) struct Ending {
     /// A sum, or a maximum.
     pub(super) sum: bool,
     pub(super) out: Place,
-    pub(super) len: usize,
     /// Room for partial results, if there are such.
     pub(super) partial: Option<usize>,
 }
@@ -100,9 +102,10 @@ impl Ending {
     /// Takes in the values at the positions from `at` on.
     ///
     /// # Safety
-    /// The machine's buffers have the sizes that the plan gave them; the positions of a unit come in order and on one thread.
+    /// The machine's buffers have the sizes that the plan gave them; the positions of a row (of a column, where rows are added) come in
+    /// order and on one thread.
     pub(super) unsafe fn take<T: Scalar>(&self, m: &Machine<'_, T>, at: usize, x: &[T]) {
-        let Grid { down, row, unit, .. } = self.grid;
+        let Grid { down, row, terms, .. } = self.grid;
         let target = self.target(m);
         let (mut at, mut x) = (at, x);
         while !x.is_empty() {
@@ -116,18 +119,23 @@ impl Ending {
                 (at, x) = (at + now.len(), later);
                 continue;
             }
-            let (now, later) = x.split_at(x.len().min(row - column));
+            let most = if down { row - column } else { (row - column).min(PIECE - column % PIECE) };
+            let (now, later) = x.split_at(x.len().min(most));
             if down {
-                // SAFETY: a part of the partial row of this unit, which no other thread has.
-                let out = unsafe { core::slice::from_raw_parts_mut(target.add(at / unit * row + column), now.len()) };
-                match at % unit < row {
+                // SAFETY: a part of the one row of results, which no other thread has.
+                let out = unsafe { core::slice::from_raw_parts_mut(target.add(column), now.len()) };
+                match at < row {
                     true => out.copy_from_slice(now),
                     false => simd::binary_left(self.op(), out, now),
                 }
             } else {
                 // SAFETY: the result of this row, which no other thread has.
                 let out = unsafe { &mut *target.add(at / row) };
-                let part = if self.sum { simd::sum(now) } else { simd::max(now) };
+                let part = match (self.sum, terms < SHORT) {
+                    (true, true) => row_sum(now),
+                    (true, false) => simd::sum(now),
+                    (false, _) => simd::max(now),
+                };
                 *out = if column == 0 { part } else { self.join(*out, part) };
             }
             (at, x) = (at + now.len(), later);
@@ -141,15 +149,20 @@ impl Ending {
     pub(super) unsafe fn finish<T: Scalar>(&self, m: &Machine<'_, T>) {
         let Some(buf) = self.partial else { return };
         // SAFETY: the result and the room for partial ones, which are apart.
-        let (out, parts) = unsafe {
+        unsafe {
             let out = m.write(self.out.buf).wrapping_add(self.out.offset);
             let parts = core::slice::from_raw_parts(m.read(buf), self.grid.scratch());
-            (core::slice::from_raw_parts_mut(out, self.len), parts)
-        };
-        let (first, rest) = parts.split_at(self.len);
-        out.copy_from_slice(first);
-        rest.chunks_exact(self.len).for_each(|part| simd::binary_left(self.op(), out, part));
+            *out = parts[1..].iter().fold(parts[0], |a, &b| self.join(a, b));
+        }
     }
+}
+
+/// The sum of numbers that are neighbours: one by one if they are few, else by pieces.
+pub(super) fn row_sum<T: Scalar>(x: &[T]) -> T {
+    if x.len() < SHORT {
+        return x.iter().copied().reduce(|a, b| a + b).unwrap_or(T::ZERO);
+    }
+    x.chunks(PIECE).map(simd::sum).reduce(|a, b| a + b).unwrap_or(T::ZERO)
 }
 
 /// The sum or the maximum of each row of length `n`.
@@ -157,7 +170,7 @@ pub(super) fn reduce_rows<T: Scalar>(sum: bool, n: usize, x: &[T], out: &mut [T]
     if n >= SHORT {
         let all = out.iter_mut().zip(x.chunks_exact(n));
         return match sum {
-            true => all.for_each(|(o, row)| *o = simd::sum(row)),
+            true => all.for_each(|(o, row)| *o = row_sum(row)),
             false => all.for_each(|(o, row)| *o = simd::max(row)),
         };
     }

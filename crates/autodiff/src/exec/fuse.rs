@@ -5,7 +5,7 @@
 //! computed straight into their buffers, the rest live in registers that a linear scan reuses. A value that takes the place of an
 //! operand waits in a register until the block's other instructions are done. A run may end in reductions.
 
-use super::ending::Ending;
+use super::ending::{Ending, PIECE};
 use super::loops;
 use super::machine::Machine;
 use super::view::{View, coalesce};
@@ -292,6 +292,8 @@ impl<T: Scalar> Assembler<T> {
         let mut rows = Vec::new();
         let grid = endings.first().map(|e| e.grid);
         if let Some(grid) = grid {
+            // Whole pieces of long sums.
+            block = (block / PIECE * PIECE).max(PIECE);
             match block / grid.row {
                 0 => rows.push(grid.row),
                 n => block = n * grid.row,
@@ -306,7 +308,7 @@ impl<T: Scalar> Assembler<T> {
         }
         rows.sort_unstable();
         rows.dedup();
-        let unit = grid.map_or(64, |g| g.unit);
+        let unit = grid.map_or(64, |g| g.unit());
         Kernel { numel, block, code: self.code, loads: self.loads, endings, unit, rows, registers: count * block }
     }
 }
@@ -379,7 +381,10 @@ impl<T: Scalar> Kernel<T> {
         let threads = m.par.degree().min(work / PARALLEL).max(1);
         // SAFETY: handed on.
         unsafe {
-            self.split(m, 0, threads, 0, self.numel);
+            match self.endings.first().map(|e| e.grid) {
+                Some(grid) if grid.down => self.columns(m, 0, threads, (0, grid.row), grid.row),
+                _ => self.split(m, 0, threads, 0, self.numel),
+            }
             self.endings.iter().for_each(|e| e.finish(m));
         }
     }
@@ -397,6 +402,29 @@ impl<T: Scalar> Kernel<T> {
             || unsafe { self.split(m, slot, half, from, middle) },
             // SAFETY: as above.
             || unsafe { self.split(m, slot + half, threads - half, middle, to) },
+        );
+    }
+
+    /// Evaluates a range of columns of all rows, so that a sum over rows is one thread's.
+    unsafe fn columns(&self, m: &Machine<'_, T>, slot: usize, threads: usize, (from, to): (usize, usize), row: usize) {
+        if threads == 1 || to - from < 2 * PIECE {
+            if to - from == row {
+                // SAFETY: handed on.
+                return unsafe { self.range(m, slot, 0, self.numel) };
+            }
+            for first in (0..self.numel).step_by(row) {
+                // SAFETY: handed on.
+                unsafe { self.range(m, slot, first + from, first + to) };
+            }
+            return;
+        }
+        let half = threads / 2;
+        let middle = (from + (to - from) / threads * half).next_multiple_of(64).min(to);
+        rayon::join(
+            // SAFETY: the halves write to positions and registers of their own.
+            || unsafe { self.columns(m, slot, half, (from, middle), row) },
+            // SAFETY: as above.
+            || unsafe { self.columns(m, slot + half, threads - half, (middle, to), row) },
         );
     }
 

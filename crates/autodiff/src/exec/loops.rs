@@ -1,6 +1,6 @@
 //! Loops over strided boxes: copies, reductions, picking, adding up. All are sequential and add in a fixed order.
 
-use super::ending::reduce_rows;
+use super::ending::{reduce_rows, row_sum};
 use crate::error::Error;
 use crate::types::Dims;
 use numerics::{Scalar, simd};
@@ -243,7 +243,7 @@ unsafe fn sum_box<T: Scalar>(shape: &[usize], src: *const T, strides: &[usize]) 
         // SAFETY: one element.
         [] => unsafe { *src },
         // SAFETY: `n` neighbours.
-        [n] if strides[0] == 1 && n >= SHORT => simd::sum(unsafe { core::slice::from_raw_parts(src, n) }),
+        [n] if strides[0] == 1 && n >= SHORT => row_sum(unsafe { core::slice::from_raw_parts(src, n) }),
         [n, ..] => {
             // SAFETY: the sub-box at `i` lies inside the box.
             let part = |i: usize| unsafe { sum_box(&shape[1..], src.add(i * strides[0]), &strides[1..]) };

@@ -162,7 +162,7 @@ proptest! {
         let mut axes = vec![None; split.residuals];
         axes.push(Some(0));
         let mapped = split.linear.vmap(4, &axes).unwrap();
-        let together = run_with(&mapped, &residuals, &[block.clone()]);
+        let together = run_with(&mapped, &residuals, std::slice::from_ref(&block));
         for k in 0..4 {
             let one = Array::new(&[3, 3], block.data()[9 * k..9 * (k + 1)].to_vec()).unwrap();
             let single = run_with(&split.linear, &residuals, &[one]);

@@ -132,13 +132,12 @@ impl<T: Scalar> Planner<'_, T> {
     fn ending(&mut self, n: usize, node: &Node, grid: Grid, touched: &mut Vec<View>) -> Ending {
         let view = self.views.get(n).or(self.ahead[n].as_ref()).cloned();
         let view = view.unwrap_or_else(|| self.dense_target(n, node));
-        let len = node.ty.numel();
         let out = place(&view);
         touched.push(view);
         let partial = (grid.scratch() > 0).then(|| self.real(grid.scratch()));
         touched.extend(partial.map(|buf| View::dense(buf, &[grid.scratch()])));
         let sum = matches!(node.op, Op::ReduceSum(_));
-        Ending { grid, sum, out, len, partial }
+        Ending { grid, sum, out, partial }
     }
 
     /// Lets stored values take the places of operands that nobody needs after the run.
