@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask repro optim-tables [-- --fast] [-- --only NAME]`. Every job is one line of the results file as soon as it is done, and a job
 //! whose line is there already is not done again: an interrupted run goes on where it was. `--fast` runs a small part of each table in
-//! about a minute and writes no page.
+//! about a minute, begins anew each time and writes no page.
 
 mod fits;
 mod jobs;
@@ -47,7 +47,10 @@ fn main() -> Result<(), Failure> {
     if all.is_empty() {
         return Err("no such table: fits, matrices, search, markov, quadratic".into());
     }
-    let path = if o.fast { o.out.with_extension("fast.jsonl") } else { o.out };
+    let path = if o.fast { std::env::temp_dir().join("optim-tables-fast.jsonl") } else { o.out };
+    if o.fast && path.exists() {
+        std::fs::remove_file(&path)?;
+    }
     let results = Results::open(&path)?;
     jobs::run(all, &results)?;
     let tables = pages::tables(&results.read()?, !o.fast);
