@@ -1,7 +1,7 @@
 //! Times of one step of the matrix methods beside the machine's own product rate, and of one spectral step beside one
 //! eigendecomposition. One thread, both sides of a ratio interleaved, medians of several rounds.
 //!
-//! `cargo run --release -p optim --example step_cost [-- SIZE ..]`
+//! `cargo run --release -p optim --example step_cost [-- SHAPE ..]`, for instance `512 768x3072`
 
 use numerics::rng::{Role, Stream};
 use numerics::{Mat, Par, dense};
@@ -90,7 +90,8 @@ fn steps(shape: [usize; 2]) -> Result<(), optim::Error> {
         run("Shampoo, roots every 10", ShampooConfig { eps: 1e-6, period: 10, ..ShampooConfig::default() }, &list)?,
     ];
     let flops = 5.0 * (m * n * (m + n)) as f64;
-    for round in 0..=ROUNDS {
+    let rounds = if m * n < 1 << 20 { ROUNDS } else { 3 };
+    for round in 0..=rounds {
         for r in &mut runs {
             let mut failed = None;
             let own = flop(m.max(n).min(768));
@@ -111,11 +112,11 @@ fn steps(shape: [usize; 2]) -> Result<(), optim::Error> {
             }
         }
     }
-    println!("{m} x {n}, f32, medians of {ROUNDS} rounds");
-    let (base, over) = (median(runs[0].times.clone()), |r: &Run| 100.0 / median(r.ratios.clone()));
+    println!("{m} x {n}, f32, medians of {rounds} rounds");
+    let (soap, over) = (runs[0].times.clone(), |r: &Run| 100.0 / median(r.ratios.clone()));
     for r in &runs {
-        let t = median(r.times.clone());
-        println!("  {:28} {:5.2} x SOAP  5mn(m+n) flops at {:3.0} % of the product rate", r.name, t / base, over(r));
+        let against = median(r.times.iter().zip(&soap).map(|(t, s)| t / s).collect());
+        println!("  {:28} {:5.2} x SOAP  5mn(m+n) flops at {:3.0} % of the product rate", r.name, against, over(r));
     }
     println!("  refresh: {:.0} % of a KL-Shampoo step", 100.0 - 100.0 * over(&runs[1]) / over(&runs[2]));
     Ok(())
@@ -155,14 +156,16 @@ fn spectral(n: usize) -> Result<(), optim::Error> {
     Ok(())
 }
 
+/// `N` or `MxN`.
+fn shape(text: &str) -> Option<[usize; 2]> {
+    let (m, n) = text.split_once('x').unwrap_or((text, text));
+    Some([m.parse().ok()?, n.parse().ok()?])
+}
+
 fn main() -> Result<(), optim::Error> {
-    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|s| s.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![256, 512] } else { sizes };
-    for n in sizes {
-        steps([n, n])?;
-        if n == 768 {
-            steps([768, 3072])?;
-        }
+    let shapes: Vec<_> = std::env::args().skip(1).filter_map(|s| shape(&s)).collect();
+    for s in if shapes.is_empty() { vec![[256, 256], [512, 512]] } else { shapes } {
+        steps(s)?;
     }
     spectral(256)
 }

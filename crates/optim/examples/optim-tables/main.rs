@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask repro optim-tables [-- --fast] [-- --only NAME]`. Every job is one line of the results file as soon as it is done, and a job
 //! whose line is there already is not done again: an interrupted run goes on where it was. `--fast` runs a small part of each table in
-//! about a minute and writes no page.
+//! about a minute, begins anew each time and writes no page.
 
 mod fits;
 mod jobs;
@@ -48,8 +48,14 @@ fn main() -> Result<(), Failure> {
     if all.is_empty() {
         return Err("no such table: fits, matrices, search, markov, quadratic".into());
     }
-    let name = if o.fast { "optim-tables.fast.jsonl" } else { "optim-tables.jsonl" };
-    let path = o.docs.as_ref().map(|docs| docs.join("benchmarks")).unwrap_or_default().join(name);
+    let path = match &o.docs {
+        _ if o.fast => std::env::temp_dir().join("optim-tables-fast.jsonl"),
+        Some(docs) => docs.join("benchmarks/optim-tables.jsonl"),
+        None => "optim-tables.jsonl".into(),
+    };
+    if o.fast && path.exists() {
+        std::fs::remove_file(&path)?;
+    }
     let results = Results::open(&path)?;
     jobs::run(all, &results)?;
     let tables = pages::tables(&results.read()?, !o.fast);
