@@ -106,7 +106,7 @@ impl<T: Scalar> Chunked<T> {
     ) -> Result<Self, E> {
         let chunk = chunk.min(data).max(1);
         let mut sizes = vec![chunk];
-        if data % chunk > 0 {
+        if !data.is_multiple_of(chunk) {
             sizes.push(data % chunk);
         }
         let rows = sizes[0];
