@@ -10,7 +10,7 @@
 
 use autodiff::nn::Sequential;
 use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
-use autodiff::{Input, Output, Program, trace};
+use autodiff::{Error, Input, Output, Program, trace};
 use benches::options::{Options, par};
 use benches::rounds::{Entry, alternate, best, median, ratio};
 use faer::Accum;
@@ -66,7 +66,7 @@ impl<T: Scalar> Setting<T> {
     }
 
     fn value(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| Ok::<_, autodiff::Error>(self.pde(rows, operator, strategy));
+        let make = |rows: usize| -> Result<Program, Error> { Ok(self.pde(rows, operator, strategy)) };
         Case {
             chunked: Chunked::new(self.n, self.chunk, make).expect("a compiled program"),
             outputs: vec![vec![T::ZERO; self.n]],
@@ -74,7 +74,7 @@ impl<T: Scalar> Setting<T> {
     }
 
     fn gradient(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| {
+        let make = |rows: usize| -> Result<Program, Error> {
             let operator = self.pde(rows, operator, strategy);
             let ports = [("params", operator.input_type(0).clone()), ("x", operator.input_type(1).clone())];
             let scale = 0.5 / self.n as f64;
@@ -220,8 +220,8 @@ fn all<T: Scalar>(options: &Options, threads: usize, points: &[usize], chunks: &
             biharmonic::<T>(options, threads, n, chunk);
         }
         if wanted("stochastic") {
-            let _ = [8, 16, 32, 50].map(|samples| stochastic::<T>(options, threads, n, chunk, 2, samples));
-            let _ = [8, 16, 36].map(|samples| stochastic::<T>(options, threads, n, chunk, 4, samples));
+            [8, 16, 32, 50].into_iter().for_each(|samples| stochastic::<T>(options, threads, n, chunk, 2, samples));
+            [8, 16, 36].into_iter().for_each(|samples| stochastic::<T>(options, threads, n, chunk, 4, samples));
         }
     }
 }

@@ -6,6 +6,7 @@
 //! the top order in the place of its `R` parts: `2 + (K-1) R` vectors instead of `1 + K R`.
 
 pub(crate) mod algebra;
+mod ode;
 mod push;
 mod recurrence;
 mod tower;

@@ -391,7 +391,7 @@ fn edges() {
         let at = std::slice::from_ref(&x);
         assert_eq!(evaluate(&constant, strategy, Operator::Laplacian, at), [0.0; 3], "{strategy:?}");
         assert_eq!(evaluate(&relu, strategy, Operator::Laplacian, at), [0.0; 3], "{strategy:?}");
-        let y = evaluate(&cube, strategy, Operator::Laplacian, &[poisoned.clone()]);
+        let y = evaluate(&cube, strategy, Operator::Laplacian, std::slice::from_ref(&poisoned));
         assert!(y[0].is_finite() && y[1].is_nan() && y[2].is_finite(), "{strategy:?}: {y:?}");
         let z = numbers(&[3, 1], 4, -1.0, 1.0);
         let expected: Vec<f64> = z.data().iter().map(|z| -z.sin()).collect();

@@ -285,6 +285,54 @@ fn collapsing_halves_the_rows_of_a_layer() {
     assert_eq!(dots(&collapsed), 2 * layer * (2 + r as u64));
 }
 
+/// Solutions whose series are known, and one whose series must solve its equation.
+#[test]
+fn solutions_of_differential_equations() {
+    let order = 9;
+    let one =
+        |f: fn(&Tensor) -> Tensor| trace(&[("z", TensorType::real(&[2]))], |_, z| vec![("dz", f(&z[0]))]).unwrap();
+    let z = Array::new(&[2], vec![0.7, -0.4]).unwrap();
+    let series =
+        |p: &Program, z: &Array<f64>| run(&p.solution_series(0, order).unwrap(), std::slice::from_ref(z)).remove(0);
+    let (exponential, pole) = (series(&one(|z| z.clone()), &z), series(&one(|z| z * z), &z));
+    let still = series(&one(|z| z * 0.0 + 2.0), &z);
+    let mut factorial = 1.0;
+    for k in 0..=order {
+        factorial *= k.max(1) as f64;
+        for i in 0..2 {
+            let z0 = z.data()[i];
+            assert_close("z' = z", &[exponential.data()[2 * k + i]], &[z0 / factorial], 1e-15);
+            assert_close("z' = z^2", &[pole.data()[2 * k + i]], &[z0.powi(k as i32 + 1)], 1e-15);
+            let line = [z0, 2.0, 0.0][k.min(2)];
+            assert_close("z' = 2", &[still.data()[2 * k + i]], &[line], 0.0);
+        }
+    }
+    // A damped pendulum: the derivative of the series is f of the series, up to the first order that is missing.
+    let pendulum = trace(&[("z", TensorType::real(&[2]))], |t, z| {
+        let (angle, speed) = (z[0].slice(0, 0, 1), z[0].slice(0, 1, 2));
+        vec![("dz", t.concat(&[&speed, &(-angle.sin() - &speed * 0.3)], 0))]
+    })
+    .unwrap();
+    let coefficients = series(&pendulum, &z);
+    let at = |t: f64, slope: bool| -> Array<f64> {
+        Array::from_fn(&[2], |i| {
+            let term = |k: usize| match slope {
+                true => k as f64 * coefficients.data()[2 * k + i] * t.powi(k as i32 - 1),
+                false => coefficients.data()[2 * k + i] * t.powi(k as i32),
+            };
+            (usize::from(slope)..=order).map(term).sum()
+        })
+    };
+    for t in [0.05, -0.1] {
+        let f = run(&pendulum, &[at(t, false)]).remove(0);
+        assert_close("pendulum", at(t, true).data(), f.data(), 1e-9);
+    }
+    assert!(one(|z| z.sum(&[0])).solution_series(0, 2).is_err());
+    // The program grows by what is new only: no faster than the square of the order.
+    let nodes = |k: usize| one(|z| z.tanh()).solution_series(0, k).unwrap().nodes().len();
+    assert!(nodes(16) < 5 * nodes(8), "{} {}", nodes(16), nodes(8));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
