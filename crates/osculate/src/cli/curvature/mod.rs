@@ -7,7 +7,7 @@ use super::{Context, Error, Reply, vectors};
 use ::curvature::{EfScale, Fisher, Granularity};
 use autodiff::nn::Sequential;
 use clap::{Args, ValueEnum};
-use numerics::{DType, MatRef, Par, Scalar};
+use numerics::{DType, MatRef, Scalar};
 use quantities::Session;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -174,7 +174,7 @@ impl Curvature {
     }
 
     fn run_in<T: Scalar>(&self, context: &Context) -> Result<Reply, Error> {
-        let par = if context.threads == 1 { Par::Seq } else { Par::rayon(context.threads) };
+        let par = context.par();
         let (model, params) = Sequential::load::<T>(&self.model)?;
         let risk = self.risk(model.clone(), params)?;
         let (mut function, mut gradient, mut loss) = (risk.gradient()?, vec![T::ZERO; risk.dim()], T::ZERO);
