@@ -10,7 +10,10 @@ use osculate::cli::processor_seconds;
 use osculate::io::{Array, ArrayData, npy};
 use std::error::Error;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The system counts processor time in ticks of some milliseconds; so long a time makes them small.
+const LEAST: Duration = Duration::from_millis(500);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +41,8 @@ fn timed<T: Scalar>(method: &Method, case: &str, threads: usize, periods: usize)
     let mut stepper = Stepper::<T>::new(method, &shapes, par).map_err(|e| e.to_string())?;
     let mut times = Vec::new();
     let before = processor_seconds();
-    for _ in 0..periods.max(1) {
+    let begun = Instant::now();
+    while times.len() < periods.max(1) || begun.elapsed() < LEAST {
         let started = Instant::now();
         stepper.steps(PERIOD).map_err(|e| e.to_string())?;
         times.push(started.elapsed().as_secs_f64() / PERIOD as f64);

@@ -343,3 +343,47 @@ fn mistakes_are_one_line_and_leave_nothing() {
         assert!(!Path::new(&out).exists());
     }
 }
+
+/// The number of threads changes no bit of any quantity, on a net and data large enough to be spread.
+#[test]
+fn threads_do_not_change_a_bit() {
+    use autodiff::nn::{Layer, Sequential};
+    use osculate::io::{Array, ArrayData, npz};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
+    let model = Sequential::new(&[96], vec![linear(96, 128), Layer::Tanh {}, linear(128, 10)]).unwrap();
+    model.save(folder.path().join("net"), &model.init::<f64>(1)).unwrap();
+    let n = 700;
+    let wave = |len: usize| (0..len).map(|i| (0.37 * i as f64).sin()).collect::<Vec<f64>>();
+    let inputs = Array::new(vec![n, 96], ArrayData::F64(wave(n * 96))).unwrap();
+    let targets = Array::new(vec![n], ArrayData::I64((0..n as i64).map(|i| i * i % 10).collect())).unwrap();
+    npz::write(&folder.path().join("d.npz"), &[("inputs", &inputs), ("targets", &targets)]).unwrap();
+    write_npy(&folder.path().join("v.npy"), &wave(model.params().total()));
+    let once = |what: &str, threads: u32| {
+        let saved = at(&format!("{threads}.npy"));
+        let _ = std::fs::remove_file(&saved);
+        let words = format!("{what} --threads {threads} --batch-size 300")
+            .replace("SAVED", &saved)
+            .replace("V.npy", &at("v.npy"));
+        let mut args: Vec<String> =
+            ["curvature", "--json", "--loss", "cross-entropy", "--model"].map(String::from).to_vec();
+        args.extend([at("net"), "--data".into(), at("d.npz")]);
+        args.extend(words.split_whitespace().map(String::from));
+        let v = run(&args).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let numbers = ["loss", "gradient_norm", "eigenvalues", "trace"].map(|key| v[key].clone());
+        (numbers, std::fs::read(&saved).ok())
+    };
+    for what in [
+        "--gradient --save SAVED",
+        "--operator hessian --matvec V.npy --save SAVED",
+        "--operator ggn --eigs 2 --diagonal --save SAVED",
+        "--operator hessian --trace --products 12",
+        "--operator fisher-mc --matvec V.npy --save SAVED --dtype f32",
+        "--operator empirical-fisher --trace",
+    ] {
+        let one = once(what, 1);
+        assert_eq!(one.1.is_some(), what.contains("SAVED"), "{what}");
+        assert!(one == once(what, 2) && one == once(what, 3), "{what}");
+    }
+}

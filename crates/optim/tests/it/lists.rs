@@ -1,5 +1,8 @@
 use crate::common::{bits, mixed, wave};
-use optim::{Error, Grads, ParamGroup, ParamList, clip_global_norm, global_norm};
+use optim::{
+    AdamW, AdamWConfig, Error, Grads, Method, MuonConfig, Optimizer, ParamGroup, ParamList, clip_global_norm,
+    global_norm,
+};
 
 #[test]
 fn offsets_and_errors() {
@@ -68,4 +71,31 @@ fn norms_at_the_ends_of_the_range() {
     // Squares of f32 are summed in f64.
     let norm = global_norm(&list, Grads::all(&[3e30_f32, 4e30])).unwrap();
     assert!((norm / 5e30 - 1.0).abs() < 1e-6);
+}
+
+/// A group's factor scales the rates of matrices and of vectors; a first-order group is AdamW, bit for bit.
+#[test]
+fn groups_scale_rates_and_choose_the_rule() {
+    let run = |mut method: Box<dyn Optimizer<f64>>, group: ParamGroup| {
+        let mut list = ParamList::new();
+        let g = list.add_group(group);
+        list.push("w", &[3, 2], g).unwrap();
+        list.push("b", &[4], g).unwrap();
+        method.init(&list).unwrap();
+        let mut w: Vec<f64> = wave(list.len(), 1);
+        for t in 0..4 {
+            method.step(&mut w, Grads::all(&wave(list.len(), t)), 1.0).unwrap();
+        }
+        bits(&w)
+    };
+    let adam = |lr: f64| AdamWConfig { lr, ..AdamWConfig::default() };
+    let muon = |lr: f64, vectors: f64| -> Box<dyn Optimizer<f64>> {
+        Method::Muon(MuonConfig { lr, vectors: adam(vectors), ..MuonConfig::default() }).build().unwrap()
+    };
+    let plain = || ParamGroup::new("all");
+    assert_eq!(run(muon(0.5, 0.25), plain().lr_factor(0.5)), run(muon(0.25, 0.125), plain()));
+    assert_eq!(run(muon(0.5, 0.25), plain().lr(0.125).lr_factor(2.0)), run(muon(0.25, 0.25), plain()));
+    let adamw = Box::new(AdamW::new(adam(0.25)).unwrap());
+    assert_eq!(run(muon(0.5, 0.25), plain().first_order()), run(adamw, plain()));
+    assert_ne!(run(muon(0.5, 0.25), plain().first_order()), run(muon(0.5, 0.25), plain()));
 }
