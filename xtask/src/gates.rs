@@ -61,7 +61,8 @@ fn clippy() -> Outcome {
 }
 
 fn benches_compile() -> Outcome {
-    run(&mut cargo(&["test", "--package", "benches", "--benches", "--no-run"]))
+    // Of the whole workspace, so that what the tests compiled serves here too.
+    run(&mut cargo(&["test", "--workspace", "--benches", "--no-run"]))
 }
 
 fn tests(packages: &[String], slow: bool, filter: Option<&str>) -> Outcome {
