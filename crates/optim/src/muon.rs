@@ -167,12 +167,14 @@ fn quintic<T: Scalar>(
     // With more rows than columns all is done on the transpose.
     let (x, mut next) = if rows > cols { (x.transpose(), next.transpose_mut()) } else { (x, next) };
     let side = x.nrows();
-    let mut a = MatMut::from_row_major_slice_mut(a, side, side);
-    let mut p = MatMut::from_row_major_slice_mut(p, side, side);
+    // Both are symmetric; by columns a symmetric product costs half of a full one, by rows as much.
+    let mut a = MatMut::from_column_major_slice_mut(a, side, side);
+    let mut p = MatMut::from_column_major_slice_mut(p, side, side);
     dense::syrk(a.as_mut(), T::ONE, x, T::ZERO, par);
     dense::mirror_lower(a.as_mut());
     dense::copy(p.as_mut(), a.as_ref());
-    dense::gemm(p.as_mut(), T::from_f64(2.0315), a.as_ref(), a.as_ref(), T::from_f64(-4.7750), par);
+    dense::syrk(p.as_mut(), T::from_f64(2.0315), a.as_ref(), T::from_f64(-4.7750), par);
+    dense::mirror_lower(p.as_mut());
     dense::copy(next.as_mut(), x);
     dense::gemm(next.as_mut(), T::ONE, p.as_ref(), x, T::from_f64(3.4445), par);
 }
