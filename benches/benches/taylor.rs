@@ -12,6 +12,7 @@ use autodiff::nn::Sequential;
 use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
 use autodiff::{Error, Input, Output, Program, trace};
 use benches::options::{Options, par};
+use benches::perceptron::layers;
 use benches::rounds::{Entry, alternate, best, median, ratio};
 use faer::Accum;
 use faer::linalg::matmul::matmul;
@@ -20,19 +21,6 @@ use numerics::{Mat, Par, Scalar};
 const WIDTHS: [usize; 6] = [50, 768, 768, 512, 512, 1];
 /// Data whose products are made at a time for comparison.
 const PRODUCTS: usize = 32;
-
-fn model(widths: &[usize]) -> Sequential {
-    let mut layers = Vec::new();
-    for (i, w) in widths.windows(2).enumerate() {
-        if i > 0 {
-            layers.push(r#"{"type": "tanh"}"#.to_owned());
-        }
-        layers.push(format!(r#"{{"type": "linear", "in": {}, "out": {}, "bias": true}}"#, w[0], w[1]));
-    }
-    let layers = layers.join(", ");
-    Sequential::from_json(&format!(r#"{{"model_type": "sequential", "input": [{}], "layers": [{layers}]}}"#, widths[0]))
-        .expect("a valid model")
-}
 
 /// What is evaluated: a program per number of points, run in chunks.
 struct Case<T> {
@@ -54,7 +42,7 @@ struct Setting<T> {
 
 impl<T: Scalar> Setting<T> {
     fn new(widths: &[usize], n: usize, chunk: usize, par: Par) -> Self {
-        let model = model(widths);
+        let model = layers(widths, "tanh");
         let params = model.init(0);
         Setting { model, params, x: benches::numbers(n * widths[0], 1), n, chunk, par, directions: None }
     }

@@ -12,19 +12,24 @@ pub const WIDTHS: [usize; 7] = [784, 1024, 512, 256, 128, 64, 10];
 pub const BATCH: usize = 512;
 
 /// The model.
+pub fn model() -> Sequential {
+    layers(&WIDTHS, "relu")
+}
+
+/// Linear layers of these widths with an activation between them.
 ///
 /// # Panics
-/// Never: its description is valid.
-pub fn model() -> Sequential {
+/// If there is no such activation.
+pub fn layers(widths: &[usize], activation: &str) -> Sequential {
     let mut layers = Vec::new();
-    for (i, w) in WIDTHS.windows(2).enumerate() {
+    for (i, w) in widths.windows(2).enumerate() {
         if i > 0 {
-            layers.push(r#"{"type": "relu"}"#.to_owned());
+            layers.push(format!(r#"{{"type": "{activation}"}}"#));
         }
         layers.push(format!(r#"{{"type": "linear", "in": {}, "out": {}, "bias": true}}"#, w[0], w[1]));
     }
     let layers = layers.join(", ");
-    Sequential::from_json(&format!(r#"{{"model_type": "sequential", "input": [{}], "layers": [{layers}]}}"#, WIDTHS[0]))
+    Sequential::from_json(&format!(r#"{{"model_type": "sequential", "input": [{}], "layers": [{layers}]}}"#, widths[0]))
         .expect("a valid model")
 }
 
