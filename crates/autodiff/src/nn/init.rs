@@ -21,7 +21,22 @@ impl Layer {
             Layer::Linear { inputs, .. } => bound(*inputs),
             Layer::Conv2d { inputs, kernel, .. } => bound(inputs * kernel * kernel),
             Layer::Embedding { .. } => Law::Normal,
-            _ => Law::Constant(if parameter == "weight" { 1.0 } else { 0.0 }),
+            Layer::LayerNorm { .. } => Law::Constant(if parameter == "weight" { 1.0 } else { 0.0 }),
+            // No parameters. Written out, so that a new layer with some is not given a law by accident.
+            Layer::Flatten {}
+            | Layer::AvgPool2d { .. }
+            | Layer::MaxPool2d { .. }
+            | Layer::Tanh {}
+            | Layer::Relu {}
+            | Layer::Sigmoid {}
+            | Layer::Gelu {}
+            | Layer::GeluTanh {}
+            | Layer::Silu {}
+            | Layer::Softplus { .. }
+            | Layer::Sin {}
+            | Layer::Elu { .. }
+            | Layer::LeakyRelu { .. }
+            | Layer::Identity {} => Law::Constant(0.0),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One program per primitive (and per composition), with inputs away from kinks: the grid every rule is tested on.
 
-use autodiff::ops::Window;
+use autodiff::ops::{Op, Window};
 use autodiff::{Array, Program, Tensor, TensorType, Tracer, trace};
 
 /// A named program with its real inputs.
@@ -30,6 +30,70 @@ fn case(name: &'static str, shapes: &[&[usize]], range: (f64, f64), body: Body) 
     let program = trace(&ports, |t, x| vec![("out", body(t, x))]).unwrap_or_else(|e| panic!("{name}: {e}"));
     let inputs = shapes.iter().zip(1..).map(|(s, k)| numbers(s, k, range.0, range.1)).collect();
     Case { name, program, inputs }
+}
+
+/// The name of a primitive's kind if the grid must hold it. Written out, so that a new primitive does not compile unnoticed.
+fn required(op: &Op) -> Option<&'static str> {
+    Some(match op {
+        Op::Input(_) | Op::Const(_) => return None,
+        // Flat: their values have no derivative, and the programs that use them are tested in `tracing` and `exec`.
+        Op::ArgMax(_) | Op::OneHot(_) | Op::ToReal(_) => return None,
+        Op::Unary(_) => "unary",
+        Op::Binary(_) => "binary",
+        Op::Select(_) => "select",
+        Op::Dot(_) => "dot",
+        Op::ReduceSum(_) => "reduce sum",
+        Op::ReduceMax(_) => "reduce max",
+        Op::Broadcast(_) => "broadcast",
+        Op::Reshape(_) => "reshape",
+        Op::Transpose(_) => "transpose",
+        Op::Slice(_) => "slice",
+        Op::Pad(_) => "pad",
+        Op::Concat(_) => "concat",
+        Op::Gather(_) => "gather",
+        Op::ScatterAdd(_) => "scatter",
+        Op::Window(_) => "window",
+        Op::Fold(_) => "fold",
+        Op::Call(_) => "call",
+    })
+}
+const REQUIRED: [&str; 17] = [
+    "unary",
+    "binary",
+    "select",
+    "dot",
+    "reduce sum",
+    "reduce max",
+    "broadcast",
+    "reshape",
+    "transpose",
+    "slice",
+    "pad",
+    "concat",
+    "gather",
+    "scatter",
+    "window",
+    "fold",
+    "call",
+];
+
+/// Every primitive with a derivative stands in a program of the grid, and so does every elementwise function.
+#[test]
+fn the_grid_has_every_primitive() {
+    let programs: Vec<Program> = all().into_iter().map(|c| c.program).collect();
+    let ops = || programs.iter().flat_map(|p| p.nodes().iter().map(|n| n.op.clone()));
+    for name in REQUIRED {
+        assert!(ops().any(|op| required(&op) == Some(name)), "no case of the grid has {name}");
+    }
+}
+
+/// The gradient of `sum(body(x) * y)` in `x` as a case, for primitives that arise in reverse only.
+fn reversed(name: &'static str, shapes: &[&[usize]; 2], body: Body) -> Case {
+    let forward = case(name, shapes, (-1.3, 1.4), |_, x| x[0].clone());
+    let ports: Vec<_> = shapes.iter().zip(["x", "y"]).map(|(s, n)| (n, TensorType::real(s))).collect();
+    let scalar = trace(&ports, |t, x| vec![("out", (body(t, &x[..1]) * &x[1]).sum_all())]);
+    let program = scalar.and_then(|f| f.grad(&[0])).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Case { program, ..forward }
 }
 
 /// The grid.
@@ -101,6 +165,10 @@ pub(crate) fn all() -> Vec<Case> {
             let w = w.windows(Window { axis: 2, size: 3, stride: 1, dilation: 1 });
             w.dot(&x[1], &[], &[(0, 1), (3, 2), (4, 3)])
         }),
+        reversed("fold", &[&[2, 7], &[2, 3, 3]], |_, x| {
+            x[0].sin().windows(Window { axis: 1, size: 3, stride: 2, dilation: 1 })
+        }),
+        reversed("scatter", &[&[5, 2], &[2, 2, 2]], |t, x| x[0].sin().gather(&t.integers(&[2, 2], &[4, 0, 4, 1]), 0)),
         case("softmax", &[m], any, |_, x| x[0].softmax()),
         case("log_softmax", &[m], any, |_, x| x[0].log_softmax()),
         case("logsumexp", &[m], any, |_, x| x[0].logsumexp()),
