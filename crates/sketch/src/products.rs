@@ -170,6 +170,10 @@ impl LinearOperator<f64> for Difference<'_> {
     fn props(&self) -> Props {
         self.a.props() & self.b.props() & Props::SELF_ADJOINT
     }
+    fn cost(&self, k: usize) -> Cost {
+        let (a, b) = (self.a.cost(k), self.b.cost(k));
+        Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes }
+    }
 }
 
 /// Counted, checked and watched block products with one operator.

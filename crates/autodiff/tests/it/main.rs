@@ -14,6 +14,7 @@ mod fusion;
 mod hostile;
 mod identities;
 mod jets;
+mod nested;
 mod nn;
 mod pde;
 mod properties;
