@@ -19,6 +19,7 @@ mod pde;
 mod properties;
 mod simplify;
 mod stack;
+mod streams;
 mod strides;
 mod taps;
 mod tracing;
