@@ -20,6 +20,7 @@ mod pde;
 mod properties;
 mod simplify;
 mod stack;
+mod streams;
 mod strides;
 mod taps;
 mod tracing;
