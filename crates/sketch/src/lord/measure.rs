@@ -234,21 +234,18 @@ impl Measurements {
 
 /// `A Omega` or `A^T Psi`, the probes drawn a block at a time.
 fn by_blocks(products: &Products<'_>, role: Role, range: Range<usize>) -> Result<Mat<f64>, Error> {
-    let (n, width) = (products.n, products.width());
-    let mut out = Mat::zeros(n, range.len());
-    for start in range.clone().step_by(width) {
-        let columns = start..(start + width).min(range.end);
-        if start > range.start && products.stopped() {
-            return Err(products.interrupted());
-        }
+    let n = products.n;
+    let mut out = dense::zeros(n, range.len(), products.par());
+    let first = range.start;
+    products.by_blocks(range, |columns| {
         let probes = products.draw(products.settings.law, role, n, columns.clone());
-        let image = if role == Role::LeftProbe {
-            products.apply_t(probes.as_ref())?
+        let out = out.as_mut().subcols_mut(columns.start - first, columns.len());
+        if role == Role::LeftProbe {
+            products.apply_t_into(probes.as_ref(), out)
         } else {
-            products.apply(probes.as_ref())?
-        };
-        dense::copy(out.as_mut().subcols_mut(start - range.start, columns.len()), image.as_ref());
-    }
+            products.apply_into(probes.as_ref(), out)
+        }
+    })?;
     Ok(out)
 }
 
