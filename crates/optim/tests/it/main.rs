@@ -11,6 +11,7 @@ mod resume;
 mod schedules;
 mod search;
 mod sgd;
+mod single;
 mod slips;
 mod spectral;
 mod spikes;
