@@ -25,7 +25,7 @@ use crate::error::check;
 use crate::kron_engine::FactorKind;
 use crate::kron_engine::modes::{Shape, square};
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
-use numerics::{MatRef, Par, Scalar, dense};
+use numerics::{MatRef, Par, Scalar, dense, simd};
 use serde::{Deserialize, Serialize};
 
 /// Where `alpha` starts.
@@ -244,10 +244,16 @@ impl<T: Scalar> SpectralKron<T> {
 
     /// Projects on all bases, or back.
     fn rotate(&self, forward: bool, x: &mut [T], scratch: &mut [T], par: Par) {
+        let (mut from, mut to) = (&mut *x, &mut *scratch);
+        let mut apart = false;
         for (j, mode) in self.modes.iter().enumerate().filter(|(_, m)| m.kind == FactorKind::Dense) {
             let b = square(&mode.b, mode.n);
             let b = if forward { b.transpose() } else { b };
-            self.shape.along(j, b, x, scratch, par);
+            self.shape.along(j, b, from, to, par);
+            core::mem::swap(&mut from, &mut to);
+            apart = !apart;
+        }
+        if apart {
             x.copy_from_slice(scratch);
         }
     }
@@ -342,7 +348,7 @@ impl<T: Scalar> SpectralKron<T> {
             self.shape.scale(j, w, x);
         }
         let scale = self.alpha.powf(exponent);
-        x.iter_mut().for_each(|x| *x *= scale);
+        simd::wide(|| x.iter_mut().for_each(|x| *x *= scale));
         self.rotate(false, x, scratch, par);
     }
 }
@@ -429,10 +435,12 @@ impl<T: Scalar> Rule<T> for SpectralKron<T> {
             self.learn(g, beta, batch, p, x, par)?;
         }
         let (b, c) = (T::from_f64(self.config.beta1), T::from_f64(1.0 - self.config.beta1));
-        for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
-            *m = b * *m + c * g;
-            *out = *m;
-        }
+        simd::wide(|| {
+            for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
+                *m = b * *m + c * g;
+                *out = *m;
+            }
+        });
         self.precondition(out, x, par);
         Ok(Done::MOVE)
     }

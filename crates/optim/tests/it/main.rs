@@ -1,6 +1,7 @@
 //! Tests of the public interface.
 mod adamw;
 mod common;
+mod conventions;
 #[path = "../../../numerics/tests/it/damage.rs"]
 mod damage;
 mod faults;
