@@ -3,18 +3,18 @@
 //!
 //! `optim f32 512x512/soap` against `optim f32 512x512/products of soap`: the quotient is the share of the machine's matrix rate
 //! that a step reaches, refresh included. `without refresh` is the same method with a refresh that never comes.
+//!
+//! `OPTIM_SHAPES` (default `256x256,512x512,many`; any `MxN`, and `MxN-dense` for a dense factor on a long axis), `OPTIM_DTYPES` (`f32`) and
+//! `OPTIM_METHODS` choose; the sizes above the defaults take minutes each.
 
 use benches::optimizers::{PERIOD, Stepper, flops, method, shapes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use faer::Accum;
-use faer::linalg::matmul::matmul;
-use numerics::{Mat, Par, Scalar};
+use numerics::{Mat, Par, Scalar, dense};
 use optim::Method;
 use std::hint::black_box;
 use std::time::Duration;
 
 const METHODS: [&str; 6] = ["soap", "kl-shampoo", "shampoo", "muon", "spectral", "adamw"];
-const SHAPES: [&str; 4] = ["256x256", "512x512", "1024x1024", "768x3072"];
 
 /// Products with as many flops as a period of the method, `(m x n)(n x n)` again and again.
 fn products<T: Scalar>(c: &mut Criterion, group: &str, name: &str, flops: f64, (m, n): (usize, usize)) {
@@ -30,7 +30,7 @@ fn products<T: Scalar>(c: &mut Criterion, group: &str, name: &str, flops: f64, (
     group.bench_function(format!("products of {name}"), |b| {
         b.iter(|| {
             for _ in 0..count as usize {
-                matmul(out.as_mut(), Accum::Replace, x.as_ref(), y.as_ref(), T::ONE, Par::Seq);
+                dense::gemm(out.as_mut(), T::ONE, x.as_ref(), y.as_ref(), T::ZERO, Par::Seq);
             }
         });
     });
@@ -104,13 +104,24 @@ fn one<T: Scalar>(c: &mut Criterion, case: &str, name: &str) {
     }
 }
 
-fn steps<T: Scalar>(c: &mut Criterion) {
-    for case in SHAPES {
-        METHODS.iter().for_each(|name| one::<T>(c, case, name));
+/// Words of an environment variable, separated by commas.
+fn listed(name: &str, default: &str) -> Vec<String> {
+    let text = std::env::var(name).unwrap_or_else(|_| default.into());
+    text.split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect()
+}
+
+fn steps(c: &mut Criterion) {
+    let methods = listed("OPTIM_METHODS", &METHODS.join(","));
+    for dtype in listed("OPTIM_DTYPES", "f32") {
+        for case in listed("OPTIM_SHAPES", "256x256,512x512,many") {
+            let (shape, suffix) = case.strip_suffix("-dense").map_or((case.as_str(), ""), |shape| (shape, "-dense"));
+            // Only methods with factors have another form with a dense one.
+            for name in methods.iter().filter(|m| suffix.is_empty() || ["soap", "kl-shampoo"].contains(&m.as_str())) {
+                let name = format!("{name}{suffix}");
+                if dtype == "f64" { one::<f64>(c, shape, &name) } else { one::<f32>(c, shape, &name) }
+            }
+        }
     }
-    // The long axis with a dense factor.
-    ["soap-dense", "kl-shampoo-dense"].iter().for_each(|name| one::<T>(c, "768x3072", name));
-    METHODS.iter().for_each(|name| one::<T>(c, "many", name));
 }
 
 fn settings() -> Criterion {
@@ -123,6 +134,6 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = steps::<f32>, steps::<f64>
+    targets = steps
 }
 criterion_main!(benches);

@@ -2,8 +2,10 @@
 //! gradients, and the flops that a method's products take.
 
 use numerics::rng::{Role, Stream};
-use numerics::{Par, Scalar};
+use numerics::{Mat, Par, Scalar, dense, simd};
 use optim::{Grads, Method, Optimizer, ParamGroup, ParamList};
+use std::hint::black_box;
+use std::time::Instant;
 
 /// Steps between refreshes, and so the steps of one repetition.
 pub const PERIOD: usize = 10;
@@ -40,7 +42,7 @@ pub fn method(case: &str) -> Option<Method> {
 ///
 /// Kronecker methods with rotated storage: gradient into the basis and direction out of it, `2mn(m + n)` each, and two
 /// symmetric statistics `mn(m + n)` together. Shampoo: statistics, and the roots applied. Muon: five quintic steps on the
-/// smaller side. An axis without a dense factor takes no part.
+/// smaller side, symmetric products counted half. An axis without a dense factor takes no part.
 pub fn flops(method: &Method, m: usize, n: usize) -> Option<f64> {
     let (a, b) = (m as f64, n as f64);
     let dense = |side: usize, layout: &optim::Layout| f64::from(u8::from(side <= layout.max_dim));
@@ -50,10 +52,63 @@ pub fn flops(method: &Method, m: usize, n: usize) -> Option<f64> {
         Method::Shampoo(c) => Some(3.0 * a * b * sides(&c.layout)),
         Method::Muon(c) => {
             let (small, large) = (a.min(b), a.max(b));
-            Some(f64::from(c.iterations) * (3.0 * small * small * large + 2.0 * small.powi(3)))
+            Some(f64::from(c.iterations) * (3.0 * small * small * large + small.powi(3)))
         }
         _ => None,
     }
+}
+
+/// Steps before anything is timed. Any [`PERIOD`] steps after the first contain one refresh.
+fn warm_up(shapes: &[Vec<usize>]) -> usize {
+    let work: f64 = shapes.iter().map(|s| s.iter().product::<usize>() as f64 * s.iter().sum::<usize>() as f64).sum();
+    if work > 4e9 { 2 } else { 2 * PERIOD + 1 }
+}
+
+/// Seconds that products take for as many flops as a step of the method, or a pass over the memory that a step of a method
+/// without products touches: the machine's limit. `None` for lists of tensors of a matrix method.
+pub fn limit<T: Scalar>(method: &Method, shapes: &[Vec<usize>], par: Par) -> Option<f64> {
+    let Some((m, n, flops)) = (match shapes {
+        [shape] if shape.len() == 2 => flops(method, shape[0], shape[1]).map(|f| (shape[0], shape[1], f)),
+        _ => None,
+    }) else {
+        let plain = matches!(method, Method::AdamW(_));
+        return plain.then(|| pass::<T>(shapes.iter().map(|s| s.iter().product::<usize>()).sum()));
+    };
+    let (rows, inner) = (m.max(n), m.min(n));
+    let fill = |r: usize, c: usize| Mat::<T>::from_fn(r, c, |i, j| T::from_f64(((i * 7 + j * 3) as f64).sin()));
+    let (x, y, mut out) = (fill(rows, inner), fill(inner, inner), Mat::zeros(rows, inner));
+    let one = 2.0 * rows as f64 * (inner * inner) as f64;
+    let mut product = || dense::gemm(out.as_mut(), T::ONE, x.as_ref(), y.as_ref(), T::ZERO, par);
+    Some(median_time((flops / one).ceil() as usize, &mut product) * flops / one)
+}
+
+/// Seconds of a pass that reads and writes three arrays and reads a fourth.
+fn pass<T: Scalar>(len: usize) -> f64 {
+    let [mut w, mut m, mut v] = [(); 3].map(|()| vec![T::ONE; len]);
+    let g = vec![T::from_f64(1e-3); len];
+    let mut add = || {
+        simd::wide(|| {
+            for (((w, m), v), g) in w.iter_mut().zip(&mut m).zip(&mut v).zip(&g) {
+                *m += *g;
+                *v += *g;
+                *w += *g;
+            }
+        });
+        black_box((&w, &m, &v));
+    };
+    median_time(PERIOD, &mut add)
+}
+
+/// Median over repetitions of half a second in all of the time of one of `count` calls.
+fn median_time(count: usize, f: &mut dyn FnMut()) -> f64 {
+    let (begun, count, mut times) = (Instant::now(), count.max(1), Vec::new());
+    f();
+    while times.is_empty() || begun.elapsed().as_secs_f64() < 0.5 {
+        let started = Instant::now();
+        (0..count).for_each(|_| f());
+        times.push(started.elapsed().as_secs_f64() / count as f64);
+    }
+    crate::rounds::median(&times)
 }
 
 /// An optimiser with parameters and gradients of its own.
@@ -65,7 +120,7 @@ pub struct Stepper<T: Scalar> {
 }
 
 impl<T: Scalar> Stepper<T> {
-    /// Parameters of these shapes, warmed up over two refreshes.
+    /// Parameters of these shapes, warmed up over two refreshes, or where a step takes seconds past the first call.
     ///
     /// # Errors
     /// A method that refuses its settings or a gradient.
@@ -85,7 +140,7 @@ impl<T: Scalar> Stepper<T> {
         };
         let gradients = (1..=GRADIENTS as u64).map(numbers).collect();
         let mut new = Stepper { optimizer, params: numbers(0), gradients, done: 0 };
-        new.steps(2 * PERIOD + 1)?;
+        new.steps(warm_up(shapes))?;
         Ok(new)
     }
 

@@ -3,7 +3,8 @@
 //! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py` or the example
 //! `crates/CRATE/examples/ID/main.rs`. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
-//! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios.
+//! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios. With `COMPARE_KEEP` in
+//! the environment earlier lines stay, and scripts that can leave out what is there.
 
 use crate::paths::{read_text, root};
 use crate::steps::{cargo, output, run};
@@ -13,6 +14,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Set to anything, it keeps the lines of an earlier run.
+const KEEP: &str = "COMPARE_KEEP";
 
 /// The system that the others are measured against.
 const OURS: &str = "osculate";
@@ -89,7 +93,8 @@ fn run_script(root: &Path, script: &Path) -> Result<PathBuf, String> {
     let folder = root.join("docs/benchmarks");
     fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let out = folder.join(script.file_name().unwrap_or_default()).with_extension("jsonl");
-    if out.exists() {
+    // A script that goes on where it was finds what it has measured; otherwise it begins anew.
+    if out.exists() && std::env::var_os(KEEP).is_none() {
         fs::remove_file(&out).map_err(|e| format!("cannot replace {}: {e}", out.display()))?;
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);

@@ -72,6 +72,11 @@ def write_model(folder, config, tensors):
     save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors")
 
 
+def listed(name, default):
+    """Words of an environment variable, separated by commas."""
+    return [word for word in os.environ.get(name, default).split(",") if word]
+
+
 def median(values):
     return statistics.median(values)
 

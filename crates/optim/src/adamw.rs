@@ -10,7 +10,7 @@
 use crate::error::check;
 use crate::slots::{Slots, bias_correction};
 use crate::{Error, Grads, NonFinite, Optimizer, ParamList, SecondMoment, StepInfo};
-use numerics::{Scalar, store::State};
+use numerics::{Scalar, simd, store::State};
 
 const KIND: &str = "adamw";
 const VERSION: u32 = 1;
@@ -195,13 +195,15 @@ impl<T: Scalar> Coefficients<T> {
 /// The single pass; slices are zipped so that nothing is checked per element and the loop becomes vector code.
 pub(crate) fn update<T: Scalar>(w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: Coefficients<T>) {
     let moments = m.iter_mut().zip(v.iter_mut());
-    for ((w, &g), (m, v)) in w.iter_mut().zip(g).zip(moments) {
-        let m1 = c.b1 * *m + c.c1 * g;
-        let v1 = c.b2 * *v + c.c2 * (g * g);
-        let denominator = v1.sqrt() * c.root + c.eps;
-        // Without eps, a coordinate whose gradients were all zero, or too small to be squared, does not move.
-        let direction = if denominator == T::ZERO { T::ZERO } else { m1 / denominator };
-        *w = *w - (c.decay * *w + c.step * direction);
-        (*m, *v) = (m1, v1);
-    }
+    simd::wide(|| {
+        for ((w, &g), (m, v)) in w.iter_mut().zip(g).zip(moments) {
+            let m1 = c.b1 * *m + c.c1 * g;
+            let v1 = c.b2 * *v + c.c2 * (g * g);
+            let denominator = v1.sqrt() * c.root + c.eps;
+            // Without eps, a coordinate whose gradients were all zero, or too small to be squared, does not move.
+            let direction = if denominator == T::ZERO { T::ZERO } else { m1 / denominator };
+            *w = *w - (c.decay * *w + c.step * direction);
+            (*m, *v) = (m1, v1);
+        }
+    });
 }

@@ -11,7 +11,7 @@ use crate::blockwise::{Call, Common, Done, Field, LargeMode, Layout, Rule, Setti
 use crate::error::check;
 use crate::kron_engine::FactorKind;
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
-use numerics::{MatMut, MatRef, Scalar, dense};
+use numerics::{MatMut, MatRef, Scalar, dense, simd};
 use serde::{Deserialize, Serialize};
 
 /// Settings of Muon. A [`ParamGroup`] may override `lr`, `weight_decay` and `beta1`.
@@ -123,23 +123,31 @@ impl<T: Scalar> Rule<T> for Muon<T> {
     fn direction(&mut self, call: Call<'_, T>) -> Result<Done, Error> {
         let Call { g, out, scratch, par, .. } = call;
         let (b, c) = (T::from_f64(self.config.beta1), T::from_f64(1.0 - self.config.beta1));
-        for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
-            *m = b * *m + c * g;
-            *out = if self.config.nesterov { c * g + b * *m } else { *m };
-        }
+        let nesterov = self.config.nesterov;
+        simd::wide(|| {
+            for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
+                *m = b * *m + c * g;
+                *out = if nesterov { c * g + b * *m } else { *m };
+            }
+        });
         let norm = dense::norm_l2(MatRef::from_column_major_slice(&*out, out.len(), 1));
         let denominator = norm + T::from_f64(self.config.eps);
         let unit = if denominator == T::ZERO { T::ZERO } else { denominator.recip() };
-        out.iter_mut().for_each(|x| *x *= unit);
+        simd::wide(|| out.iter_mut().for_each(|x| *x *= unit));
         let (next, scratch) = scratch.split_at_mut(out.len());
         let side = self.rows.min(self.cols);
         let (a, p) = scratch.split_at_mut(side * side);
+        let (mut old, mut new) = (&mut *out, &mut *next);
         for _ in 0..self.config.iterations {
-            quintic(out, next, a, &mut p[..side * side], (self.rows, self.cols), par);
-            out.copy_from_slice(next);
+            quintic(old, new, a, &mut p[..side * side], (self.rows, self.cols), par);
+            core::mem::swap(&mut old, &mut new);
         }
         let stretch = T::from_f64((self.rows as f64 / self.cols as f64).max(1.0).sqrt());
-        out.iter_mut().for_each(|x| *x *= stretch);
+        if self.config.iterations.is_multiple_of(2) {
+            simd::wide(|| out.iter_mut().for_each(|x| *x *= stretch));
+        } else {
+            simd::wide(|| out.iter_mut().zip(&*next).for_each(|(out, &x)| *out = stretch * x));
+        }
         Ok(Done::MOVE)
     }
 
@@ -174,7 +182,8 @@ fn quintic<T: Scalar>(
     dense::mirror_lower(a.as_mut());
     dense::copy(p.as_mut(), a.as_ref());
     dense::syrk(p.as_mut(), T::from_f64(2.0315), a.as_ref(), T::from_f64(-4.7750), par);
+    // The linear term on the diagonal: one product and no pass over `x`.
+    crate::roots::add_to_diagonal(p.as_mut(), T::from_f64(3.4445));
     dense::mirror_lower(p.as_mut());
-    dense::copy(next.as_mut(), x);
-    dense::gemm(next.as_mut(), T::ONE, p.as_ref(), x, T::from_f64(3.4445), par);
+    dense::gemm(next.as_mut(), T::ONE, p.as_ref(), x, T::ZERO, par);
 }

@@ -16,7 +16,7 @@ use crate::roots::{self, NewtonWork};
 use crate::slots::bias_correction;
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
 use numerics::dense::FactorWork;
-use numerics::{MatMut, MatRef, Par, Scalar, dense};
+use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 use serde::{Deserialize, Serialize};
 
 /// How an inverse root is found.
@@ -394,10 +394,12 @@ impl<T: Scalar> Shampoo<T> {
         };
         let f = T::from_f64;
         let (b1, c1, b3, c3, gain) = (f(c.beta1), f(1.0 - c.beta1), f(b3), f(1.0 - b3), f(gain));
-        for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out) {
-            *out = gain * (b3 * *m + c3 * g);
-            *m = b1 * *m + c1 * g;
-        }
+        simd::wide(|| {
+            for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out) {
+                *out = gain * (b3 * *m + c3 * g);
+                *m = b1 * *m + c1 * g;
+            }
+        });
     }
 
     /// The graft's direction, from the filtered gradient; `false` if there is no graft.
@@ -414,25 +416,32 @@ impl<T: Scalar> Shampoo<T> {
         };
         let f = T::from_f64;
         let (b, w, eps, root) = (f(beta2), f(weight), f(eps), f(correction.sqrt()));
-        for (((out, v), &g), &m) in out.iter_mut().zip(&mut self.v).zip(g).zip(filtered) {
-            *v = b * *v + w * (g * g);
-            let denominator = v.sqrt() * root + eps;
-            *out = if denominator == T::ZERO { T::ZERO } else { m / denominator };
-        }
+        simd::wide(|| {
+            for (((out, v), &g), &m) in out.iter_mut().zip(&mut self.v).zip(g).zip(filtered) {
+                *v = b * *v + w * (g * g);
+                let denominator = v.sqrt() * root + eps;
+                *out = if denominator == T::ZERO { T::ZERO } else { m / denominator };
+            }
+        });
         true
     }
 
     /// `out = x` times all roots.
     fn precondition(&self, x: &mut [T], out: &mut [T], par: Par) {
-        out.copy_from_slice(x);
+        let (mut from, mut to) = (&mut *x, &mut *out);
+        let mut moves = 0;
         for (j, side) in self.sides.iter().enumerate().filter(|(_, s)| s.is_on()) {
             match side.kind {
                 FactorKind::Dense => {
-                    self.shape.along(j, square(&side.root, side.n), out, x, par);
-                    out.copy_from_slice(x);
+                    self.shape.along(j, square(&side.root, side.n), from, to, par);
+                    core::mem::swap(&mut from, &mut to);
+                    moves += 1;
                 }
-                _ => self.shape.scale(j, &side.root, out),
+                _ => self.shape.scale(j, &side.root, from),
             }
+        }
+        if moves % 2 == 0 {
+            out.copy_from_slice(x);
         }
     }
 
@@ -567,7 +576,7 @@ impl<T: Scalar> Rule<T> for Shampoo<T> {
             self.precondition(filtered, out, par);
             if let Some(wanted) = wanted {
                 let scale = T::from_f64(wanted / (norm(out) + 1e-16));
-                out.iter_mut().for_each(|x| *x *= scale);
+                simd::wide(|| out.iter_mut().for_each(|x| *x *= scale));
             }
         }
         self.late(out);

@@ -4,7 +4,7 @@
 //! If a single-precision iteration does not converge it is repeated once in double precision; an iteration for
 //! eigenvalues alone is repeated once by the algorithm with vectors, which is a different one.
 
-use super::{gemm, kernels::Stalled, mirror_lower, need_finite, need_square, reduce, scale};
+use super::{gemm_lower, kernels::Stalled, mirror_lower, need_finite, need_square, reduce, scale};
 use crate::{DType, Error, Mat, MatMut, MatRef, Par, Scalar};
 
 /// Eigenpairs of a symmetric matrix: `a = vectors diag(values) vectors^T`.
@@ -220,11 +220,7 @@ pub fn apply_spectral<T: Scalar>(e: &Eigh<T>, f: impl Fn(T) -> T, par: Par) -> M
     }
     let weights: Vec<T> = e.values.iter().map(|v| f(*v)).collect();
     let scaled = Mat::from_fn(n, k, |i, j| e.vectors[(i, j)] * weights[j]);
-    if n == 1 {
-        gemm(out.as_mut(), T::ONE, scaled.as_ref(), e.vectors.transpose(), T::ZERO, par);
-    } else {
-        T::matmul_lower(out.as_mut(), false, scaled.as_ref(), e.vectors.transpose(), T::ONE, par);
-        mirror_lower(out.as_mut());
-    }
+    gemm_lower(out.as_mut(), T::ONE, scaled.as_ref(), e.vectors.transpose(), par);
+    mirror_lower(out.as_mut());
     out
 }

@@ -72,9 +72,7 @@ impl<T: Scalar> FactorWork<T> {
         }
         T::qr_with(a.rb_mut(), q, self.reflectors.as_mut(), MemStack::new(&mut self.buffer));
         for j in 0..self.n {
-            for i in j + 1..self.n {
-                a[(i, j)] = T::ZERO;
-            }
+            elementwise::scale(a.rb_mut().submatrix_mut(j + 1, j, self.n - j - 1, 1), T::ZERO);
         }
         Ok(())
     }

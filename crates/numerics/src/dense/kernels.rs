@@ -7,7 +7,6 @@
 
 use super::{Diag, Triangle};
 use faer::diag::{DiagMut, DiagRef};
-use faer::linalg::matmul::triangular::BlockStructure;
 use faer::linalg::{cholesky, evd, householder, lu, matmul, qr, svd, triangular_solve};
 use faer::prelude::*;
 use faer::{Accum, Conj, Spec};
@@ -26,8 +25,6 @@ pub struct Stalled;
 pub trait DenseKernels: Sized {
     /// `out = alpha a b`, or `out += alpha a b` if `add`.
     fn matmul(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
-    /// The lower triangle of [`DenseKernels::matmul`].
-    fn matmul_lower(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
     /// `rhs <- a^-1 rhs` for a triangle of `a`, sequentially.
     fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, Self>, rhs: MatMut<'_, Self>);
     /// Eigenvalues and, if asked for, vectors of the lower triangle of `a`.
@@ -79,12 +76,6 @@ macro_rules! kernels {
         impl DenseKernels for $t {
             fn matmul(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
                 matmul::matmul(out, accum(add), a, b, alpha, par);
-            }
-
-            fn matmul_lower(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
-                let full = BlockStructure::Rectangular;
-                let lower = BlockStructure::TriangularLower;
-                matmul::triangular::matmul(out, lower, accum(add), a, full, b, full, alpha, par);
             }
 
             fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, $t>, rhs: MatMut<'_, $t>) {
@@ -256,25 +247,10 @@ macro_rules! kernels {
                     .or(h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(n, bs, n))
             }
 
-            fn qr_with(
-                mut a: MatMut<'_, $t>,
-                mut q: MatMut<'_, $t>,
-                mut reflectors: MatMut<'_, $t>,
-                stack: &mut MemStack,
-            ) {
-                use householder as h;
+            fn qr_with(mut a: MatMut<'_, $t>, q: MatMut<'_, $t>, mut reflectors: MatMut<'_, $t>, stack: &mut MemStack) {
                 let params: Spec<qr::no_pivoting::factor::QrParams, $t> = Default::default();
                 qr::no_pivoting::factor::qr_in_place(a.rb_mut(), reflectors.rb_mut(), Par::Seq, stack, params);
-                q.fill(0.0);
-                q.rb_mut().diagonal_mut().fill(1.0);
-                h::apply_block_householder_sequence_on_the_left_in_place_with_conj(
-                    a.rb(),
-                    reflectors.rb(),
-                    Conj::No,
-                    q,
-                    Par::Seq,
-                    stack,
-                );
+                Self::unfold_q(a.rb(), reflectors.rb(), q, stack);
             }
 
             fn eigh_req(n: usize) -> StackReq {
@@ -308,27 +284,40 @@ macro_rules! kernels {
             fn thin_q(basis: MatRef<'_, $t>, coeff: MatRef<'_, $t>) -> Mat<$t> {
                 use householder as h;
                 let (m, size) = (basis.nrows(), basis.nrows().min(basis.ncols()));
-                let basis = basis.subcols(0, size);
-                let mut q = Mat::<$t>::identity(m, size);
+                let mut q = Mat::<$t>::zeros(m, size);
                 let req =
                     h::apply_block_householder_sequence_on_the_left_in_place_scratch::<$t>(m, coeff.nrows(), size);
                 let mut buf = MemBuffer::new(req);
-                h::apply_block_householder_sequence_on_the_left_in_place_with_conj(
-                    basis,
-                    coeff,
-                    Conj::No,
-                    q.as_mut(),
-                    Par::Seq,
-                    MemStack::new(&mut buf),
-                );
+                Self::unfold_q(basis.subcols(0, size), coeff, q.as_mut(), MemStack::new(&mut buf));
                 q
+            }
+
+            fn unfold_q(basis: MatRef<'_, $t>, coeff: MatRef<'_, $t>, mut q: MatMut<'_, $t>, stack: &mut MemStack) {
+                q.fill(0.0);
+                q.rb_mut().diagonal_mut().fill(1.0);
+                // Reflectors that start at a row leave the columns before it as those of the identity.
+                for start in (0..basis.ncols()).step_by(coeff.nrows().max(1)).rev() {
+                    let (rest, width) = (basis.nrows() - start, coeff.nrows().min(basis.ncols() - start));
+                    let columns = q.ncols() - start;
+                    householder::apply_block_householder_on_the_left_in_place_with_conj(
+                        basis.submatrix(start, start, rest, width),
+                        coeff.submatrix(0, start, width, width),
+                        Conj::No,
+                        q.rb_mut().submatrix_mut(start, start, rest, columns),
+                        Par::Seq,
+                        stack,
+                    );
+                }
             }
         }
     };
 }
 
 trait ThinQ: Sized {
+    /// The first columns of the orthogonal factor.
     fn thin_q(basis: MatRef<'_, Self>, coeff: MatRef<'_, Self>) -> Mat<Self>;
+    /// The same, as many as `q` has.
+    fn unfold_q(basis: MatRef<'_, Self>, coeff: MatRef<'_, Self>, q: MatMut<'_, Self>, stack: &mut MemStack);
 }
 
 fn accum(add: bool) -> Accum {

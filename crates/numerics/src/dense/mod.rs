@@ -2,7 +2,7 @@
 //!
 //! Three promises that faer alone does not make are kept here.
 //!
-//! *Bits.* [`gemm`], [`syrk`], [`trsm`] and the Cholesky factor give the same bits for every [`crate::Par`], and a column
+//! *Bits.* [`gemm`], [`gemm_lower`], [`syrk`], [`trsm`] and the Cholesky factor give the same bits for every [`crate::Par`], and a column
 //! of a product or solve has the same bits alone as inside a wider block. faer sends products of width one to
 //! another kernel, so a lone column is multiplied twice over, in row blocks held on the stack. Eigenvalue,
 //! singular value, QR, LU and Bunch-Kaufman routines always run sequentially: their bits would depend on the
@@ -40,7 +40,7 @@ pub use expm::expm;
 pub use fresh::zeros;
 pub use in_place::FactorWork;
 pub use orthogonal::{PivotedQr, Qr, Svd, qr, qr_pivoted, svd};
-pub use products::{gemm, syrk, trsm};
+pub use products::{gemm, gemm_lower, syrk, trsm};
 pub use reduce::{col_dots, dot, is_all_finite, norm_l2, sum};
 pub use roots::{logm, sqrtm};
 pub use solve::{Lblt, Llt, Lu};

@@ -18,6 +18,8 @@ const BLOCK: usize = 128;
 const SMALL: usize = 16 * 16 * 16;
 /// Up to this inner dimension the small kernels have the bits of the large ones.
 const EQUAL: usize = 64;
+/// Order of the diagonal blocks that [`syrk`] computes whole.
+const LEAF: usize = 64;
 /// From this many multiplications a lone column is split over threads.
 const PARALLEL: usize = 256 * 256;
 
@@ -157,7 +159,59 @@ pub fn syrk<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, beta:
     if n == 0 || alpha == T::ZERO || a.ncols() == 0 {
         return;
     }
-    T::matmul_lower(out, beta != T::ZERO, a, a.transpose(), alpha, par);
+    lower(out, beta != T::ZERO, alpha, a, a.transpose(), par);
+}
+
+/// The lower triangle of `out = alpha a b`, for a product that is known to be symmetric; the strict upper triangle is not
+/// touched.
+///
+/// Costs and promises as [`syrk`]. Panics on a shape mismatch.
+///
+/// ```
+/// use numerics::{Mat, Par, dense};
+/// let a = Mat::from_fn(2, 2, |i, j| (1 + i + j) as f64); // [1 2; 2 3]
+/// let mut square = Mat::zeros(2, 2);
+/// dense::gemm_lower(square.as_mut(), 1.0, a.as_ref(), a.as_ref(), Par::Seq);
+/// assert_eq!((square[(0, 0)], square[(1, 0)], square[(1, 1)]), (5.0, 8.0, 13.0));
+/// ```
+pub fn gemm_lower<T: Scalar>(mut out: MatMut<'_, T>, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, par: Par) {
+    let n = a.nrows();
+    assert_eq!(a.ncols(), b.nrows(), "gemm_lower: inner dimensions differ");
+    assert_eq!((out.nrows(), out.ncols(), b.ncols()), (n, n, n), "gemm_lower: result has the wrong shape");
+    if n == 0 || alpha == T::ZERO || a.ncols() == 0 {
+        for j in 0..n {
+            elementwise::scale(out.rb_mut().submatrix_mut(j, j, n - j, 1), T::ZERO);
+        }
+        return;
+    }
+    lower(out, false, alpha, a, b, par);
+}
+
+/// By halves down to [`LEAF`], where faer's own halving would go on to 16 and lose half its rate.
+fn lower<T: Scalar>(out: MatMut<'_, T>, add: bool, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, par: Par) {
+    let n = out.nrows();
+    if n <= LEAF {
+        return leaf(out, add, alpha, a, b, par);
+    }
+    let half = (n / 2).next_multiple_of(LEAF);
+    let (top, _, below, bottom) = out.split_at_mut(half, half);
+    let ((a_top, a_bottom), (b_left, b_right)) = (a.split_at_row(half), b.split_at_col(half));
+    lower(top, add, alpha, a_top, b_left, par);
+    gemm(below, alpha, a_bottom, b_left, if add { T::ONE } else { T::ZERO }, par);
+    lower(bottom, add, alpha, a_bottom, b_right, par);
+}
+
+/// A small block is computed whole, on the stack, and its lower triangle kept.
+fn leaf<T: Scalar>(mut out: MatMut<'_, T>, add: bool, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, par: Par) {
+    let n = out.nrows();
+    let mut buf = [T::ZERO; LEAF * LEAF];
+    let mut block = MatMut::from_column_major_slice_mut(&mut buf[..n * n], n, n);
+    gemm(block.rb_mut(), alpha, a, b, T::ZERO, par);
+    for j in 0..n {
+        for i in j..n {
+            out[(i, j)] = if add { out[(i, j)] + block[(i, j)] } else { block[(i, j)] };
+        }
+    }
 }
 
 /// `rhs <- a^-1 rhs` for one triangle of `a`; transposed systems by `a.transpose()` and the other triangle.

@@ -1,7 +1,7 @@
 //! Reductions whose order of addition is part of their definition: blocks of 4096 elements, sixteen lanes inside a
 //! block, block results added from the first to the last. The same numbers give the same bits for any strides.
 
-use crate::{MatRef, Scalar};
+use crate::{MatRef, Scalar, simd};
 
 const BLOCK: usize = 4096;
 const LANES: usize = 16;
@@ -17,6 +17,7 @@ fn fold_lanes<T: Scalar>(mut acc: [T; LANES]) -> T {
     acc[0]
 }
 
+#[inline(always)]
 fn block_dot<T: Scalar>(x: &[T], y: &[T]) -> T {
     let mut acc = [T::ZERO; LANES];
     let (xs, xt) = x.as_chunks::<LANES>();
@@ -67,9 +68,7 @@ fn blocked_by<T: Scalar>(n: usize, f: impl Fn(usize) -> T) -> T {
 pub fn dot<T: Scalar>(x: &[T], y: &[T]) -> T {
     assert_eq!(x.len(), y.len(), "dot: lengths differ");
     let mut total = T::ZERO;
-    for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
-        total += block_dot(x, y);
-    }
+    simd::wide(|| x.chunks(BLOCK).zip(y.chunks(BLOCK)).for_each(|(x, y)| total += block_dot(x, y)));
     total
 }
 
@@ -104,8 +103,40 @@ fn for_each<T: Scalar>(x: MatRef<'_, T>, mut f: impl FnMut(T)) {
     }
 }
 
+/// Largest absolute value of contiguous numbers, and whether all are finite, by independent lanes.
+fn scan<T: Scalar>(x: &[T]) -> (T, bool) {
+    let (mut tops, mut zeros) = ([T::ZERO; 2 * LANES], [T::ZERO; 2 * LANES]);
+    let (chunks, rest) = x.as_chunks::<{ 2 * LANES }>();
+    simd::wide(|| {
+        for chunk in chunks {
+            for ((top, zero), &v) in tops.iter_mut().zip(&mut zeros).zip(chunk) {
+                let a = Scalar::abs(v);
+                *top = if a > *top { a } else { *top };
+                // Zero for a number, NaN for the rest, which the sum remembers.
+                *zero += v * T::ZERO;
+            }
+        }
+    });
+    let top = rest.iter().map(|v| Scalar::abs(*v)).chain(tops).fold(T::ZERO, |top, a| if a > top { a } else { top });
+    (top, rest.iter().chain(&zeros).all(|v| Scalar::is_finite(*v)))
+}
+
+/// [`scan`] over the columns or rows of a matrix, if they are contiguous.
+fn scan_matrix<T: Scalar>(x: MatRef<'_, T>) -> Option<(T, bool)> {
+    let x = if x.row_stride() == 1 { x } else { x.transpose() };
+    let x = x.try_as_col_major()?;
+    let join = |(top, ok): (T, bool), j: usize| {
+        let (a, fine) = scan(x.col(j).as_slice());
+        (if a > top { a } else { top }, ok && fine)
+    };
+    Some((0..x.ncols()).fold((T::ZERO, true), join))
+}
+
 /// Largest absolute value, 0 for an empty matrix; NaNs are ignored.
 pub(crate) fn max_abs<T: Scalar>(x: MatRef<'_, T>) -> T {
+    if let Some((top, _)) = scan_matrix(x) {
+        return top;
+    }
     let mut top = T::ZERO;
     for_each(x, |v| {
         let v = Scalar::abs(v);
@@ -119,13 +150,16 @@ pub(crate) fn max_abs<T: Scalar>(x: MatRef<'_, T>) -> T {
 /// Frobenius norm, scaled so that no square overflows or vanishes. NaN if an element is NaN.
 pub fn norm_l2<T: Scalar>(x: MatRef<'_, T>) -> T {
     let (mut top, mut nan) = (T::ZERO, false);
-    for_each(x, |v| {
-        let a = Scalar::abs(v);
-        nan |= v.is_nan();
-        if a > top {
-            top = a;
-        }
-    });
+    match scan_matrix(x) {
+        Some((most, true)) => top = most,
+        _ => for_each(x, |v| {
+            let a = Scalar::abs(v);
+            nan |= v.is_nan();
+            if a > top {
+                top = a;
+            }
+        }),
+    }
     if nan {
         return T::NAN;
     }
@@ -136,6 +170,10 @@ pub fn norm_l2<T: Scalar>(x: MatRef<'_, T>) -> T {
     let safe = top < Scalar::sqrt(T::MAX) * T::EPS && top > Scalar::sqrt(T::TINY) / T::EPS;
     let unit = if safe { T::ONE } else { top };
     let mut total = T::ZERO;
+    if let (true, Some(x)) = (safe, x.try_as_col_major()) {
+        (0..x.ncols()).for_each(|j| total += dot(x.col(j).as_slice(), x.col(j).as_slice()));
+        return Scalar::sqrt(total);
+    }
     for j in 0..x.ncols() {
         total += if safe {
             blocked_by(x.nrows(), |i| x[(i, j)] * x[(i, j)])
@@ -154,6 +192,9 @@ pub fn norm_l2<T: Scalar>(x: MatRef<'_, T>) -> T {
 /// assert!(!dense::is_all_finite(a.as_ref()));
 /// ```
 pub fn is_all_finite<T: Scalar>(x: MatRef<'_, T>) -> bool {
+    if let Some((_, ok)) = scan_matrix(x) {
+        return ok;
+    }
     let mut ok = true;
     for_each(x, |v| ok &= Scalar::is_finite(v));
     ok

@@ -41,12 +41,14 @@ mod real;
 #[cfg(test)]
 mod tests;
 mod trig;
+mod wide;
 
 pub use api::*;
 pub use dispatch::{
     BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, Kernels, Level,
     ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
+pub use wide::wide;
 
 /// What [`crate::Scalar`] asks of a type so that each elementwise kernel is compiled once per instruction set.
 pub trait SimdKernels: Sized + 'static {

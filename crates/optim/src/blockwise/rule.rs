@@ -3,7 +3,7 @@
 use super::Layout;
 use crate::kron_engine::FactorKind;
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
-use numerics::{Par, Scalar};
+use numerics::{Par, Scalar, simd};
 
 /// What a rule gets for one step; arrays are contiguous and row-major.
 pub(crate) struct Call<'a, T> {
@@ -145,10 +145,12 @@ impl<T: Scalar> Shrinker<T> {
     }
 
     pub(crate) fn apply(&self, w: &mut [T], direction: &[T]) {
-        for (w, &d) in w.iter_mut().zip(direction) {
-            let moved = *w - (self.before * *w + self.lr * d);
-            *w = moved - self.after * moved;
-        }
+        simd::wide(|| {
+            for (w, &d) in w.iter_mut().zip(direction) {
+                let moved = *w - (self.before * *w + self.lr * d);
+                *w = moved - self.after * moved;
+            }
+        });
     }
 
     /// Normalises or caps the root mean square of a direction.

@@ -8,7 +8,7 @@ use super::factor::Factor;
 use super::ladder::{Bench, Decompositions, Ready, Shift, columns, eigenvectors, orthogonal, scaled_copy};
 use super::modes::{Shape, square, square_mut};
 use super::{KronConfig, Refresh, Scale, Storage, Transport};
-use numerics::{MatRef, Par, Scalar, dense};
+use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// What is stored in the basis and has to move with it.
 pub(crate) struct Attached<'a, T> {
@@ -149,7 +149,7 @@ fn refresh_rotated<T: Scalar>(
     if sweeps > 0 && sweep(tools, n, sweeps, bench, par) {
         // Symmetric: rows and columns are the same.
         let back = unit.recip();
-        f.s.iter_mut().zip(&*bench.s).for_each(|(x, &s)| *x = s * back);
+        simd::wide(|| f.s.iter_mut().zip(&*bench.s).for_each(|(x, &s)| *x = s * back));
     } else {
         // Asked for, or QR gave nonsense.
         let Ready::Scaled(unit) = scaled_copy(&f.s, n, &mut bench.s[..n * n]) else { return Move::Stayed };
@@ -163,6 +163,20 @@ fn refresh_rotated<T: Scalar>(
     Move::Turned
 }
 
+/// Rows of a block of [`turned`].
+const ROWS: usize = 64;
+
+/// The lower triangle of `out = R H`, which is `H^T S H`: symmetric, and `R` is upper triangular, so that a third of the product is
+/// enough. Above the diagonal there may be anything.
+fn turned<T: Scalar>(mut out: MatMut<'_, T>, r: MatRef<'_, T>, h: MatRef<'_, T>, par: Par) {
+    let n = r.nrows();
+    for start in (0..n).step_by(ROWS) {
+        let rows = ROWS.min(n - start);
+        let (r, h) = (r.submatrix(start, start, rows, n - start), h.submatrix(start, 0, n - start, start + rows));
+        dense::gemm(out.as_mut().submatrix_mut(start, 0, rows, start + rows), T::ONE, r, h, T::ZERO, par);
+    }
+}
+
 /// Steps of the QR algorithm on the matrix in `s`; their product in `h`. `false` if one of them is not finite.
 fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mut Bench<'_, T>, par: Par) -> bool {
     for k in 0..sweeps {
@@ -172,8 +186,8 @@ fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mu
         }
         let u = columns(bench.u, n);
         let mut s = columns(bench.s, n);
-        dense::gemm(s.as_mut(), T::ONE, columns(bench.t, n).as_ref(), u.as_ref(), T::ZERO, par);
-        dense::symmetrize(s);
+        turned(s.as_mut(), columns(bench.t, n).as_ref(), u.as_ref(), par);
+        dense::mirror_lower(s);
         if k == 0 {
             dense::copy(columns(bench.h, n), u.as_ref());
         } else {

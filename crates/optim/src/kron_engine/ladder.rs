@@ -1,13 +1,13 @@
 //! Decompositions that may fail, and what is tried instead.
 //!
-//! A factor is symmetrised and scaled by the power of two next to `1 / max |S_ij|`, so no digit changes. A QR step that
+//! A factor, which is kept symmetric, is scaled by the power of two next to `1 / max |S_ij|`, so no digit changes. A QR step that
 //! gives numbers that are not finite is replaced by an eigendecomposition; that one is tried again in double precision;
 //! if it fails too the old basis stays and the failure is counted, per factor, until a success. After more than three
 //! in a row the step reports an error. All work is done in memory that the rule keeps.
 
 use crate::slots::all_finite;
 use numerics::dense::{self, FactorWork};
-use numerics::{Error, Mat, MatMut, Scalar};
+use numerics::{Error, Mat, MatMut, Scalar, simd};
 
 /// Failures in a row after which a step returns an error.
 pub(crate) const TOLERATED_FAILURES: u64 = 3;
@@ -87,20 +87,28 @@ pub(crate) enum Ready<T> {
     NotFinite,
 }
 
-/// Scales a factor into `copy`, and makes the copy symmetric.
+/// Scales a factor, which is symmetric as [`super::modes::Shape::outer`] leaves it, into `copy`.
 pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, copy: &mut [T]) -> Ready<T> {
     if !all_finite(s) {
         return Ready::NotFinite;
     }
-    let top = s.iter().fold(T::ZERO, |top, x| top.max(x.abs())).to_f64();
+    let top = largest(s).to_f64();
     if top == 0.0 {
         return Ready::Zero;
     }
     let limit = if T::EPS.to_f64() > 1e-10 { 120.0 } else { 1000.0 };
     let unit = T::from_f64((-top.log2().floor()).clamp(-limit, limit).exp2());
-    copy.iter_mut().zip(s).for_each(|(c, &s)| *c = s * unit);
-    dense::symmetrize(columns(copy, n));
+    simd::wide(|| copy[..n * n].iter_mut().zip(s).for_each(|(c, &s)| *c = s * unit));
     Ready::Scaled(unit)
+}
+
+/// Largest absolute value of finite numbers, by independent comparisons.
+fn largest<T: Scalar>(x: &[T]) -> T {
+    let mut lanes = [T::ZERO; 32];
+    let (chunks, rest) = x.as_chunks::<32>();
+    let more = |lane: &mut T, v: T| *lane = if v.abs() > *lane { v.abs() } else { *lane };
+    simd::wide(|| chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(lane, &v)| more(lane, v))));
+    lanes.iter().chain(rest).fold(T::ZERO, |top, x| top.max(x.abs()))
 }
 
 /// Eigenvectors in descending order of eigenvalue into `h`, from the scaled copy in `s`, which is used up. `values` belong

@@ -5,7 +5,7 @@
 //! memory; for a matrix each is one product. Cost of a product along mode `j`: `2 p_j` flops per element; of an outer
 //! product half of that.
 
-use numerics::{MatMut, MatRef, Par, Scalar, dense};
+use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// Partial sums of a row.
 const LANES: usize = 16;
@@ -104,15 +104,19 @@ impl Shape {
     pub(crate) fn scale<T: Scalar>(&self, mode: usize, w: &[T], x: &mut [T]) {
         let (_, p, right) = self.split(mode);
         if right == 1 {
-            for row in x.chunks_exact_mut(p) {
-                row.iter_mut().zip(w).for_each(|(x, &w)| *x *= w);
-            }
-        } else {
-            for block in x.chunks_exact_mut(p * right) {
-                for (row, &w) in block.chunks_exact_mut(right).zip(w) {
-                    row.iter_mut().for_each(|x| *x *= w);
+            simd::wide(|| {
+                for row in x.chunks_exact_mut(p) {
+                    row.iter_mut().zip(w).for_each(|(x, &w)| *x *= w);
                 }
-            }
+            });
+        } else {
+            simd::wide(|| {
+                for block in x.chunks_exact_mut(p * right) {
+                    for (row, &w) in block.chunks_exact_mut(right).zip(w) {
+                        row.iter_mut().for_each(|x| *x *= w);
+                    }
+                }
+            });
         }
     }
 
@@ -121,9 +125,11 @@ impl Shape {
         let (_, p, right) = self.split(mode);
         out.fill(T::ZERO);
         if right == 1 {
-            for row in x.chunks_exact(p) {
-                row.iter().zip(out.iter_mut()).for_each(|(&x, o)| *o += x * x);
-            }
+            simd::wide(|| {
+                for row in x.chunks_exact(p) {
+                    row.iter().zip(out.iter_mut()).for_each(|(&x, o)| *o += x * x);
+                }
+            });
         } else {
             for block in x.chunks_exact(p * right) {
                 for (row, o) in block.chunks_exact(right).zip(out.iter_mut()) {
@@ -147,6 +153,11 @@ impl Shape {
 
 /// `out[i, c] = x[i, c] w[c]`, `sums[i]` the squares of row `i`.
 fn weigh_columns<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
+    simd::wide(|| weigh_each_row(cols, w, x, out, sums));
+}
+
+#[inline(always)]
+fn weigh_each_row<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
     for ((x, out), sum) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).zip(sums) {
         // Independent sums, so that the loop runs on whole registers.
         let mut lanes = [T::ZERO; LANES];
@@ -170,12 +181,14 @@ fn weigh_columns<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: 
 /// `out[i, c] = x[i, c] w[i]`, `sums[c]` the squares of column `c`.
 fn weigh_rows<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
     sums.fill(T::ZERO);
-    for ((x, out), &w) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).zip(w) {
-        for ((&x, out), sum) in x.iter().zip(out).zip(sums.iter_mut()) {
-            *out = x * w;
-            *sum += *out * *out;
+    simd::wide(|| {
+        for ((x, out), &w) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).zip(w) {
+            for ((&x, out), sum) in x.iter().zip(out).zip(sums.iter_mut()) {
+                *out = x * w;
+                *sum += *out * *out;
+            }
         }
-    }
+    });
 }
 
 /// A square row-major array as a matrix.

@@ -4,13 +4,13 @@ use super::basis::{self, Attached};
 use super::factor::{Factor, FactorKind, balance, clamp_product, rotate};
 use super::ladder::{Bench, Decompositions, TOLERATED_FAILURES, bench_len, split_bench};
 use super::modes::Shape;
-use super::{Clamp, Eigenvalues, KronConfig, Order, Phase, Scale, Start, Storage};
+use super::{Clamp, Eigenvalues, KronConfig, Order, Phase, Scale, Start, Statistics, Storage};
 use crate::Error;
 use crate::blockwise::{Call, Done, Field, Rule};
 use crate::slots::bias_correction;
 use numerics::dense::FactorWork;
 use numerics::rng::{Role, Stream};
-use numerics::{Par, Scalar, dense};
+use numerics::{Par, Scalar, dense, simd};
 
 /// The state of one block.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl<T: Scalar> Kron<T> {
         let c = &self.config;
         let (b1, c1) = (T::from_f64(c.beta1), T::from_f64(1.0 - c.beta1));
         let new = if self.rotated_momentum() { p } else { g };
-        self.m.iter_mut().zip(new).for_each(|(m, &g)| *m = b1 * *m + c1 * g);
+        simd::wide(|| self.m.iter_mut().zip(new).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
         let mut gain = 1.0;
         if c.bias.momentum {
             gain /= bias_correction(c.beta1, self.step);
@@ -136,11 +136,13 @@ impl<T: Scalar> Kron<T> {
                 }
                 let gain = T::from_f64(gain);
                 let (b2, c2) = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
-                for (((t, v), &m), &p) in t.iter_mut().zip(&mut self.v).zip(&self.m).zip(p) {
-                    *v = b2 * *v + c2 * (p * p);
-                    let denominator = v.sqrt() + eps;
-                    *t = if denominator == T::ZERO { T::ZERO } else { gain * (m / denominator) };
-                }
+                simd::wide(|| {
+                    for (((t, v), &m), &p) in t.iter_mut().zip(&mut self.v).zip(&self.m).zip(p) {
+                        *v = b2 * *v + c2 * (p * p);
+                        let denominator = v.sqrt() + eps;
+                        *t = if denominator == T::ZERO { T::ZERO } else { gain * (m / denominator) };
+                    }
+                });
             }
             Scale::Kronecker => {
                 let gain = T::from_f64(gain);
@@ -166,12 +168,19 @@ impl<T: Scalar> Kron<T> {
         if self.config.released_order3 && self.factors.len() == 3 && self.factors.iter().all(Factor::is_dense) {
             self.learn_as_released(g, p, x, t, b, c, par);
         } else {
+            let idle = self.eigenvalues_are_idle();
             for j in 0..self.factors.len() {
+                if idle && self.factors[j].is_dense() {
+                    let unfolded = if self.config.storage == Storage::Rotated { p } else { g };
+                    let (keep, weight) = (T::from_f64(b), T::from_f64(c));
+                    self.shape.outer(j, unfolded, weight, &mut self.factors[j].s, keep, par);
+                    continue;
+                }
                 self.project(j, p, x);
                 self.add_statistics(j, g, x, t, b, c, par);
             }
             for j in 0..self.factors.len() {
-                if ema {
+                if ema && !(idle && self.factors[j].is_dense()) {
                     self.average(j, b, c);
                 }
             }
@@ -212,6 +221,12 @@ impl<T: Scalar> Kron<T> {
         if self.unweighted() || self.factors[i].is_identity() {
             self.weights[i].clear();
         }
+    }
+
+    /// Whether nothing asks for the eigenvalues of a dense factor: SOAP divides by a second moment of its own and weighs nothing.
+    fn eigenvalues_are_idle(&self) -> bool {
+        let c = &self.config;
+        (c.statistics, c.scale, c.eigenvalues) == (Statistics::Raw, Scale::Free, Eigenvalues::Ema) && !c.balance
     }
 
     /// Whether the weights are all one.
@@ -352,6 +367,11 @@ impl<T: Scalar> Kron<T> {
 
 /// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root.
 fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, m: &[T], t: &mut [T]) {
+    simd::wide(|| divide_rows(shape, factors, root, eps, gain, m, t));
+}
+
+#[inline(always)]
+fn divide_rows<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, m: &[T], t: &mut [T]) {
     let plain = root == 2.0;
     let exponent = T::from_f64(2.0 / root);
     let power = |e: T| if plain { e } else { e.powf(exponent) };

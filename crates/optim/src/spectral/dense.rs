@@ -119,7 +119,7 @@ impl<T: Scalar> SpectralMatrix<T> {
         out
     }
 
-    /// Projects a symmetric matrix on the basis, into `self.u`.
+    /// Projects a symmetric matrix on the basis, into `self.u`, of which the lower triangle is what is read.
     fn project(&mut self, q: MatRef<'_, T>, par: Par) -> Result<(), Error> {
         check_len("rows", self.n, q.nrows())?;
         check_len("columns", self.n, q.ncols())?;
@@ -128,8 +128,7 @@ impl<T: Scalar> SpectralMatrix<T> {
         }
         let b = square(&self.b, self.n);
         dense::gemm(self.half.as_mut(), T::ONE, q, b, T::ZERO, par);
-        dense::gemm(self.u.as_mut(), T::ONE, b.transpose(), self.half.as_ref(), T::ZERO, par);
-        dense::symmetrize(self.u.as_mut());
+        dense::gemm_lower(self.u.as_mut(), T::ONE, b.transpose(), self.half.as_ref(), par);
         Ok(())
     }
 

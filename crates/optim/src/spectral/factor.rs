@@ -3,7 +3,7 @@
 use super::cayley::CayleyWork;
 use super::{Cayley, EigenvalueRule, Rotation, SpectralRules};
 use crate::Error;
-use numerics::{Mat, MatRef, Par, Scalar};
+use numerics::{Mat, MatRef, Par, Scalar, simd};
 
 /// Entries of the skew matrix above which a gradient step is followed by a correction of the basis.
 const LARGE_SKEW: f64 = 1e3;
@@ -57,7 +57,8 @@ impl<T: Scalar> Turner<T> {
         par: Par,
     ) -> Result<(), Error> {
         let n = increment.d.len();
-        let (mut largest, mut squares) = (0.0_f64, 0.0_f64);
+        let (mut largest, mut squares) = (T::ZERO, 0.0_f64);
+        let capped = matches!(rules.rotation, Rotation::Gradient { cap: Some(_) });
         for j in 0..n {
             let (dj, aj) = (increment.d[j], increment.a[j]);
             let column = self.skew.col_as_slice_mut(j);
@@ -69,19 +70,19 @@ impl<T: Scalar> Turner<T> {
             // Apart, and without branches, so that roots and quotients run on whole registers.
             let below = column[j + 1..].iter_mut();
             match rules.rotation {
-                Rotation::Gradient { .. } => {
+                Rotation::Gradient { .. } => simd::wide(|| {
                     below.zip(&increment.d[j + 1..]).for_each(|(v, &di)| *v = gradient_angle(di, dj, *v));
-                }
-                Rotation::PairwiseExact => {
+                }),
+                Rotation::PairwiseExact => simd::wide(|| {
                     below.zip(&increment.a[j + 1..]).for_each(|(v, &ai)| *v = pair_angle(ai, aj, *v));
-                }
+                }),
             }
-            for v in &column[j + 1..] {
-                let v = v.to_f64();
-                largest = largest.max(v.abs());
-                squares += 2.0 * v * v;
+            largest = largest.max(simd::wide(|| largest_of(&column[j + 1..])));
+            if capped {
+                squares += column[j + 1..].iter().map(|v| 2.0 * v.to_f64() * v.to_f64()).sum::<f64>();
             }
         }
+        let mut largest = largest.to_f64();
         numerics::dense::mirror_lower(self.skew.as_mut());
         for j in 1..n {
             self.skew.col_as_slice_mut(j)[..j].iter_mut().for_each(|v| *v = -*v);
@@ -104,7 +105,21 @@ impl<T: Scalar> Turner<T> {
     }
 }
 
+/// Largest absolute value, by independent comparisons.
+#[inline(always)]
+fn largest_of<T: Scalar>(x: &[T]) -> T {
+    let mut lanes = [T::ZERO; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = if v.abs() > *lane { v.abs() } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(T::ZERO, |top, v| top.max(v.abs()))
+}
+
 /// `-(1/2) o / (d_i - d_j)`; nothing where the eigenvalues are equal.
+#[inline(always)]
 fn gradient_angle<T: Scalar>(di: T, dj: T, o: T) -> T {
     let gap = di - dj;
     if gap == T::ZERO {
@@ -115,6 +130,7 @@ fn gradient_angle<T: Scalar>(di: T, dj: T, o: T) -> T {
 }
 
 /// `-tan(t/2)` with `t = (1/2) atan2(2 o s, |a_i - a_j|)`, `s` the sign of `a_i - a_j` (one at zero), by roots only.
+#[inline(always)]
 fn pair_angle<T: Scalar>(ai: T, aj: T, o: T) -> T {
     let gap = ai - aj;
     let (x, y) = (gap.abs(), T::from_f64(2.0) * if gap < T::ZERO { -o } else { o });

@@ -25,7 +25,7 @@ use crate::error::check;
 use crate::kron_engine::FactorKind;
 use crate::kron_engine::modes::{Shape, square};
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
-use numerics::{MatRef, Par, Scalar, dense};
+use numerics::{MatRef, Par, Scalar, dense, simd};
 use serde::{Deserialize, Serialize};
 
 /// Where `alpha` starts.
@@ -244,15 +244,22 @@ impl<T: Scalar> SpectralKron<T> {
 
     /// Projects on all bases, or back.
     fn rotate(&self, forward: bool, x: &mut [T], scratch: &mut [T], par: Par) {
+        let (mut from, mut to) = (&mut *x, &mut *scratch);
+        let mut apart = false;
         for (j, mode) in self.modes.iter().enumerate().filter(|(_, m)| m.kind == FactorKind::Dense) {
             let b = square(&mode.b, mode.n);
             let b = if forward { b.transpose() } else { b };
-            self.shape.along(j, b, x, scratch, par);
+            self.shape.along(j, b, from, to, par);
+            core::mem::swap(&mut from, &mut to);
+            apart = !apart;
+        }
+        if apart {
             x.copy_from_slice(scratch);
         }
     }
 
-    /// One curvature step from a gradient; returns `t`, the whitened square of the gradient.
+    /// One curvature step from the mean of `g g^T` over gradients that lie one after the other; returns `t`, the mean of their
+    /// whitened squares.
     pub(crate) fn learn(
         &mut self,
         g: &[T],
@@ -265,9 +272,16 @@ impl<T: Scalar> SpectralKron<T> {
         for mode in &mut self.modes {
             mode.d.iter_mut().zip(&mode.log_d).for_each(|(d, l)| *d = l.exp());
         }
-        p.copy_from_slice(g);
-        self.rotate(true, p, x, par);
-        let weight = T::from_f64(if self.config.root == 1.0 { batch } else { 1.0 });
+        let len = self.shape.len().max(1);
+        let weight = T::from_f64(if self.config.root == 1.0 { batch } else { 1.0 } * len as f64 / g.len() as f64);
+        for (sample, g) in g.chunks_exact(len).enumerate() {
+            p.copy_from_slice(g);
+            self.rotate(true, p, x, par);
+            let keep = if sample > 0 { T::ONE } else { T::ZERO };
+            for j in 0..self.modes.len() {
+                self.second_moment(j, p, x, weight, keep, par);
+            }
+        }
         self.traces.clear();
         self.traces.extend(self.modes.iter().map(Mode::inverse_trace));
         let damping = T::from_f64(self.config.damping);
@@ -277,7 +291,6 @@ impl<T: Scalar> SpectralKron<T> {
             if self.modes[j].kind == FactorKind::Identity {
                 continue;
             }
-            self.second_moment(j, p, x, weight, par);
             let others = self.traces.iter().enumerate().filter(|&(i, _)| i != j).fold(T::ONE, |a, (_, &t)| a * t);
             let mode = &mut self.modes[j];
             let stride = if mode.kind == FactorKind::Dense { mode.n + 1 } else { 1 };
@@ -305,20 +318,23 @@ impl<T: Scalar> SpectralKron<T> {
         Ok(t)
     }
 
-    /// `U_j` of the rotated gradient `p`.
-    fn second_moment(&mut self, j: usize, p: &[T], x: &mut [T], weight: T, par: Par) {
+    /// `U_j <- keep U_j + weight (that of the rotated gradient p)`.
+    fn second_moment(&mut self, j: usize, p: &[T], x: &mut [T], weight: T, keep: T, par: Par) {
+        if self.modes[j].kind == FactorKind::Identity {
+            return;
+        }
         x.copy_from_slice(p);
         for (i, mode) in self.modes.iter().enumerate().filter(|&(i, m)| i != j && m.kind != FactorKind::Identity) {
             let w = &mut self.powers[i];
             w.iter_mut().zip(&mode.d).for_each(|(w, d)| *w = d.sqrt().recip());
             self.shape.scale(i, w, x);
         }
-        let mode = &mut self.modes[j];
+        let (mode, squares) = (&mut self.modes[j], &mut self.powers[j]);
         match mode.kind {
-            FactorKind::Dense => self.shape.outer(j, x, weight, &mut mode.u, T::ZERO, par),
+            FactorKind::Dense => self.shape.outer(j, x, weight, &mut mode.u, keep, par),
             _ => {
-                self.shape.squares(j, x, &mut mode.u);
-                mode.u.iter_mut().for_each(|u| *u *= weight);
+                self.shape.squares(j, x, squares);
+                mode.u.iter_mut().zip(squares).for_each(|(u, s)| *u = keep * *u + weight * *s);
             }
         }
     }
@@ -332,7 +348,7 @@ impl<T: Scalar> SpectralKron<T> {
             self.shape.scale(j, w, x);
         }
         let scale = self.alpha.powf(exponent);
-        x.iter_mut().for_each(|x| *x *= scale);
+        simd::wide(|| x.iter_mut().for_each(|x| *x *= scale));
         self.rotate(false, x, scratch, par);
     }
 }
@@ -419,10 +435,12 @@ impl<T: Scalar> Rule<T> for SpectralKron<T> {
             self.learn(g, beta, batch, p, x, par)?;
         }
         let (b, c) = (T::from_f64(self.config.beta1), T::from_f64(1.0 - self.config.beta1));
-        for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
-            *m = b * *m + c * g;
-            *out = *m;
-        }
+        simd::wide(|| {
+            for ((m, &g), out) in self.m.iter_mut().zip(g).zip(out.iter_mut()) {
+                *m = b * *m + c * g;
+                *out = *m;
+            }
+        });
         self.precondition(out, x, par);
         Ok(Done::MOVE)
     }

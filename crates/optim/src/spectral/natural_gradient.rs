@@ -6,12 +6,16 @@ use super::tests::{cayley_of, golden_basis, golden_curvature, noise, skew};
 use super::*;
 use crate::kron_engine::FactorKind;
 use crate::kron_engine::modes::{square, square_mut};
-use numerics::{Mat, Par, dense};
+use numerics::{Mat, Par, Scalar, dense};
 use std::cmp::Ordering;
 
 /// Errors are `h^4 = 1e-12` and rounding over `h`, `1e-13`, times derivatives of order ten.
 const H: f64 = 1e-3;
 const TOLERANCE: f64 = 1e-8;
+
+/// A step in single precision moves coordinates that are of order one: a hundred units in the last place, over `beta` when the
+/// change is what is looked at.
+const SINGLE: f64 = 100.0 * f32::EPSILON as f64;
 
 /// `f'(0)` along coordinate `i` of `len`.
 fn slope(f: &dyn Fn(&[f64]) -> f64, len: usize, i: usize) -> f64 {
@@ -69,9 +73,9 @@ fn turns(old: &Mat<f64>, new: &Mat<f64>) -> Vec<f64> {
 }
 
 #[track_caller]
-fn close(found: &[f64], expected: &[f64]) {
+fn close(found: &[f64], expected: &[f64], tolerance: f64) {
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() < TOLERANCE * (1.0 + b.abs()), "{i}: {a} {b}");
+        assert!((a - b).abs() < tolerance * (1.0 + b.abs()), "{i}: {a} {b}");
     }
     assert_eq!(found.len(), expected.len());
 }
@@ -88,14 +92,24 @@ fn one_matrix() {
         for i in 0..6 {
             let row: Vec<f64> = (0..6).map(|j| metric[(i, j)]).collect();
             let stated: Vec<f64> = (0..6).map(|j| if i == j { diagonal[i] } else { 0.0 }).collect();
-            close(&row, &stated);
+            close(&row, &stated, TOLERANCE);
         }
-        let mut s = SpectralMatrix::from_parts(b.as_ref(), &d, SpectralRules::published()).unwrap();
-        s.learn(q.as_ref(), beta, gamma, 0.0, Par::Seq).unwrap();
-        let mut found: Vec<f64> = s.eigenvalues().iter().zip(&d).map(|(new, old)| (new / old).ln() / beta).collect();
-        found.extend(turns(&b, &s.basis().to_owned()).iter().map(|n| n / beta));
-        close(&found, &expected);
+        close(&dense_step::<f64>(&b, &d, &q, beta, gamma), &expected, TOLERANCE);
+        close(&dense_step::<f32>(&b, &d, &q, beta, gamma), &expected, SINGLE / beta);
     }
+}
+
+/// Change of every coordinate in one step, per `beta`.
+fn dense_step<T: Scalar>(b: &Mat<f64>, d: &[f64], q: &Mat<f64>, beta: f64, gamma: f64) -> Vec<f64> {
+    let cast = |a: &Mat<f64>| Mat::from_fn(a.nrows(), a.ncols(), |i, j| T::from_f64(a[(i, j)]));
+    let start: Vec<T> = d.iter().map(|&d| T::from_f64(d)).collect();
+    let mut s = SpectralMatrix::from_parts(cast(b).as_ref(), &start, SpectralRules::published()).unwrap();
+    s.learn(cast(q).as_ref(), beta, gamma, 0.0, Par::Seq).unwrap();
+    let mut found: Vec<f64> =
+        s.eigenvalues().iter().zip(d).map(|(new, old)| (new.to_f64() / old).ln() / beta).collect();
+    let new = Mat::from_fn(d.len(), d.len(), |i, j| s.basis()[(i, j)].to_f64());
+    found.extend(turns(b, &new).iter().map(|n| n / beta));
+    found
 }
 
 /// Orthonormal vectors that sum to zero.
@@ -117,8 +131,10 @@ fn two_factors_of_determinant_one() {
     let (m, n, gamma, beta, alpha) = (4, 3, 0.8, 0.1, 1.3_f64);
     let bases = [dense::qr(noise(m, m, 31).as_ref()).unwrap().q, dense::qr(noise(n, n, 32).as_ref()).unwrap().q];
     let logs: [Vec<f64>; 2] = [vec![0.6, 0.1, -0.2, -0.5], vec![0.4, 0.05, -0.45]];
-    let (free, g) = ([trace_free(m), trace_free(n)], noise(m, n, 33));
-    let g: Vec<f64> = (0..m * n).map(|i| g[(i / n, i % n)]).collect();
+    let free = [trace_free(m), trace_free(n)];
+    // Five gradients, of which the curvature is the mean.
+    let draws = noise(m * n, 5, 33);
+    let samples: Vec<f64> = (0..5 * m * n).map(|i| draws[(i % (m * n), i / (m * n))]).collect();
     // Coordinates: log alpha; then for each factor n - 1 of log d and n (n - 1) / 2 of the rotation.
     let point = |x: &[f64]| {
         let factor = |j: usize, x: &[f64]| {
@@ -130,7 +146,7 @@ fn two_factors_of_determinant_one() {
         let scale = alpha * x[0].exp();
         Mat::from_fn(m * n, m * n, |a, b| scale * c[(a / n, b / n)] * k[(a % n, b % n)])
     };
-    let q = Mat::from_fn(m * n, m * n, |a, b| g[a] * g[b]);
+    let q = Mat::from_fn(m * n, m * n, |a, b| samples.chunks(m * n).map(|g| g[a] * g[b]).sum::<f64>() / 5.0);
     let (metric, expected) = natural(&point, &q, gamma, 15);
     // No block of the metric mixes with another, which is what the determinant constraint is for.
     let block = |i: usize| [1, 4, 10, 12, 15].iter().filter(|&&end| i >= end).count();
@@ -142,19 +158,40 @@ fn two_factors_of_determinant_one() {
     assert!((metric[(0, 0)] - 0.5 * (m * n) as f64).abs() < TOLERANCE);
 
     let config = SpectralConfig { rules: SpectralRules::published(), gamma, ..SpectralConfig::default() };
-    let mut s = SpectralKron::<f64>::new(&config, &[m, n], &[FactorKind::Dense; 2]);
-    s.alpha = alpha;
-    for ((mode, b), log_d) in s.modes.iter_mut().zip(&bases).zip(&logs) {
-        dense::copy(square_mut(&mut mode.b, b.nrows()), b.as_ref());
-        mode.log_d.clone_from(log_d);
+    close(&kronecker_step::<f64>(&config, alpha, &bases, &logs, &samples, beta), &expected, TOLERANCE);
+    close(&kronecker_step::<f32>(&config, alpha, &bases, &logs, &samples, beta), &expected, SINGLE / beta);
+}
+
+/// Change of every coordinate in one step, per `beta`.
+fn kronecker_step<T: Scalar>(
+    config: &SpectralConfig,
+    alpha: f64,
+    bases: &[Mat<f64>; 2],
+    logs: &[Vec<f64>; 2],
+    samples: &[f64],
+    beta: f64,
+) -> Vec<f64> {
+    let f = T::from_f64;
+    let mut s = SpectralKron::<T>::new(config, &[logs[0].len(), logs[1].len()], &[FactorKind::Dense; 2]);
+    s.alpha = f(alpha);
+    for ((mode, b), log_d) in s.modes.iter_mut().zip(bases).zip(logs) {
+        dense::copy(
+            square_mut(&mut mode.b, b.nrows()),
+            Mat::from_fn(b.nrows(), b.nrows(), |i, j| f(b[(i, j)])).as_ref(),
+        );
+        mode.log_d = log_d.iter().map(|&l| f(l)).collect();
     }
-    let (mut p, mut x) = ([0.0; 12], [0.0; 12]);
-    s.learn(&g, beta, 1.0, &mut p, &mut x, Par::Seq).unwrap();
-    let mut found = vec![(s.alpha / alpha).ln() / beta];
-    for j in 0..2 {
-        let change: Vec<f64> = s.modes[j].log_d.iter().zip(&logs[j]).map(|(new, old)| (new - old) / beta).collect();
-        found.extend(free[j].iter().map(|b| b.iter().zip(&change).map(|(b, c)| b * c).sum::<f64>()));
-        found.extend(turns(&bases[j], &square(&s.modes[j].b, logs[j].len()).to_owned()).iter().map(|n| n / beta));
+    let samples: Vec<T> = samples.iter().map(|&g| f(g)).collect();
+    let (mut p, mut x) = ([T::ZERO; 12], [T::ZERO; 12]);
+    s.learn(&samples, beta, 1.0, &mut p, &mut x, Par::Seq).unwrap();
+    let mut found = vec![(s.alpha.to_f64() / alpha).ln() / beta];
+    for (j, logs) in logs.iter().enumerate() {
+        let change: Vec<f64> =
+            s.modes[j].log_d.iter().zip(logs).map(|(new, old)| (new.to_f64() - old) / beta).collect();
+        let basis = square(&s.modes[j].b, logs.len());
+        let new = Mat::from_fn(logs.len(), logs.len(), |a, b| basis[(a, b)].to_f64());
+        found.extend(trace_free(logs.len()).iter().map(|b| b.iter().zip(&change).map(|(b, c)| b * c).sum::<f64>()));
+        found.extend(turns(&bases[j], &new).iter().map(|n| n / beta));
     }
-    close(&found, &expected);
+    found
 }

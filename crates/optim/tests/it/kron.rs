@@ -185,7 +185,7 @@ fn directions_do_not_depend_on_the_gauge() {
     }
 }
 
-fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat<f64>) -> Vec<f64> {
+pub(crate) fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat<f64>) -> Vec<f64> {
     let (m, n) = (left.nrows(), right.nrows());
     let x = left * numerics::MatRef::from_row_major_slice(g, m, n) * right.transpose();
     (0..m * n).map(|i| x[(i / n, i % n)]).collect()
@@ -431,7 +431,7 @@ fn every_statistic_scale_and_order_of_tensor() {
 }
 
 /// The idealised method by plain formulas: factors decomposed anew, both updated from the old other one.
-fn idealised_by_hand(gradients: &[Vec<f64>], m: usize, n: usize, statistics_first: bool) -> Vec<f64> {
+pub(crate) fn idealised_by_hand(gradients: &[Vec<f64>], m: usize, n: usize, statistics_first: bool) -> Vec<f64> {
     use numerics::{Mat, Par, dense};
     let power = |s: &Mat<f64>, e: f64| {
         let pairs = dense::eigh(s.as_ref()).unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the public interface.
 mod adamw;
 mod common;
+mod conventions;
 #[path = "../../../numerics/tests/it/damage.rs"]
 mod damage;
 mod faults;
@@ -11,6 +12,7 @@ mod resume;
 mod schedules;
 mod search;
 mod sgd;
+mod single;
 mod slips;
 mod spectral;
 mod spikes;
