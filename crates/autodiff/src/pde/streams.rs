@@ -18,6 +18,7 @@ use crate::transform::{Kind, Leaf, Taps, Use, declare_inputs};
 use crate::types::TensorType;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// One of the vectors that a datum brings through a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -309,12 +310,14 @@ impl Parts<'_> {
             u.windowed.push(if matches!(u.kind, Kind::Shift | Kind::Lookup) { 0..1 } else { 0..self.count() });
             if let Some(old) = u.input {
                 let k = old - self.taps.outputs;
-                if !known.contains_key(&(k, at)) {
-                    let x = self.joined(c, made, k, at)?;
-                    known.insert((k, at), outputs.len());
-                    outputs.push((format!("in.{}", outputs.len() - self.own), x));
-                }
-                u.input = known.get(&(k, at)).copied();
+                u.input = Some(match known.entry((k, at)) {
+                    Entry::Occupied(e) => *e.get(),
+                    Entry::Vacant(e) => {
+                        let x = self.joined(c, made, k, at)?;
+                        outputs.push((format!("in.{}", outputs.len() - self.own), x));
+                        *e.insert(outputs.len() - 1)
+                    }
+                });
             }
             uses.push(u);
         }

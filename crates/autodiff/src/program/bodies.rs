@@ -6,6 +6,7 @@
 use super::{Args, Node, Program};
 use crate::error::Error;
 use crate::ops::{Call, Op};
+use core::hash::{Hash, Hasher};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -105,3 +106,12 @@ impl PartialEq for Program {
 }
 
 impl Eq for Program {}
+
+/// By structure, as equality is.
+impl Hash for Program {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.nodes.hash(state);
+        self.inputs.hash(state);
+        self.outputs.hash(state);
+    }
+}
