@@ -6,6 +6,7 @@
 use super::{Args, Node, Program};
 use crate::error::Error;
 use crate::ops::{Call, Op};
+use core::hash::{Hash, Hasher};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -105,3 +106,10 @@ impl PartialEq for Program {
 }
 
 impl Eq for Program {}
+
+impl Hash for Program {
+    /// Of the program's own nodes; calls count by name and size of their bodies.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.nodes, &self.inputs, &self.outputs).hash(state);
+    }
+}

@@ -60,7 +60,7 @@ pub struct Port {
 ///
 /// Make one with [`trace`](crate::trace); every transformation yields another. It goes to a file and back with serde: every
 /// named sub-program is written once, however often it is called.
-#[derive(Clone, Debug, Default, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(into = "stored::Stored", try_from = "stored::Stored")]
 pub struct Program {
     pub(crate) nodes: Arc<[Node]>,
