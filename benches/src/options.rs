@@ -1,6 +1,6 @@
 //! The options of the benchmarks that compare by rounds.
 
-/// `[--rounds N] [--threads N] [--dtype f64|f32] [--json] [--steps]`.
+/// `[--rounds N] [--threads N] [--dtype f64|f32] [--json] [--steps] [--processor]`.
 pub struct Options {
     /// Rounds of every measurement.
     pub rounds: usize,
@@ -10,6 +10,8 @@ pub struct Options {
     pub dtypes: Vec<String>,
     /// Whether to print lines of JSON too.
     pub json: bool,
+    /// Whether to count processor time instead of time.
+    pub processor: bool,
     /// Whether to print the steps of the compiled programs.
     pub steps: bool,
 }
@@ -27,6 +29,7 @@ impl Options {
             dtypes: after("--dtype").map_or_else(|| vec!["f64".into(), "f32".into()], |d| vec![d]),
             json: has("--json"),
             steps: has("--steps"),
+            processor: has("--processor"),
         }
     }
 }

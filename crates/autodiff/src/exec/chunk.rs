@@ -18,6 +18,8 @@ pub(super) struct Chunked {
     pub(super) axis: Axis,
     /// Whether the products are added up: the axis is contracted.
     pub(super) sums: bool,
+    /// Whether the value is added to what stands there.
+    pub(super) add: bool,
     /// What is packed of the left and of the right operand.
     pub(super) packs: [Option<Packing>; 2],
     /// The product of a slice.
@@ -91,7 +93,7 @@ impl Chunked {
             unsafe {
                 let c = c.wrapping_add(i * self.axis.c);
                 match &self.spread {
-                    None => self.product.run(sides[0], sides[1], c, self.sums && i > 0, par),
+                    None => self.product.run(sides[0], sides[1], c, self.add || (self.sums && i > 0), par),
                     Some(s) => {
                         self.product.run(sides[0], sides[1], room, false, par);
                         loops::add(&s.shape, room, &s.from, c, &s.to);

@@ -228,7 +228,7 @@ impl Axes {
 
     fn chunk(mut self, axis: Axis, sums: bool, pack: [bool; 2]) -> Chunked {
         let packs = [0, 1].map(|side| pack[side].then(|| self.pack(side)));
-        Chunked { axis, sums, packs, product: self.product(), spread: None }
+        Chunked { axis, sums, add: false, packs, product: self.product(), spread: None }
     }
 
     /// The operand that a large product reads at distances that fall into few cache sets: faer keeps the other one packed

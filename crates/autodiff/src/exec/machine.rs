@@ -60,6 +60,8 @@ pub(super) enum Step<T> {
         b: Place,
         c: Place,
         product: Product,
+        /// To what stands there.
+        add: bool,
     },
     Chunked {
         a: Place,
@@ -272,8 +274,8 @@ impl<'a, T: Scalar> Machine<'a, T> {
                     loops::add_on(self.par.degree(), &m.shape, self.at(m.src), &m.from, dst, &m.to);
                 }
                 Step::Zero { buf, len } => self.out(*buf, *len).fill(T::ZERO),
-                Step::Product { a, b, c, product } => {
-                    product.run(self.at(*a), self.at(*b), self.write(c.buf).add(c.offset), false, self.par);
+                Step::Product { a, b, c, product, add } => {
+                    product.run(self.at(*a), self.at(*b), self.write(c.buf).add(c.offset), *add, self.par);
                 }
                 Step::Chunked { a, b, c, chunked } => {
                     let c = self.write(c.buf).add(c.offset);

@@ -154,7 +154,7 @@ impl<T: Scalar> Executable<T> {
     /// The operations of a step and their sizes.
     fn describe(&self, step: &Step<T>, cost: &Cost) -> String {
         match step {
-            Step::Product { product, .. } => return product.to_string(),
+            Step::Product { product, add, .. } => return format!("{product}{}", if *add { ", added" } else { "" }),
             Step::Chunked { chunked, .. } => {
                 let how = match (chunked.sums, &chunked.spread) {
                     (true, _) => "added up",

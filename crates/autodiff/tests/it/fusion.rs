@@ -3,7 +3,7 @@
 use crate::cases::numbers;
 use crate::exec::{check, single, values};
 use autodiff::ops::Window;
-use autodiff::{Array, Program, Tensor, TensorType, Value, Workspace, trace};
+use autodiff::{Array, Input, Output, Program, Tensor, TensorType, Value, Workspace, trace};
 use numerics::Par;
 
 fn steps(p: &Program) -> usize {
@@ -197,4 +197,47 @@ fn contracted_axes_apart() {
     let (p, inputs) = single(&[&[7, 12, 80], &[7, 15, 80]], |x| x[0].dot(&x[1], &[], &[(0, 0), (2, 2)]));
     check("apart", &p, &inputs);
     assert_eq!(steps(&p), 1);
+}
+
+/// Two products that are added need no pass for it: the second is added to the first where that stands, in an output, in a
+/// joined value, before a run; what somebody else needs is left alone.
+#[test]
+fn sums_of_products_are_products_that_add() {
+    type Body = fn(&[Tensor]) -> Tensor;
+    let cases: [(&str, Body, usize); 6] = [
+        ("sum", |x| x[0].matmul(&x[1]) + x[2].matmul(&x[3]), 1),
+        ("before a run", |x| (x[0].matmul(&x[1]) + x[2].matmul(&x[3]) + 0.5).tanh() * 2.0, 1),
+        ("turned", |x| (x[0].matmul(&x[1]) + x[2].matmul(&x[3])).t(), 1),
+        ("three", |x| x[0].matmul(&x[1]) + x[2].matmul(&x[3]) + x[0].matmul(&x[3]), 1),
+        ("needed twice", |x| x[0].matmul(&x[1]) + x[0].matmul(&x[1]).sin() + x[2].matmul(&x[3]), 0),
+        ("reduced", |x| (x[0].matmul(&x[1]) + x[2].matmul(&x[3])).sum(&[0]), 1),
+    ];
+    for (name, body, adding) in cases {
+        for (m, k, n) in [(40, 30, 50), (7, 600, 3), (1, 4, 1), (3, 0, 2), (0, 4, 2)] {
+            let shapes = [[m, k], [k, n], [m, k], [k, n]];
+            let names = ["a", "b", "c", "d"];
+            let ports: Vec<_> = shapes.iter().zip(names).map(|(s, p)| (p, TensorType::real(s))).collect();
+            let p = trace(&ports, |_, x| vec![("y", body(x))]).unwrap();
+            let inputs: Vec<Value<f64>> =
+                shapes.iter().zip(1..).map(|(s, i)| numbers(s, i, -1.0, 1.0).into()).collect();
+            let expected = p.interpret(&inputs).unwrap()[0].real().unwrap().clone();
+            let exe = p.compile::<f64>().unwrap();
+            // Twice: the memory holds the last result.
+            let mut w = Workspace::new();
+            let mut out = vec![f64::NAN; expected.data().len()];
+            for _ in 0..2 {
+                let list: Vec<Input<'_, f64>> = inputs.iter().map(Into::into).collect();
+                exe.run(&mut w, &list, &mut [Output::Real(&mut out)]).unwrap();
+                for (g, e) in out.iter().zip(expected.data()) {
+                    assert!((g - e).abs() <= 1e-13 * (1.0 + k as f64), "{name} {m} {k} {n}: {g} {e}");
+                }
+            }
+            if m * k * n > 100 {
+                let list: Vec<Input<'_, f64>> = inputs.iter().map(Into::into).collect();
+                let profile = exe.profile(&mut w, &list, &mut [Output::Real(&mut out)], 1).unwrap();
+                let added = profile.steps.iter().filter(|s| s.what.ends_with(", added")).count();
+                assert_eq!(added, adding, "{name}\n{profile}");
+            }
+        }
+    }
 }

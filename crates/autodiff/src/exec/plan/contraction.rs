@@ -20,20 +20,25 @@ impl<T: Scalar> Planner<'_, T> {
         if let Some(view) = self.dot_and_folds(i, d, &x, &y) {
             return view;
         }
-        let view = match self.targets[i].take() {
+        let first = self.summed(i);
+        let add = first.is_some();
+        let view = match first.or_else(|| self.targets[i].take()) {
             Some(view) => view,
             None => self.laid_out(i, node),
         };
         let mut axes = axes_of(d, &x, &y, &view);
         let step = match axes.chunked() {
-            Some(chunked) => Step::Chunked { a: place(&x), b: place(&y), c: place(&view), chunked: Box::new(chunked) },
+            Some(mut chunked) => {
+                chunked.add = add;
+                Step::Chunked { a: place(&x), b: place(&y), c: place(&view), chunked: Box::new(chunked) }
+            }
             None => {
                 for p in axes.arrange() {
                     let operand = if p.side == 0 { &mut x } else { &mut y };
                     let source = View { buf: operand.buf, offset: operand.offset, shape: p.shape, strides: p.strides };
                     *operand = self.packed(&source);
                 }
-                Step::Product { a: place(&x), b: place(&y), c: place(&view), product: axes.product() }
+                Step::Product { a: place(&x), b: place(&y), c: place(&view), product: axes.product(), add }
             }
         };
         self.emit(step, &[&x, &y, &view]);

@@ -6,6 +6,7 @@
 
 mod contraction;
 mod runs;
+mod sums;
 
 use crate::array::Value;
 use crate::error::Error;
@@ -23,6 +24,7 @@ use crate::types::{Dims, Kind, flat, strides};
 use numerics::Scalar;
 use runs::Run;
 use std::sync::Arc;
+use sums::Sums;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
 const LONGEST_RUN: usize = 256;
@@ -58,6 +60,7 @@ struct Planner<'p, T> {
     showing: Vec<Vec<usize>>,
     /// The node that computes what a node's view shows.
     owners: Vec<usize>,
+    sums: Sums,
     /// Where a node had best put its value: a part of an output or of a value that it is joined into.
     targets: Vec<Option<View>>,
     /// Where values are that a step computes before their node's turn.
@@ -95,6 +98,7 @@ pub(in crate::exec) fn compile<T: Scalar>(program: &Program, layout: &Layout) ->
     let mut p = Planner {
         program,
         layout,
+        sums: Sums::of(program, &users, &is_output),
         users,
         is_output,
         views: Vec::with_capacity(n),
@@ -111,6 +115,7 @@ pub(in crate::exec) fn compile<T: Scalar>(program: &Program, layout: &Layout) ->
         int_consts: Vec::new(),
     };
     p.aim();
+    p.aim_sums();
     for (i, node) in program.nodes().iter().enumerate() {
         let view = p.node(i, node)?;
         if view.shape != node.ty.shape {
@@ -293,6 +298,9 @@ impl<T: Scalar> Planner<'_, T> {
                 }
             },
             op if elementwise(op) => {
+                if let Some(view) = self.summed(i) {
+                    return Ok(view);
+                }
                 self.join(i, node);
                 match self.targets[i].take() {
                     Some(view) => view,
