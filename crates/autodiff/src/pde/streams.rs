@@ -309,12 +309,13 @@ impl Parts<'_> {
             u.windowed.push(if matches!(u.kind, Kind::Shift | Kind::Lookup) { 0..1 } else { 0..self.count() });
             if let Some(old) = u.input {
                 let k = old - self.taps.outputs;
-                if !known.contains_key(&(k, at)) {
+                let next = outputs.len();
+                let place = *known.entry((k, at)).or_insert(next);
+                if place == next {
                     let x = self.joined(c, made, k, at)?;
-                    known.insert((k, at), outputs.len());
-                    outputs.push((format!("in.{}", outputs.len() - self.own), x));
+                    outputs.push((format!("in.{}", next - self.own), x));
                 }
-                u.input = known.get(&(k, at)).copied();
+                u.input = Some(place);
             }
             uses.push(u);
         }
