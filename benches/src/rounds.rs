@@ -22,13 +22,26 @@ impl<'a> Entry<'a> {
 
 /// Seconds of every entry in every round; a first round to warm up is left out.
 pub fn alternate(rounds: usize, entries: &mut [Entry<'_>]) -> Vec<Vec<f64>> {
+    let origin = Instant::now();
+    alternate_by(&|| origin.elapsed().as_secs_f64(), rounds, entries)
+}
+
+/// The same in seconds that the process spends on processors, which other work disturbs less; to some milliseconds. Wall-clock
+/// seconds where the system does not say.
+pub fn alternate_on_processors(rounds: usize, entries: &mut [Entry<'_>]) -> Vec<Vec<f64>> {
+    let origin = Instant::now();
+    let clock = || osculate::cli::processor_seconds().unwrap_or_else(|| origin.elapsed().as_secs_f64());
+    alternate_by(&clock, rounds, entries)
+}
+
+fn alternate_by(clock: &dyn Fn() -> f64, rounds: usize, entries: &mut [Entry<'_>]) -> Vec<Vec<f64>> {
     let mut seconds = vec![Vec::with_capacity(rounds); entries.len()];
     for round in 0..=rounds {
         for (entry, times) in entries.iter_mut().zip(&mut seconds) {
-            let started = Instant::now();
+            let started = clock();
             (entry.run)();
             if round > 0 {
-                times.push(started.elapsed().as_secs_f64());
+                times.push(clock() - started);
             }
         }
     }

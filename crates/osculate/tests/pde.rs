@@ -162,7 +162,7 @@ fn memory_of_every_strategy() {
         assert!(reply[key].is_u64() || reply[key].is_null(), "{reply}");
     }
     let text = Command::new(env!("CARGO_BIN_EXE_osculate"))
-        .args(["pde", "--quiet", "--model", &case.model, "--points", &case.at("points.npy")])
+        .args(["pde", "--model", &case.model, "--points", &case.at("points.npy")])
         .args(["--operator", "laplacian", "--save", &path, "--strategies"])
         .output()
         .unwrap();

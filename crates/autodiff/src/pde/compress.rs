@@ -56,7 +56,7 @@ impl Points<'_> {
     }
 
     /// The sum, propagated from the first layer's outputs.
-    pub(super) fn from_first_layer(
+    pub(super) fn beyond_first_layer(
         &self,
         b: &mut Builder,
         inputs: &[NodeId],

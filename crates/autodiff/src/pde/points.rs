@@ -205,7 +205,7 @@ impl<'a> Points<'a> {
 
     fn collapsed(&self, b: &mut Builder, inputs: &[NodeId], sum: &Sum) -> Result<NodeId, Error> {
         if let Some(first) = self.compressed(b, sum) {
-            return self.from_first_layer(b, inputs, sum, &first);
+            return self.beyond_first_layer(b, inputs, sum, &first);
         }
         let mode = self.mode(sum.order, sum.directions, true, sum.weights);
         let factor = sum.scale * factorial(sum.order);
