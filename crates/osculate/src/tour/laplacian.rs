@@ -221,7 +221,8 @@ impl Chapter for Laplacian {
             "Four programs compute it. *Nested* derivatives multiply the Hessian by every unit vector, forward over reverse. *Taylor \
              mode* moves along a line in each pixel and carries the first and the second coefficient of each through every layer; the \
              second ones are added up at the end. But what is added at the end can be added at the start: *collapsed* Taylor mode \
-             (arXiv:2505.13644) carries their sum alone, which is one vector in the place of one for each pixel; and it moves along no more directions than the first layer is wide. *Automatic* is what \
+             (arXiv:2505.13644) carries their sum alone, which is one vector in the place of one for each pixel, \
+             and moves along no more directions than the first layer is wide. *Automatic* is what \
              a model of the finished programs' cost picks.",
         );
         self.table(section);
