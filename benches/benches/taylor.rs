@@ -6,14 +6,15 @@
 //! nested derivatives.
 //!
 //! `cargo bench --bench taylor -- [--quick] [--only laplacian|gradient|biharmonic|stochastic] [--rounds N] [--threads N]
-//! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json]`
+//! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json] [--processor]`; the last counts seconds that are spent on processors, for
+//! a machine that others use too.
 
 use autodiff::nn::Sequential;
 use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
 use autodiff::{Error, Input, Output, Program, trace};
 use benches::options::{Options, par};
 use benches::perceptron::layers;
-use benches::rounds::{Entry, alternate, best, median, ratio};
+use benches::rounds::{Entry, alternate, alternate_processor, best, median, ratio};
 use faer::Accum;
 use faer::linalg::matmul::matmul;
 use numerics::{Mat, Par, Scalar};
@@ -112,7 +113,9 @@ fn vectors(hidden: usize) -> [usize; 5] {
 
 /// One measurement: the first entry against all others.
 fn report<T: Scalar>(options: &Options, what: &str, threads: usize, n: usize, entries: &mut [Entry<'_>]) {
-    let seconds = alternate(options.rounds, entries);
+    let on_processors = std::env::args().any(|a| a == "--processor");
+    let times = if on_processors { alternate_processor } else { alternate };
+    let seconds = times(options.rounds, entries);
     print!(
         "{what} {} on {threads} threads, N = {n}: {} {:.3} ms",
         T::DTYPE,

@@ -4,7 +4,8 @@
 //! `crates/CRATE/examples/ID/main.rs`. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
 //! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios. With `COMPARE_KEEP` in
-//! the environment earlier lines stay, and scripts that can leave out what is there.
+//! the environment earlier lines stay, and scripts that can leave out what is there. Lines
+//! that state `bytes` in the place of `seconds` make a table of their own.
 
 use crate::paths::{read_text, root};
 use crate::steps::{cargo, output, run};
@@ -126,31 +127,48 @@ pub(crate) fn listed(names: &[&str]) -> String {
     if names.is_empty() { "none so far".to_owned() } else { names.join(", ") }
 }
 
-/// A Markdown table of JSON lines: a row per case and system, with the time divided by ours.
+/// Markdown tables of JSON lines: a row per case and system, with the time, or the memory, divided by ours.
 fn tabulate(lines: &str) -> Result<String, String> {
-    let mut rows: Vec<(String, String, String, f64, Option<f64>)> = Vec::new();
+    let (mut times, mut memory): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
     for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = |what: &str| format!("line {} of the results: {what}", number + 1);
         let row: Value = serde_json::from_str(line).map_err(|e| at(&e.to_string()))?;
         let text =
             |key: &str| row[key].as_str().map(str::to_owned).ok_or_else(|| at(&format!("`{key}` is not a string")));
         let number = |key: &str| row[key].as_f64().ok_or_else(|| at(&format!("`{key}` is not a number")));
-        let (case, system, version, seconds) = (text("case")?, text("system")?, text("version")?, number("seconds")?);
+        let (key, list) = match row.get("seconds").is_none() && row.get("bytes").is_some() {
+            true => ("bytes", &mut memory),
+            false => ("seconds", &mut times),
+        };
+        let (case, system, version, measured) = (text("case")?, text("system")?, text("version")?, number(key)?);
         // Systems with rules of their own have nothing to be compared with.
         let error = if row["error"].is_null() && row.get("error").is_some() { None } else { Some(number("error")?) };
-        rows.push((case, system, version, seconds, error));
+        list.push((case, system, version, measured, error));
     }
-    if rows.is_empty() {
+    if times.is_empty() && memory.is_empty() {
         return Err("the script wrote no results".to_owned());
     }
+    let seconds = |s: f64| format!("{s:.4e}");
+    let mebibytes = |b: f64| format!("{:.1}", b / f64::from(1 << 20));
+    let tables =
+        [("seconds", "time", &times, &seconds as &dyn Fn(f64) -> String), ("MiB", "memory", &memory, &mebibytes)];
+    let tables =
+        tables.iter().filter(|t| !t.2.is_empty()).map(|(unit, what, rows, show)| table(unit, what, rows, show));
+    Ok(tables.collect::<Vec<_>>().join("\n"))
+}
+
+/// Case, system, version, what was measured, difference.
+type Measured = (String, String, String, f64, Option<f64>);
+
+fn table(unit: &str, what: &str, rows: &[Measured], show: &dyn Fn(f64) -> String) -> String {
     let ours: BTreeMap<&str, f64> = rows.iter().filter(|r| r.1 == OURS).map(|r| (r.0.as_str(), r.3)).collect();
-    let mut table = format!("| case | system | seconds | time / {OURS} | difference |\n|---|---|---|---|---|\n");
-    for (case, system, version, seconds, error) in &rows {
-        let ratio = ours.get(case.as_str()).map_or("-".to_owned(), |own| format!("{:.2}", seconds / own));
+    let mut table = format!("| case | system | {unit} | {what} / {OURS} | difference |\n|---|---|---|---|---|\n");
+    for (case, system, version, measured, error) in rows {
+        let ratio = ours.get(case.as_str()).map_or("-".to_owned(), |own| format!("{:.2}", measured / own));
         let error = error.map_or("-".to_owned(), |e| format!("{e:.1e}"));
-        table += &format!("| {case} | {system} {version} | {seconds:.4e} | {ratio} | {error} |\n");
+        table += &format!("| {case} | {system} {version} | {} | {ratio} | {error} |\n", show(*measured));
     }
-    Ok(table)
+    table
 }
 
 /// One line about the machine and the compiler.
@@ -198,6 +216,11 @@ mod tests {
         let table = tabulate(lines).unwrap();
         assert!(table.contains("| a | torch 2 | 5.0000e-1 | 2.00 | 1.0e-12 |"), "{table}");
         assert!(table.contains("| b | torch 2 | 1.0000e0 | - | 0.0e0 |"), "{table}");
+        let both =
+            format!("{lines}\n{}", r#"{"case":"m","system":"osculate","version":"0.1","bytes":1048576,"error":0}"#);
+        let (first, second) = (tabulate(lines).unwrap(), tabulate(&both).unwrap());
+        let rest = second.strip_prefix(&first).unwrap();
+        assert!(rest.contains("memory / osculate") && rest.contains("| m | osculate 0.1 | 1.0 | 1.00 |"), "{rest}");
         let unlike = r#"{"case": "a", "system": "x", "version": "1", "seconds": 1.0, "error": null}"#;
         assert!(tabulate(unlike).unwrap().contains("| a | x 1 | 1.0000e0 | - | - |"));
         assert!(tabulate(&unlike.replace(", \"error\": null", "")).unwrap_err().contains("`error` is not a number"));

@@ -15,8 +15,7 @@ fn summed(f: &Program, directions: usize) -> Result<Program, Error> {
     trace(&ports, |t, x| {
         let all = t.call(&jet, &x.iter().collect::<Vec<_>>());
         vec![("sum", all[2].sum(&[0]))]
-    })?
-    .simplify()
+    })
 }
 
 fn row(name: &str, p: &Program) {
@@ -36,7 +35,7 @@ fn row(name: &str, p: &Program) {
 fn main() -> Result<(), Error> {
     let listing = std::env::args().any(|a| a == "--listing");
     let sine = trace(&[("x", TensorType::real(&[4]))], |_, x| vec![("y", x[0].sin())])?;
-    let before = summed(&sine, 3)?;
+    let before = summed(&sine, 3)?.inline()?;
     println!(
         "One sine, three directions, before and after collapsing:\n\n```text\n{before}```\n\n```text\n{}```\n",
         before.collapse()?
@@ -50,7 +49,7 @@ fn main() -> Result<(), Error> {
         ("w", TensorType::real(&[h, 1])),
     ];
     let net = trace(&ports, |_, t| vec![("f", t[0].matmul(&t[1]).tanh().matmul(&t[2]).tanh().matmul(&t[3]))])?;
-    let standard = summed(&net, d)?;
+    let standard = summed(&net, d)?.simplify()?;
     let collapsed = standard.collapse()?;
     if listing {
         println!("```text\n{standard}```\n\n```text\n{collapsed}```\n");

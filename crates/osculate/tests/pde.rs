@@ -139,6 +139,37 @@ fn every_strategy_and_scheme() {
     }
 }
 
+/// Collapsed Taylor mode needs less than standard Taylor mode, on the way there and back; the process says what it took.
+#[test]
+fn memory_of_every_strategy() {
+    let case = Case::new("tanh-3");
+    let (path, g) = (case.at("l.npy"), case.at("g.npy"));
+    let reply =
+        case.call(&["--operator", "laplacian", "--save", &path, "--strategies", "--parameter-gradient", &g]).unwrap();
+    let all = reply["strategies"].as_array().unwrap();
+    let of = |name: &str, key: &str| {
+        all.iter()
+            .find(|f| f["strategy"] == name)
+            .and_then(|f| f[key].as_u64())
+            .unwrap_or_else(|| panic!("{name} {key}"))
+    };
+    assert_eq!(all.len(), 4);
+    for key in ["vectors", "flops", "bytes", "gradient_flops", "gradient_bytes"] {
+        assert!(of("collapsed", key) < of("taylor", key), "{key}: {reply}");
+        assert!(of("auto", key) > 0 && of("nested", key) > 0);
+    }
+    for key in ["peak_bytes", "gradient_peak_bytes"] {
+        assert!(reply[key].is_u64() || reply[key].is_null(), "{reply}");
+    }
+    let text = Command::new(env!("CARGO_BIN_EXE_osculate"))
+        .args(["pde", "--model", &case.model, "--points", &case.at("points.npy")])
+        .args(["--operator", "laplacian", "--save", &path, "--strategies"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("gradient MiB") && text.contains("collapsed"), "{text}");
+}
+
 /// The number of threads does not change a bit; f32 agrees to its own precision.
 #[test]
 fn threads_and_precision() {

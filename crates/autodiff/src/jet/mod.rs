@@ -12,7 +12,7 @@ mod recurrence;
 mod tower;
 
 pub use push::Expansion;
-pub(crate) use push::{Mode, Series, directional, propagate};
+pub(crate) use push::{Mode, Series, directional, propagate, propagate_from};
 
 use crate::error::Error;
 use crate::program::{Builder, NodeId, Program};
@@ -156,8 +156,14 @@ impl Run {
     fn start(program: &Program, wrt: &[usize], jet: &Jet, collapsed: bool) -> Result<Self, Error> {
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, program);
-        let mut mode =
-            Mode { order: jet.order, directions: jet.directions, collapsed, weights: None, expansion: jet.expansion };
+        let mut mode = Mode {
+            order: jet.order,
+            directions: jet.directions,
+            collapsed,
+            weights: None,
+            form: None,
+            expansion: jet.expansion,
+        };
         let mut seeds: Vec<Option<Series>> = vec![None; inputs.len()];
         let given = if jet.straight { mode.kept().min(1) } else { mode.kept() };
         for k in 1..=given {

@@ -40,8 +40,14 @@ impl Program {
         let lead: Vec<usize> = core::iter::once(1).chain(ty.shape.iter().copied()).collect();
         let mut each = Vec::with_capacity(order);
         for k in 0..order {
-            let mode =
-                Mode { order: k, directions: 1, collapsed: false, weights: None, expansion: Expansion::Recurrences };
+            let mode = Mode {
+                order: k,
+                directions: 1,
+                collapsed: false,
+                weights: None,
+                form: None,
+                expansion: Expansion::Recurrences,
+            };
             let mut seeds = vec![None; inputs.len()];
             if k > 0 {
                 seeds[z] = Some(Series { each: each.clone(), top: None });

@@ -5,7 +5,7 @@
 //! ([`Taylor`]). Collapsed (arXiv:2505.13644, section 3.1): the top order enters linearly, so that its weighted sum over
 //! the directions propagates by itself, and the remainder is summed where it arises.
 
-use super::algebra::{Coefficient, add, mul};
+use super::algebra::{Coefficient, add, mul, scale};
 use super::recurrence::unary;
 use super::tower::monomials;
 use crate::error::Error;
@@ -43,6 +43,8 @@ pub(crate) struct Mode {
     pub(crate) collapsed: bool,
     /// `[R]`; missing: all ones.
     pub(crate) weights: Option<NodeId>,
+    /// `[R, R]`, symmetric, at collapsed order 2 in the place of weights: `sum_rs F_rs x_r y_s` where they give `sum_r w_r x_r y_r`.
+    pub(crate) form: Option<NodeId>,
     pub(crate) expansion: Expansion,
 }
 
@@ -72,12 +74,23 @@ impl Mode {
         b.broadcast(x, &shape, &axes)
     }
 
-    /// `w_r x_r`.
+    /// `w_r x_r`, or `sum_s F_rs x_s`.
     fn weigh(&self, b: &mut Builder, x: NodeId) -> Result<NodeId, Error> {
+        if let Some(form) = self.form {
+            return b.dot(form, x, &[], &[(1, 0)]);
+        }
         let Some(w) = self.weights else { return Ok(x) };
         let shape = b.shape(x);
         let w = b.broadcast(w, &shape, &[0])?;
         b.mul(w, x)
+    }
+
+    /// `sum_r w_r x_r y_r`, or `sum_rs F_rs x_r y_s`.
+    fn paired(&self, b: &mut Builder, x: Coefficient, y: Coefficient) -> Result<Coefficient, Error> {
+        let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
+        let y = self.weigh(b, y)?;
+        let product = b.mul(x, y)?;
+        b.sum(product, &[0]).map(Some)
     }
 
     /// `sum_r w_r x_r`.
@@ -96,9 +109,25 @@ pub(crate) fn propagate(
     seeds: &[Option<Series>],
     mode: &Mode,
 ) -> Result<(Vec<NodeId>, Vec<Option<Series>>), Error> {
+    propagate_from(b, program, inputs, seeds, None, mode)
+}
+
+/// The same with the series of one node given.
+pub(crate) fn propagate_from(
+    b: &mut Builder,
+    program: &Program,
+    inputs: &[NodeId],
+    seeds: &[Option<Series>],
+    start: Option<(NodeId, Series)>,
+    mode: &Mode,
+) -> Result<(Vec<NodeId>, Vec<Option<Series>>), Error> {
     let primal = b.inline(program, inputs)?;
     let mut series: Vec<Option<Series>> = Vec::with_capacity(primal.len());
-    for (node, &out) in program.nodes().iter().zip(&primal) {
+    for (i, (node, &out)) in program.nodes().iter().zip(&primal).enumerate() {
+        if let Some((_, given)) = start.as_ref().filter(|(id, _)| id.index() == i) {
+            series.push(Some(given.clone()));
+            continue;
+        }
         let next = match &node.op {
             Op::Input(input) => seeds.get(input.index).cloned().flatten(),
             op => {
@@ -233,6 +262,9 @@ fn remainder(
             Ok(sum)
         }
         (Taylor::Product, _) => {
+            if mode.form.is_some() && mode.is_top(k) {
+                return mode.paired(b, each(0, 1), each(1, 1));
+            }
             let mut sum = None;
             for j in 1..k {
                 let term = mul(b, each(0, j), each(1, k - j))?;
@@ -242,11 +274,18 @@ fn remainder(
         }
         (Taylor::Quotient, _) => {
             let mut sum = None;
-            for j in 1..k {
-                let term = mul(b, each(1, j), value[k - j - 1])?;
-                sum = add(b, sum, term)?;
+            if mode.form.is_some() && mode.is_top(k) {
+                sum = mode.paired(b, each(1, 1), value[0])?;
+            } else {
+                for j in 1..k {
+                    let term = mul(b, each(1, j), value[k - j - 1])?;
+                    sum = add(b, sum, term)?;
+                }
+                if mode.is_top(k) {
+                    sum = mode.weighted_sum(b, sum)?;
+                }
             }
-            let Some(sum) = (if mode.is_top(k) { mode.weighted_sum(b, sum)? } else { sum }) else { return Ok(None) };
+            let Some(sum) = sum else { return Ok(None) };
             let below = if mode.is_top(k) { args[1] } else { mode.spread(b, args[1])? };
             let share = b.div(sum, below)?;
             b.neg(share).map(Some)
@@ -271,6 +310,13 @@ fn faa_di_bruno(
     mode: &Mode,
 ) -> Result<Coefficient, Error> {
     let mut sum = None;
+    if mode.form.is_some() && mode.is_top(k) {
+        let first = series.each.first().copied().flatten();
+        let square = mode.paired(b, first, first)?;
+        let derivative = f.derivative(b, x, y, 2)?;
+        let term = mul(b, Some(derivative), square)?;
+        return scale(b, term, 0.5);
+    }
     for q in 2..=k {
         let Some(monomials) = monomials(b, &series.each, k, q)? else { continue };
         let derivative = f.derivative(b, x, y, q as u32)?;

@@ -153,31 +153,50 @@ impl<'a> Pde<'a> {
         self.operators.iter().map(one).collect()
     }
 
-    /// The program, and the vectors that it carries: of [`Strategy::Auto`] the cheapest of the candidates.
-    fn counted(&self) -> Result<(Program, usize), Error> {
+    /// The program, and the vectors that it carries: of several ways the cheapest.
+    pub(super) fn counted(&self) -> Result<(Program, usize), Error> {
         let program = &self.program.inline()?;
-        if self.strategy != Strategy::Auto {
-            return self.by(program, self.strategy, false);
+        let way = |strategy, reverse, compress| Way { strategy, reverse, compress };
+        let mut ways = vec![way(self.strategy, false, false)];
+        let jets = matches!(self.strategy, Strategy::Auto | Strategy::Collapsed);
+        if jets && self.widest(program)? {
+            ways.push(way(self.strategy, false, true));
         }
-        let gradients = self.operators.iter().any(|o| o.1 == Operator::Gradient);
-        let mut best = self.by(program, Strategy::Auto, false)?;
-        let mut least = work(&best.0)?;
-        for (strategy, reverse) in [(Strategy::Auto, true), (Strategy::Nested, true)] {
-            if reverse && !gradients && strategy == Strategy::Auto {
-                continue;
+        if self.strategy == Strategy::Auto {
+            if self.operators.iter().any(|o| o.1 == Operator::Gradient) {
+                ways.push(way(Strategy::Auto, true, false));
             }
-            let other = self.by(program, strategy, reverse)?;
-            let cost = work(&other.0)?;
-            if cost < least {
-                (best, least) = (other, cost);
+            ways.push(way(Strategy::Nested, true, false));
+        }
+        if let [only] = ways[..] {
+            return self.by(program, only);
+        }
+        let mut best: Option<(u64, (Program, usize))> = None;
+        for way in ways {
+            let made = self.by(program, way)?;
+            let cost = work(&made.0)?;
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, made));
             }
         }
-        Ok(best)
+        best.map(|(_, made)| made).ok_or_else(|| Error::Malformed("no way to evaluate operators".into()))
     }
 
-    /// The program by one strategy, gradients by reverse or by forward mode.
-    fn by(&self, program: &Program, strategy: Strategy, reverse: bool) -> Result<(Program, usize), Error> {
+    /// Whether an operator may have more directions than the first layer is wide.
+    fn widest(&self, program: &Program) -> Result<bool, Error> {
         let points = Points::new(program, self.x)?;
+        let directions = self.operators.iter().map(|(_, operator)| match operator {
+            Operator::WeightedLaplacian { coefficients: Coefficients::Sigma { columns, .. }, .. } => *columns,
+            Operator::Directional { directions, .. } => *directions,
+            _ => points.dim(),
+        });
+        Ok(points.first_layer().is_some_and(|first| directions.max().unwrap_or(0) > first.width))
+    }
+
+    /// The program by one way.
+    fn by(&self, program: &Program, way: Way) -> Result<(Program, usize), Error> {
+        let Way { strategy, reverse, compress } = way;
+        let points = Points { compress, ..Points::new(program, self.x)? };
         let mut b = Builder::new();
         let inputs = declare_inputs(&mut b, program);
         let vectors = Cell::new(0);
@@ -188,6 +207,16 @@ impl<'a> Pde<'a> {
         }
         Ok((b.finish(outputs).simplify()?, vectors.get()))
     }
+}
+
+/// How a program is made.
+#[derive(Clone, Copy)]
+struct Way {
+    strategy: Strategy,
+    /// Gradients by reverse mode.
+    reverse: bool,
+    /// At most as many directions as the first layer is wide.
+    compress: bool,
 }
 
 /// Operations that take as long as one number read from memory or written to it.
@@ -260,7 +289,11 @@ impl Maker<'_> {
 
     /// One weighted sum, counted.
     fn sum(&self, b: &mut Builder, points: Points<'_>, sum: &Sum) -> Result<NodeId, Error> {
-        self.count(sum.vectors_of(self.strategy));
+        let compressed = match self.strategy {
+            Strategy::Auto | Strategy::Collapsed => points.compressed(b, sum),
+            Strategy::Taylor | Strategy::Nested => None,
+        };
+        self.count(sum.vectors_of(self.strategy, compressed.map_or(sum.directions, |first| first.width)));
         points.sum(b, self.inputs, sum, self.strategy)
     }
 
@@ -373,7 +406,7 @@ impl Maker<'_> {
                     .build()?;
                 let outer = Points::new(&inner, self.points.x)?;
                 let sum = outer.family(b, &Family::units(2, d), 1.0)?;
-                let once = sum.vectors_of(self.strategy);
+                let once = sum.vectors_of(self.strategy, d);
                 self.count(once * once);
                 outer.sum(b, self.inputs, &sum, self.strategy)
             }

@@ -7,7 +7,9 @@
 
 mod build;
 mod chunks;
+mod compress;
 mod family;
+mod footprint;
 mod interpolate;
 mod points;
 mod rational;
@@ -16,5 +18,6 @@ mod tuple;
 
 pub use build::{Coefficients, Cost, Drift, Operator, Pde, Scheme};
 pub use chunks::Chunked;
+pub use footprint::Footprint;
 pub use points::Strategy;
 pub use streams::{Stream, Streams};

@@ -32,6 +32,8 @@ pub(crate) struct Points<'a> {
     pub(crate) x: usize,
     /// Where the taps of a tapped program take part in every propagation.
     pub(super) recorder: Option<&'a Recorder<'a>>,
+    /// Whether more directions than the first layer is wide are compressed to its width.
+    pub(super) compress: bool,
 }
 
 /// `scale * sum_r w_r d^K f[v_r^K] (+ drift . grad f)`.
@@ -48,9 +50,9 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    /// Vectors per datum in a hidden linear layer.
-    pub(crate) fn vectors_of(&self, strategy: Strategy) -> usize {
-        let (k, r) = (self.order, self.directions);
+    /// Vectors per datum in a hidden linear layer, of so many directions.
+    pub(crate) fn vectors_of(&self, strategy: Strategy, directions: usize) -> usize {
+        let (k, r) = (self.order, directions);
         let drift = if self.drift.is_some() { 2 } else { 0 };
         match strategy {
             Strategy::Collapsed | Strategy::Auto => 2 + (k - 1) * r,
@@ -80,7 +82,7 @@ impl<'a> Points<'a> {
         if program.outputs().is_empty() || !program.output_type(0).is_real() {
             return Err(wrong("output 0 must be real"));
         }
-        let points = Points { program, x, recorder: None };
+        let points = Points { program, x, recorder: None, compress: false };
         let out = &program.output_type(0).shape;
         if out.len() < points.lead().len() || out[..points.lead().len()] != *points.lead() {
             return Err(wrong("the output must start with the data axes of the points"));
@@ -149,8 +151,8 @@ impl<'a> Points<'a> {
         }
     }
 
-    fn mode(&self, order: usize, directions: usize, collapsed: bool, weights: Option<NodeId>) -> Mode {
-        Mode { order, directions, collapsed, weights, expansion: Default::default() }
+    pub(super) fn mode(&self, order: usize, directions: usize, collapsed: bool, weights: Option<NodeId>) -> Mode {
+        Mode { order, directions, collapsed, weights, form: None, expansion: Default::default() }
     }
 
     /// The program with the series of its nodes, of which the points have this one.
@@ -202,6 +204,9 @@ impl<'a> Points<'a> {
     }
 
     fn collapsed(&self, b: &mut Builder, inputs: &[NodeId], sum: &Sum) -> Result<NodeId, Error> {
+        if let Some(first) = self.compressed(b, sum) {
+            return self.beyond_first_layer(b, inputs, sum, &first);
+        }
         let mode = self.mode(sum.order, sum.directions, true, sum.weights);
         let factor = sum.scale * factorial(sum.order);
         let mut top = sum.drift.map(|d| b.scale(d, 1.0 / factor)).transpose()?;

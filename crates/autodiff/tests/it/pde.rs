@@ -402,6 +402,106 @@ fn coordinate_directions_cost_the_first_layer_nothing() {
     assert!(dots <= hidden + 2 * (n * d * h + d * d * h) as u64, "{dots} against {hidden}\n{p}");
 }
 
+/// Points that enter through a narrow layer alone: as many directions as it is wide, the same values and gradients, fewer flops.
+#[test]
+fn directions_beyond_the_first_layers_width_are_compressed() {
+    let (n, d, h) = (3, 24, 4);
+    let ports = [
+        ("x", TensorType::real(&[n, d])),
+        ("w", TensorType::real(&[h, d])),
+        ("v", TensorType::real(&[h, 9])),
+        ("u", TensorType::real(&[9, 2])),
+    ];
+    let net = |skip: bool| {
+        trace(&ports, |_, t| {
+            let h = t[0].matmul(&t[1].t()).tanh().matmul(&t[2]).sin();
+            let ratio = &h / &(h.powf(2.0) + 1.5) * &h.sigmoid();
+            let f = ratio.normalize(1, 1e-2).matmul(&t[3]);
+            vec![("f", if skip { f + t[0].powf(3.0).sum(&[1]).unsqueeze(1) * 0.01 } else { f })]
+        })
+        .unwrap()
+    };
+    let (f, skipping) = (net(false), net(true));
+    let point: Vec<Array<f64>> = ports.iter().zip(1..).map(|((_, ty), k)| numbers(&ty.shape, k, -0.6, 0.6)).collect();
+    let a: Vec<f64> = numbers(&[d, d], 21, -1.0, 1.0).data().to_vec();
+    let matrix = Coefficients::Matrix(a);
+    let sigma = Coefficients::Sigma { columns: 7, per_datum: false };
+    let cases: [(Operator, Vec<Vec<usize>>, usize); 5] = [
+        (Operator::Laplacian, vec![], h),
+        (Operator::WeightedLaplacian { coefficients: matrix, drift: Some(Drift::PerDatum) }, vec![vec![n, d]], h),
+        (Operator::WeightedLaplacian { coefficients: sigma, drift: Some(Drift::Shared) }, vec![vec![d, 7], vec![d]], h),
+        (Operator::Directional { order: 2, directions: 9, per_datum: false }, vec![vec![9, d], vec![9]], h),
+        // Every datum has directions of its own: they stay.
+        (Operator::Directional { order: 2, directions: 9, per_datum: true }, vec![vec![9, n, d], vec![9]], 9),
+    ];
+    for (operator, more, width) in cases {
+        let what = format!("{operator:?}").chars().take(40).collect::<String>();
+        let make = |f: &Program, strategy| {
+            let pde = Pde::new(f, 0).strategy(strategy).operator("op", operator.clone());
+            (pde.build().unwrap(), pde.costs().unwrap()[0].vectors)
+        };
+        let (truth, _) = make(&f, Strategy::Taylor);
+        let mut inputs = point.clone();
+        inputs.extend(more.iter().zip(51..).map(|(s, k)| numbers(s, k, -0.8, 0.8)));
+        let slopes = |p: &Program| {
+            let mut inputs = inputs.clone();
+            inputs.push(numbers(&[n, 2], 91, -1.0, 1.0));
+            let wrt: Vec<usize> = (1..inputs.len() - 1).collect();
+            run(&p.vjp(&wrt).unwrap(), &inputs)
+        };
+        for strategy in [Strategy::Collapsed, Strategy::Auto] {
+            let (p, vectors) = make(&f, strategy);
+            assert_eq!(vectors, 2 + width, "{what} {strategy:?}");
+            for (got, expected) in slopes(&p).iter().zip(slopes(&truth)) {
+                assert_close(&what, got.data(), expected.data(), 1e-11);
+            }
+        }
+    }
+    // A second reader of the points sees every coordinate.
+    let p = Pde::new(&skipping, 0).strategy(Strategy::Collapsed).operator("op", Operator::Laplacian);
+    assert_eq!(p.costs().unwrap()[0].vectors, 2 + d);
+}
+
+/// 10 vectors and a product with the form for each nonlinearity, in the place of 66 and of 129 vectors.
+#[test]
+fn compressed_directions_cost_what_the_first_layers_width_does() {
+    let (n, d, h, w) = (64, 64, 8, 32);
+    let ports = [
+        ("x", TensorType::real(&[n, d])),
+        ("w", TensorType::real(&[d, h])),
+        ("v", TensorType::real(&[h, w])),
+        ("u", TensorType::real(&[w, w])),
+    ];
+    let flops = |skip: bool, strategy| {
+        let f = trace(&ports, |_, t| {
+            let f = t[0].matmul(&t[1]).tanh().matmul(&t[2]).tanh().matmul(&t[3]).tanh().matmul(&t[3]).tanh().sum(&[1]);
+            vec![("f", if skip { f + t[0].sum(&[1]) } else { f })]
+        })
+        .unwrap();
+        Pde::new(&f, 0).strategy(strategy).operator("op", Operator::Laplacian).build().unwrap().flops() as f64
+    };
+    let compressed = flops(false, Strategy::Collapsed);
+    assert!(compressed < 0.3 * flops(true, Strategy::Collapsed));
+    assert!(compressed < 0.15 * flops(false, Strategy::Taylor));
+    assert_eq!(compressed, flops(false, Strategy::Auto));
+}
+
+/// Every strategy's needs: what collapsing and the direct scheme save is saved in memory too.
+#[test]
+fn collapsing_saves_memory() {
+    let (n, d, h) = (8, 10, 48);
+    let ports = [("x", TensorType::real(&[n, d])), ("w", TensorType::real(&[d, h])), ("v", TensorType::real(&[h, h]))];
+    let f = trace(&ports, |_, t| vec![("f", t[0].matmul(&t[1]).tanh().matmul(&t[2]).tanh().sum(&[1]))]).unwrap();
+    let all = Pde::new(&f, 0).operator("laplacian", Operator::Laplacian).footprints::<f64>(&[1, 2]).unwrap();
+    let of = |s: Strategy| all.iter().find(|f| f.strategy == s).unwrap();
+    let (taylor, collapsed) = (of(Strategy::Taylor), of(Strategy::Collapsed));
+    assert_eq!((of(Strategy::Nested).vectors, taylor.vectors, collapsed.vectors), (22, 21, 12));
+    assert!(collapsed.bytes < taylor.bytes && collapsed.flops < taylor.flops, "{all:?}");
+    assert!(collapsed.gradient_bytes < taylor.gradient_bytes && collapsed.gradient_flops < taylor.gradient_flops);
+    assert!(all.iter().all(|f| f.gradient_bytes > f.bytes && f.gradient_flops > 2 * f.flops), "{all:?}");
+    assert!(Pde::new(&f, 0).operator("l", Operator::Laplacian).footprints::<f64>(&[7]).is_err());
+}
+
 /// What is chosen without being asked for: reverse mode for the gradient of few components, forward mode where the gradient
 /// comes with a Laplacian anyway or has many components, collapsed Taylor mode and tuples for the rest; the values are the same.
 #[test]

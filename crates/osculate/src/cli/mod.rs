@@ -11,6 +11,7 @@ mod lord;
 mod optimize;
 mod pde;
 mod progress;
+mod resident;
 mod search;
 mod sketch;
 mod text;

@@ -181,7 +181,7 @@ impl Chapter for Laplacian {
             study.tell("a Laplacian four ways, timed", round, study.settings.repeats + 1)?;
             for ((run, values), best) in runs.iter().zip(&mut values).zip(&mut best) {
                 let started = Instant::now();
-                run.run(study.par, &inputs, &mut [Output::Real(values)])?;
+                run.run(Par::Seq, &inputs, &mut [Output::Real(values)])?;
                 if round > 0 {
                     *best = best.min(started.elapsed().as_secs_f64());
                 }
@@ -221,7 +221,8 @@ impl Chapter for Laplacian {
             "Four programs compute it. *Nested* derivatives multiply the Hessian by every unit vector, forward over reverse. *Taylor \
              mode* moves along a line in each pixel and carries the first and the second coefficient of each through every layer; the \
              second ones are added up at the end. But what is added at the end can be added at the start: *collapsed* Taylor mode \
-             (arXiv:2505.13644) carries their sum alone, which is one vector in the place of one for each pixel. *Automatic* is what \
+             (arXiv:2505.13644) carries their sum alone, which is one vector in the place of one for each pixel, \
+             and moves along no more directions than the first layer is wide. *Automatic* is what \
              a model of the finished programs' cost picks.",
         );
         self.table(section);
@@ -282,7 +283,7 @@ impl Laplacian {
         section.beside([
             (
                 Figure::Bars(&bars),
-                "The best of alternating rounds on the machine that made this page; half the vectors take about half the time \
+                "The best of alternating rounds on one thread of the machine that made this page; half the vectors take about half the time \
                  where the layers are wide enough for products to rule."
                     .to_owned(),
             ),

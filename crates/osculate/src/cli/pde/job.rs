@@ -3,9 +3,10 @@
 use super::points::Points;
 use super::samples::Samples;
 use super::{Error, Name, Request};
+use crate::cli::resident::growth;
 use crate::cli::timing::median;
 use autodiff::nn::Sequential;
-use autodiff::pde::{Chunked, Cost, Operator, Pde};
+use autodiff::pde::{Chunked, Cost, Footprint, Operator, Pde};
 use autodiff::{Input, Output, Program, trace};
 use numerics::rng::Law;
 use numerics::{Par, Scalar};
@@ -23,6 +24,8 @@ pub(super) struct Evaluation<T> {
     pub(super) run: f64,
     /// Bytes of scratch memory.
     pub(super) workspace: usize,
+    /// Bytes by which the process grew in the first run.
+    pub(super) peak: Option<u64>,
     pub(super) results: Results<T>,
     pub(super) costs: Vec<Cost>,
 }
@@ -33,6 +36,7 @@ pub(super) struct Slope<T> {
     pub(super) gradient: Vec<T>,
     pub(super) run: f64,
     pub(super) workspace: usize,
+    pub(super) peak: Option<u64>,
 }
 
 pub(super) struct Job<'a, T> {
@@ -104,8 +108,11 @@ impl<T: Scalar> Job<'_, T> {
         let compiled = self.compiled(&self.exact_operators())?;
         let inputs = self.inputs(&compiled.names)?;
         let mut flat = vec![Vec::new(); self.request.operators.len()];
+        // The first run warms up.
+        let (warm, peak) = growth(|| self.evaluate(&compiled, &mut flat, &inputs));
+        warm?;
         let mut times = Vec::with_capacity(repeat);
-        for _ in 0..=repeat {
+        for _ in 0..repeat {
             let started = Instant::now();
             self.evaluate(&compiled, &mut flat, &inputs)?;
             times.push(started.elapsed().as_secs_f64());
@@ -114,15 +121,15 @@ impl<T: Scalar> Job<'_, T> {
         for (k, data) in flat.into_iter().enumerate() {
             results.push((array(&compiled.shape(k, self.points.n), data)?, None));
         }
-        // The first run warms up.
-        let run = median(times.split_off(1)).unwrap_or_default();
+        let run = median(times).unwrap_or_default();
         let workspace = compiled.chunked.workspace_bytes(self.par);
-        Ok(Evaluation { compile: compiled.seconds, run, workspace, results, costs: compiled.costs })
+        Ok(Evaluation { compile: compiled.seconds, run, workspace, peak, results, costs: compiled.costs })
     }
 
     /// Means over groups of directions, and their spread. Groups of one size share their programs.
     pub(super) fn stochastic(&self, samples: &Samples<T>, repeat: usize) -> Result<Evaluation<T>, Error> {
-        let mut done = Evaluation { compile: 0.0, run: 0.0, workspace: 0, results: Results::new(), costs: Vec::new() };
+        let (results, costs) = (Results::new(), Vec::new());
+        let mut done = Evaluation { compile: 0.0, run: 0.0, workspace: 0, peak: None, results, costs };
         let mut times = vec![0.0; repeat.max(1)];
         for (label, name, _) in &self.request.operators {
             let biharmonic = *name == Name::Biharmonic;
@@ -185,14 +192,26 @@ impl<T: Scalar> Job<'_, T> {
         let names: Vec<String> = program.inputs().iter().map(|p| p.name.clone()).collect();
         let inputs = self.inputs(&names)?;
         let (mut loss, mut slope) = ([T::ZERO], vec![T::ZERO; self.params.len()]);
+        let mut once = || gradient.run(self.par, &inputs, &mut [Output::Real(&mut loss), Output::Real(&mut slope)]);
+        let (warm, peak) = growth(&mut once);
+        warm?;
         let mut times = Vec::with_capacity(repeat);
-        for _ in 0..=repeat {
+        for _ in 0..repeat {
             let started = Instant::now();
-            gradient.run(self.par, &inputs, &mut [Output::Real(&mut loss), Output::Real(&mut slope)])?;
+            once()?;
             times.push(started.elapsed().as_secs_f64());
         }
-        let run = median(times.split_off(1)).unwrap_or_default();
-        Ok(Slope { loss: loss[0].to_f64(), gradient: slope, run, workspace: gradient.workspace_bytes(self.par) })
+        let run = median(times).unwrap_or_default();
+        let workspace = gradient.workspace_bytes(self.par);
+        Ok(Slope { loss: loss[0].to_f64(), gradient: slope, run, workspace, peak })
+    }
+
+    /// What every strategy needs for the operators and for the gradient of their squares in the parameters, for one chunk.
+    pub(super) fn footprints(&self) -> Result<(usize, Vec<Footprint>), Error> {
+        let rows = CHUNK.min(self.points.n);
+        let model = self.model.trace_model(rows)?;
+        let pde = self.pde(&model, &self.exact_operators());
+        Ok((rows, pde.footprints::<T>(&[0]).map_err(|e| Error::Usage(e.to_string()))?))
     }
 
     fn gradient_program(&self, rows: usize) -> Result<Program, Error> {

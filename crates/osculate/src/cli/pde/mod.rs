@@ -11,7 +11,7 @@ use super::text::{Side, prefixed, span, table};
 use super::{Context, Error, Reply, vectors};
 use crate::io::{Array, npy};
 use autodiff::nn::Sequential;
-use autodiff::pde::{Coefficients, Cost, Drift, Operator, Scheme, Strategy};
+use autodiff::pde::{Coefficients, Cost, Drift, Footprint, Operator, Scheme, Strategy};
 use clap::{Args, ValueEnum};
 use numerics::rng::Law;
 use numerics::{DType, Mat, Scalar};
@@ -71,6 +71,9 @@ pub(super) struct PdeVerb {
     /// Gradient of (1/2N) sum (operator)^2 over the parameters, .npy or .safetensors; needs exactly one operator
     #[arg(long, value_name = "G")]
     parameter_gradient: Option<PathBuf>,
+    /// Also report vectors, operations and memory of every strategy, for values and for parameter gradients
+    #[arg(long, conflicts_with = "samples")]
+    strategies: bool,
     /// Timed runs after one warm-up
     #[arg(long, value_name = "R", default_value_t = 5)]
     repeat: usize,
@@ -152,7 +155,8 @@ impl PdeVerb {
             )
             .with("compile_seconds", done.compile)
             .with("run_seconds", done.run)
-            .with("workspace_bytes", done.workspace);
+            .with("workspace_bytes", done.workspace)
+            .with("peak_bytes", json!(done.peak));
         if let Some(path) = &self.parameter_gradient {
             let done = job.parameter_gradient(self.repeat)?;
             let g = Mat::from_fn(done.gradient.len(), 1, |i, _| done.gradient[i]);
@@ -160,9 +164,15 @@ impl PdeVerb {
             reply = reply
                 .with("loss", done.loss)
                 .with("gradient_seconds", done.run)
-                .with("gradient_workspace_bytes", done.workspace);
+                .with("gradient_workspace_bytes", done.workspace)
+                .with("gradient_peak_bytes", json!(done.peak));
         }
-        let text = self.text(&points, &done.costs, done.compile, done.run);
+        let mut text = self.text(&points, &done.costs, done.compile, done.run);
+        if self.strategies {
+            let (rows, all) = job.footprints()?;
+            text += &footprints(rows, &all);
+            reply = reply.with("points_at_a_time", rows).with("strategies", json!(all));
+        }
         Ok(reply.with_text(text))
     }
 
@@ -260,6 +270,21 @@ impl PdeVerb {
         let coefficient = |k: usize| self.coefficient.get(k).copied().unwrap_or(1.0);
         Ok(alphas.into_iter().enumerate().map(|(k, alpha)| (alpha, coefficient(k))).collect())
     }
+}
+
+/// The needs of every strategy as a table.
+fn footprints(rows: usize, all: &[Footprint]) -> String {
+    let mib = |bytes: usize| format!("{:.2}", bytes as f64 / f64::from(1 << 20));
+    let line = |f: &Footprint| -> Vec<String> {
+        let name = format!("{:?}", f.strategy).to_lowercase();
+        let (value, gradient) = (prefixed(f.flops as f64), prefixed(f.gradient_flops as f64));
+        vec![name, f.vectors.to_string(), value, mib(f.bytes), gradient, mib(f.gradient_bytes)]
+    };
+    let right = |title| (title, Side::Right);
+    let titles = ["vectors", "flops", "MiB", "gradient flops", "gradient MiB"].map(right);
+    let header: Vec<(&str, Side)> = std::iter::once(("strategy", Side::Left)).chain(titles).collect();
+    let rows_of: Vec<Vec<String>> = all.iter().map(line).collect();
+    format!("\n{rows} points at a time, on one thread:\n\n{}", table(&header, &rows_of))
 }
 
 fn matrix(path: &Path, d: usize) -> Result<Vec<f64>, Error> {
