@@ -11,7 +11,7 @@ const LARGE: usize = 1 << 18;
 ///
 /// ```
 /// use numerics::{Mat, Par, dense};
-/// assert_eq!(dense::zeros::<f64>(1000, 300, Par::rayon(2)), Mat::zeros(1000, 300));
+/// assert_eq!(dense::zeros::<f64>(1000, 300, Par::rayon(2)), Mat::<f64>::zeros(1000, 300));
 /// ```
 pub fn zeros<T: Scalar>(n: usize, k: usize, par: Par) -> Mat<T> {
     if par.degree() < 2 || k < 2 || n.saturating_mul(k) < LARGE {
@@ -40,12 +40,12 @@ mod tests {
     fn every_shape_is_zero_and_can_be_written() {
         for (n, k) in [(0, 0), (3, 2), (70_001, 5), (512, 600), (1 << 18, 1), (2, 1 << 18)] {
             let mut a = zeros::<f64>(n, k, Par::rayon(2));
-            assert_eq!(a, Mat::zeros(n, k), "{n} x {k}");
+            assert_eq!(a, Mat::<f64>::zeros(n, k), "{n} x {k}");
             if n * k > 0 {
                 a[(n - 1, k - 1)] = 1.0;
                 assert_eq!(a.col_as_slice(k - 1)[n - 1], 1.0);
             }
         }
-        assert_eq!(zeros::<f32>(1000, 300, Par::rayon(2)), Mat::zeros(1000, 300));
+        assert_eq!(zeros::<f32>(1000, 300, Par::rayon(2)), Mat::<f32>::zeros(1000, 300));
     }
 }
