@@ -84,7 +84,7 @@ impl<T: Scalar> Dense<T> {
         }
         let a = self.mat.as_ref().transpose();
         let (n, k) = (out.nrows(), out.ncols());
-        if beta != T::ZERO || n < TALL || k < 2 || k > NARROW {
+        if beta != T::ZERO || n < TALL || !(2..=NARROW).contains(&k) {
             kernels::gemm(out, alpha, a, x, beta, par);
             return Ok(());
         }
