@@ -162,3 +162,29 @@ impl<T: Scalar> LinearOperator<T> for ProbeMatrix {
         Props::NONE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns one, seven or all at a time, on one thread or two; more columns change none of the first, other roles all.
+    #[test]
+    fn a_column_is_the_same_however_it_is_drawn() {
+        let n = 5000;
+        for law in [Law::Rademacher, Law::Gaussian, Law::Sphere, Law::Coordinates] {
+            let probe = Probe { law, seed: 9, role: Role::RightProbe };
+            let all = probe.columns(n, 0..20);
+            for width in [1, 7, 20] {
+                for par in [Par::Seq, Par::rayon(2)] {
+                    for start in (0..20).step_by(width) {
+                        let range = start..(start + width).min(20);
+                        let part = probe.columns_on(n, range.clone(), par);
+                        assert_eq!(part.as_ref(), all.as_ref().subcols(start, range.len()), "{law} {width} {par:?}");
+                    }
+                }
+            }
+            let other = Probe { role: Role::TestProbe, ..probe }.columns(n, 0..20);
+            assert!((0..20).all(|j| other.col_as_slice(j) != all.col_as_slice(j)), "{law}");
+        }
+    }
+}

@@ -267,6 +267,27 @@ fn dependent_columns_are_left_out_as_by_definition() {
     }
 }
 
+/// An operator of rank below the number of probes, for the estimators that draw their own.
+#[test]
+fn deficient_operators_are_left_out_as_by_definition() {
+    let a = mul(&fixed_mat::<f64>(N, 4, 30), &fixed_mat::<f64>(4, N, 31));
+    let op = Dense::new(a.clone());
+    let products = Products::new(&op, "test", &Settings::seeded(2));
+    let omega = products.right(0..K);
+    close(&xtrace(&products, K, false).unwrap(), &brute_xtrace(&a, &omega, false), 1e-9);
+    close(&xdiag(&products, K, 0).unwrap().0, &mean_rows(&brute_xdiag(&a, &omega)), 1e-9);
+    let rows: Vec<f64> = la::row_dots(a.as_ref(), a.as_ref());
+    close(&xrow_norm(&products, K, RowBasis::Rows).unwrap().0, &rows, 1e-9);
+    let s = psd(N, 4, 32);
+    let op = Dense::with_props(s.clone(), Props::PSD);
+    for (law, resphere) in [(Law::Rademacher, false), (Law::Sphere, true)] {
+        let products = Products::new(&op, "test", &Settings::seeded(3).with_law(law));
+        close(&xnys_trace(&products, K, resphere).unwrap(), &[la::tr(s.as_ref()); K], 1e-9);
+        let d: Vec<f64> = (0..N).map(|i| s[(i, i)]).collect();
+        close(&xnys_diag(&products, K).unwrap().0, &d, 1e-9);
+    }
+}
+
 #[test]
 fn tiny_and_huge_operators_take_the_same_branch() {
     for scale in [1e-17, 1e17] {

@@ -83,16 +83,14 @@ pub fn sketch_lord_auto<T: Scalar>(
     let report = factors.report(&fit, products.counts());
     drop(factors);
     let none = vec![0.0; products.n];
-    match options.passes {
+    let low = match options.passes {
         Passes::One => {
             let raw = problem.raw_factors(p / 2)?;
-            contest.enter("low rank", raw.one_pass(raw.rank().min(p / 2), &none, options)?)?;
+            raw.one_pass(raw.rank().min(p / 2), &none, options)?
         }
-        Passes::Two => {
-            let raw = problem.raw_factors(p)?;
-            contest.enter("low rank", raw.two_pass(&products, &none, options)?)?;
-        }
-    }
+        Passes::Two => problem.raw_factors(p)?.two_pass(&products, &none, options)?,
+    };
+    contest.enter("low rank", low)?;
     let mut d0 = fit.d0;
     if options.psd {
         d0.iter_mut().for_each(|d| *d = d.max(0.0));

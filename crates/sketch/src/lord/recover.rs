@@ -271,12 +271,18 @@ impl Factors<'_> {
         let u = self.x.u(r);
         let v = self.z.as_ref().map_or(u, |z| z.u(r));
         products.plan(products.spent() + r);
-        let mut image = products.apply(v)?;
-        for j in 0..r {
-            let column = image.col_as_slice_mut(j).iter_mut().zip(d).zip(v.col(j).iter());
-            column.for_each(|((y, d), v)| *y -= d * v);
-        }
-        let mut core = la::mul_tn(u, image.as_ref(), par);
+        let mut core = Mat::zeros(r, r);
+        products.by_blocks(0..r, |columns| {
+            let v = v.subcols(columns.start, columns.len());
+            let mut image = products.apply(v)?;
+            for j in 0..columns.len() {
+                let column = image.col_as_slice_mut(j).iter_mut().zip(d).zip(v.col(j).iter());
+                column.for_each(|((y, d), v)| *y -= d * v);
+            }
+            let part = la::mul_tn(u, image.as_ref(), par);
+            dense::copy(core.as_mut().subcols_mut(columns.start, columns.len()), part.as_ref());
+            Ok(())
+        })?;
         if self.z.is_none() {
             dense::symmetrize(core.as_mut());
             return symmetric(d, u, core, options, par);

@@ -204,6 +204,33 @@ fn low_rank_with_a_strong_diagonal() {
     }
 }
 
+/// Targets of arXiv:2512.15929, figure 16.1, at a fifth of its size: the median of ten largest errors, relative to the largest entry.
+#[test]
+fn leave_one_out_diagonals_reach_their_published_errors() {
+    let n = 200;
+    let exponential: Vec<f64> = (0..n).map(|i| 0.7f64.powi(i)).collect();
+    let step: Vec<f64> = (0..n).map(|i| if i < 50 { 1.0 } else { 1e-3 }).collect();
+    for (method, values, m, bound) in [
+        (DiagonalMethod::XDiag { extra: 0 }, &exponential, 70, 1e-2),
+        (DiagonalMethod::XDiag { extra: 0 }, &step, 120, 5e-2),
+        (DiagonalMethod::XNysDiag, &exponential, 50, 1e-3),
+        (DiagonalMethod::XNysDiag, &step, 110, 5e-2),
+    ] {
+        let a = with_spectrum(values, 25);
+        let (op, d) = (psd(&a), diag_of(&a));
+        let top = d.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let mut errors: Vec<f64> = (0..10)
+            .map(|seed| {
+                let e = estimate_diagonal(&op, method, m, &Settings::seeded(seed)).unwrap();
+                assert_eq!(e.status, Status::Spent);
+                e.value.iter().zip(&d).map(|(x, y)| (x - y).abs()).fold(0.0f64, f64::max) / top
+            })
+            .collect();
+        errors.sort_by(f64::total_cmp);
+        assert!(errors[5] < bound, "{method:?}, {m} products: {:.1e}", errors[5]);
+    }
+}
+
 /// Relative errors of the lower bounds at the sizes of the same library.
 #[test]
 fn norm_bounds_are_tight_for_fast_decay() {

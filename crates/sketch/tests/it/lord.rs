@@ -322,6 +322,50 @@ fn measurements_are_stored_and_merged() {
     assert!(matches!(Measurements::load(&path), Err(Error::Dense(_))));
 }
 
+/// What [`shares_of_several_processes`] starts: measures the share that it is told to, or nothing.
+#[test]
+fn a_share_in_a_process_of_its_own() {
+    let Ok(told) = std::env::var("SKETCH_SHARE") else { return };
+    let mut words = told.split(',');
+    let mut number = || words.next().unwrap().parse::<usize>().unwrap();
+    let range = number()..number();
+    let share = Measurements::take(&measured_apart(), range, &Settings::seeded(5)).unwrap();
+    share.save(words.next().unwrap()).unwrap();
+}
+
+/// The same in every process.
+fn measured_apart() -> LowRankPlusDiag<f64> {
+    let family = Family { rank: 5, tail: Tail::None, symmetry: Symmetry::Psd };
+    implicit_lord(80, &family, 3.0, 2).unwrap()
+}
+
+#[test]
+fn shares_of_several_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let path = |i: usize| folder.path().join(format!("{i}.safetensors"));
+    let shares = [(0, 6), (6, 7), (7, 16)];
+    let started: Vec<_> = shares
+        .iter()
+        .enumerate()
+        .map(|(i, (from, to))| {
+            let mut process = std::process::Command::new(&program);
+            process.args(["--exact", "lord::a_share_in_a_process_of_its_own"]);
+            process.env("SKETCH_SHARE", format!("{from},{to},{}", path(i).display()));
+            process.stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    assert!(started.into_iter().all(|mut p| p.wait().unwrap().success()));
+    let read = |i| Measurements::load(path(i)).unwrap();
+    let all = read(2).merge(&read(0)).unwrap().merge(&read(1)).unwrap();
+    let a = measured_apart();
+    assert_eq!(all, Measurements::take(&a, 0..16, &Settings::seeded(5)).unwrap());
+    let one = LordOptions { passes: Passes::One, ..LordOptions::default() };
+    let found = fit_lord(&all, &one, &Silent, Par::Seq).unwrap();
+    assert!(found.rank() == 5 && found.report.products == 16);
+    assert!(distance(found.diagonal_part(), a.diagonal_part()) < 1e-6);
+}
+
 #[test]
 fn columns_may_stream_by() {
     let general = fixed_mat::<f64>(40, 40, 10);
@@ -377,6 +421,28 @@ fn bad_input() {
         sketch_lord(&Dense::new(a.clone()), 5, &options, &coordinates),
         Err(Error::InvalidArgument { .. })
     ));
+    for passes in [Passes::One, Passes::Two] {
+        let empty = Dense::new(Mat::<f64>::zeros(0, 0));
+        let e = sketch_lord(&empty, 1, &LordOptions { passes, ..options }, &settings);
+        assert!(matches!(e, Err(Error::TooManyProbes { asked: 1, limit: 0, .. })), "{e:?}");
+    }
+    // the third product holds a NaN
+    for block in [1, 4, 0] {
+        let seen = std::sync::atomic::AtomicUsize::new(0);
+        let poisoned = linop_core::ops::ClosureOp::<f64>::new(40, 40, move |mut out, x| {
+            for j in 0..x.ncols() {
+                let third = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2;
+                (0..40).for_each(|i| out[(i, j)] = if third && i == 7 { f64::NAN } else { x[(i, j)] });
+            }
+            Ok(())
+        });
+        let poisoned = poisoned.with_transpose(|out, x| {
+            dense::copy(out, x);
+            Ok(())
+        });
+        let e = sketch_lord(&poisoned, 6, &options, &Settings { block, ..settings });
+        assert!(matches!(e, Err(Error::NonFinite { column: 2, .. })), "{e:?}");
+    }
     let zero = sketch_lord(&symmetric(&Mat::zeros(10, 10)), 4, &options, &settings).unwrap();
     assert!(zero.rank() == 0 && zero.diagonal_part().iter().all(|&d| d == 0.0));
     let one = sketch_lord(&symmetric(&Mat::from_fn(1, 1, |_, _| -2.5)), 1, &options, &settings).unwrap();
@@ -384,6 +450,43 @@ fn bad_input() {
     let short = [1.0];
     let e = diagonal_only(&Dense::new(a), DiagonalSource::Oracle(&short), &settings);
     assert!(matches!(e, Err(Error::InvalidArgument { .. })));
+}
+
+/// Clipped on request only: a negative diagonal and an indefinite low-rank part are legitimate.
+#[test]
+fn definite_fits_on_request() {
+    let family = Family { rank: 6, tail: Tail::None, symmetry: Symmetry::Indefinite };
+    let (a, d) = lord(120, &family, 5.0, 21).unwrap();
+    assert!(d.iter().any(|&d| d < -0.1));
+    let op = symmetric(&a);
+    for passes in [Passes::One, Passes::Two] {
+        let free = LordOptions { passes, ..LordOptions::default() };
+        let found = sketch_lord(&op, 20, &free, &Settings::default()).unwrap();
+        assert!(energy(&found, &a) < 1e-11 && found.diagonal_part().iter().any(|&d| d < -0.1));
+        let clipped = sketch_lord(&op, 20, &LordOptions { psd: true, ..free }, &Settings::default()).unwrap();
+        let expected = found.clipped_psd(Par::Seq).unwrap();
+        let (m, e): (Mat<f64>, Mat<f64>) =
+            (to_dense(&clipped, Par::Seq).unwrap(), to_dense(&expected, Par::Seq).unwrap());
+        assert!(fro(&sub(&m, &e)) < 1e-10 * fro(&a) && clipped.rank() < 6);
+        assert!(dense::eigvalsh(m.as_ref()).unwrap()[0] > -1e-12 * fro(&a));
+        let guarded = sketch_lord_auto(&op, 20, 5, &LordOptions { psd: true, ..free }, &Settings::default()).unwrap();
+        assert!(guarded.lord.diagonal_part().iter().all(|&d| d >= 0.0));
+    }
+}
+
+/// Products are rounded to 6e-8, everything else is done in double precision.
+#[test]
+fn single_precision_operators_are_recovered_to_their_rounding() {
+    let family = Family { rank: 5, tail: Tail::None, symmetry: Symmetry::Psd };
+    let (a, d) = lord(150, &family, 5.0, 22).unwrap();
+    let narrow = Dense::with_props(Mat::from_fn(150, 150, |i, j| a[(i, j)] as f32), Props::SELF_ADJOINT);
+    let found = sketch_lord(&narrow, 20, &LordOptions::default(), &Settings::default()).unwrap();
+    assert!(
+        distance(found.diagonal_part(), &d) < 1e-4 * norm(&d),
+        "{:e}",
+        distance(found.diagonal_part(), &d) / norm(&d)
+    );
+    assert!(energy(&found, &a) < 1e-9, "{:e}", energy(&found, &a));
 }
 
 fn random_lord(n: usize, r: usize, seed: u64, two_sided: bool) -> (Lord, Mat<f64>) {
