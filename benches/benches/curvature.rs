@@ -5,7 +5,8 @@
 //! stands the quotient of the model's flops and the rate that faer's products of the gradient's shapes reach in the round:
 //! what the product would take if nothing but its matrix products counted.
 //!
-//! `cargo bench --bench curvature -- [--rounds N] [--threads N] [--dtype f64|f32] [--json]`
+//! `cargo bench --bench curvature -- [--rounds N] [--threads N] [--dtype f64|f32] [--json] [--steps]`; `--steps` prints what each
+//! step of a Hessian product takes, for one column and for eight, on as many data as a chunk of the operator has.
 
 use autodiff::nn::Loss;
 use autodiff::{Array, Value};
@@ -78,6 +79,8 @@ fn measure<T: Scalar>(options: &Options, threads: usize) {
         (gradient(), Entry::new("gradient", run)),
         (gradient(), Entry::new("products alone", products::<T>(par))),
         product("Hessian", &hessian, (false, 1, 2.0 * f + 4.0 * back), par),
+        product("Hessian", &hessian, (false, 2, 2.0 * f + 4.0 * back), par),
+        product("Hessian", &hessian, (false, 4, 2.0 * f + 4.0 * back), par),
         product("Hessian", &hessian, (false, 8, 2.0 * f + 4.0 * back), par),
         product("GGN", &ggn, (false, 1, 2.0 * f + 2.0 * back), par),
         product("GGN", &ggn, (false, 8, 2.0 * f + 2.0 * back), par),
@@ -107,8 +110,43 @@ fn measure<T: Scalar>(options: &Options, threads: usize) {
     }
 }
 
+/// What the steps of Hessian products of some widths take, on `n` data.
+fn steps<T: Scalar>(n: usize, threads: usize) {
+    let par = par(threads);
+    let whole = model().trace_loss(n, &Loss::cross_entropy(), false).expect("a loss");
+    let split = whole.grad(&[0]).and_then(|g| g.linearize(&[0])).expect("a Hessian");
+    let params: Vec<T> = model().init(0);
+    let size = params.len();
+    let inputs = [
+        Value::Real(Array::new(&[size], params).expect("parameters")),
+        Value::Real(Array::new(&[n, WIDTHS[0]], numbers::<T>(n * WIDTHS[0], 1)).expect("inputs")),
+        Value::Int(Array::from_fn(&[n], label)),
+    ];
+    let kept = split.primal.compile::<T>().and_then(|p| p.call(&inputs)).expect("residuals");
+    for k in [1, 8] {
+        let mut axes = vec![None; split.residuals];
+        axes.push(Some(0));
+        let product = split.linear.vmap(k, &axes).and_then(|p| p.compile::<T>()).expect("a product");
+        let (v, mut out) = (numbers::<T>(k * size, 4), vec![T::ZERO; k * size]);
+        let mut list: Vec<autodiff::Input<'_, T>> = kept[split.outputs..].iter().map(Into::into).collect();
+        list.push(autodiff::Input::Real(&v));
+        let mut outputs = [autodiff::Output::Real(&mut out)];
+        let mut workspace = autodiff::Workspace::with_par(par);
+        let profile = product.profile(&mut workspace, &list, &mut outputs, 5).expect("a profile");
+        println!("{} on {threads} threads, {n} data, {k} columns\n{profile}", T::DTYPE);
+    }
+}
+
 fn main() {
     let options = Options::read(9);
+    if options.steps {
+        for &threads in &options.threads {
+            for dtype in &options.dtypes {
+                if dtype == "f32" { steps::<f32>(BATCH / 2, threads) } else { steps::<f64>(BATCH / 2, threads) }
+            }
+        }
+        return;
+    }
     for &threads in &options.threads {
         for dtype in &options.dtypes {
             if dtype == "f32" { measure::<f32>(&options, threads) } else { measure::<f64>(&options, threads) }

@@ -12,7 +12,9 @@ use crate::chunk::{Chunk, Source};
 use crate::error::Error;
 use crate::risk::{Risk, Traced, residual_bytes};
 use crate::split::{Split, split};
+use autodiff::ops::Op;
 use autodiff::{Array, Executable, Input, Kind, Output, Program, TensorType, Value, Workspace};
+use linop_core::Cost;
 use numerics::{MatMut, MatRef, Par, Scalar};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -75,8 +77,29 @@ pub(crate) enum Side {
 /// Compiled linear programs by output and block width, made on first use.
 type Widened<T> = Mutex<HashMap<(usize, usize), Arc<Executable<T>>>>;
 
+/// What one run of a program does.
+#[derive(Clone, Copy)]
+struct Work {
+    flops: f64,
+    /// Numbers that go from or to memory if every value but rearrangements is written once and read once.
+    numbers: f64,
+}
+
+impl Work {
+    fn of(program: &Program) -> Self {
+        let moved =
+            |op: &Op| !matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Input(_));
+        let numbers = program.nodes().iter().filter(|n| moved(&n.op)).map(|n| 2.0 * n.ty.numel() as f64).sum();
+        Work { flops: program.flops() as f64, numbers }
+    }
+}
+
 /// Programs of one chunk size.
 struct Variant<T> {
+    /// Of the primal program and of each linear one.
+    work: Vec<Work>,
+    /// How many numbers the residuals hold.
+    kept: f64,
     split: Split,
     primal: Executable<T>,
     sources: Vec<Source>,
@@ -254,6 +277,24 @@ impl<T: Scalar> Engine<T> {
         self.ready.last().map_or(0, |r| r.offset + r.rows)
     }
 
+    /// What a product of output `output` with `k` columns costs: the linear program of every chunk for each column, what is kept
+    /// read once for a block of columns, what is not kept made anew for it.
+    pub(crate) fn cost(&self, output: usize, k: usize) -> Cost {
+        let blocks = k.div_ceil(BLOCK_COLUMNS.0) as f64;
+        let (mut flops, mut numbers) = (0.0, 0.0);
+        for ready in &self.ready {
+            let variant = &self.variants[ready.variant];
+            let [primal, linear] = [variant.work[0], variant.work[1 + output]];
+            flops += k as f64 * linear.flops;
+            numbers += k as f64 * linear.numbers + blocks * variant.kept;
+            if ready.residuals.is_none() {
+                flops += blocks * primal.flops;
+                numbers += blocks * primal.numbers;
+            }
+        }
+        Cost { flops, bytes: numbers * size_of::<T>() as f64 }
+    }
+
     /// `out = alpha A x + beta out` for output `output`, whose operand and result are the given sides.
     pub(crate) fn apply(&self, product: Product<'_, T>, par: Par) -> Result<(), Error> {
         let Product { output, sides, mut out, alpha, x, beta } = product;
@@ -372,7 +413,10 @@ fn rows_of<'a, T>(out: MatMut<'a, T>, to: Side, ready: &Ready<T>) -> MatMut<'a, 
 
 impl<T: Scalar> Variant<T> {
     fn new(split: Split) -> Result<Self, Error> {
+        let kept = (0..split.fixed.len()).map(|i| split.primal.output_type(i).numel() as f64).sum();
         Ok(Variant {
+            work: core::iter::once(&split.primal).chain(&split.linear).map(Work::of).collect(),
+            kept,
             primal: split.primal.compile()?,
             sources: Source::list(split.primal.inputs())?,
             fixed: vec![None; split.fixed.len()],

@@ -3,6 +3,19 @@
 //! A [`Risk`] is a model program, a loss program and data; from it come its gradient and its curvature matrices as
 //! [`linop_core::LinearOperator`]s, which are never stored (arXiv:2501.19183).
 //!
+//! | wanted | item |
+//! |---|---|
+//! | a model from a file, a named loss and its reduction | [`Supervised`] |
+//! | programs of your own | [`Risk::new`] |
+//! | gradient | [`Risk::gradient`], [`Risk::value_and_gradient`] |
+//! | Hessian, generalised Gauss-Newton matrix | [`Risk::hessian`], [`Risk::ggn`] |
+//! | Fisher matrices: Monte Carlo, empirical | [`Risk::fisher`] with [`Fisher`] |
+//! | Jacobian of the outputs in the parameters | [`Risk::jacobian`] |
+//! | some parameters only | [`Risk::block`] |
+//! | how a product is made, and what it keeps | [`ProductReport`], [`Risk::with_memory`], [`Risk::with_products`] |
+//!
+//! Eigenvalues, solves and estimates come from `linop_core::krylov` and `sketch`, which take any operator.
+//!
 //! ```
 //! use autodiff::{Array, TensorType, Value, trace};
 //! use curvature::{Batch, Risk};

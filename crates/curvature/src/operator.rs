@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::fisher::Fisher;
 use crate::programs;
 use crate::risk::Risk;
-use linop_core::{LinearOperator, Props};
+use linop_core::{Cost, LinearOperator, Props};
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
 
 /// A symmetric `P x P` curvature matrix of a risk, known by its products.
@@ -88,6 +88,10 @@ impl<T: Scalar> LinearOperator<T> for CurvatureOperator<T> {
     fn props(&self) -> Props {
         self.props
     }
+
+    fn cost(&self, k: usize) -> Cost {
+        self.engine.cost(0, k)
+    }
 }
 
 /// The Jacobian of the model's outputs in the parameters, `[N S C, P]`: rows by datum, position, output. Neither loss nor
@@ -149,6 +153,10 @@ impl<T: Scalar> LinearOperator<T> for JacobianOperator<T> {
         check("Jacobian^T", (self.nrows(), self.dim), x, out.as_mut())?;
         let product = Product { output: 1, sides: (Side::Rows, Side::Shared), out, alpha, x, beta };
         self.engine.apply(product, par).map_err(failed("Jacobian^T"))
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        self.engine.cost(0, k)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `LinearOperator`: a matrix that is known by its products.
 //!
-//! Source: arXiv:2501.19183; semantics as in `docs/architecture.md`. A product with a block of K columns costs what
+//! Source: arXiv:2501.19183; the contract is in the documentation of [`LinearOperator`]. A product with a block of K columns costs what
 //! [`LinearOperator::cost`] says and allocates nothing: scratch comes from the caller.
 
 use crate::{Error, Kind, Props, Space};

@@ -162,10 +162,10 @@ impl Stream {
     /// Fills with signs: the bits of successive words, lowest first, a one giving -1.
     pub fn fill_signs<T: Scalar>(&mut self, out: &mut [T]) {
         for chunk in out.chunks_mut(64) {
-            let mut bits = self.next_u64();
-            for v in chunk {
-                *v = if bits & 1 == 1 { -T::ONE } else { T::ONE };
-                bits >>= 1;
+            let bits = self.next_u64();
+            // the shift of every entry is known beforehand, so that entries do not wait for each other
+            for (shift, v) in chunk.iter_mut().enumerate() {
+                *v = if (bits >> shift) & 1 == 1 { -T::ONE } else { T::ONE };
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod reference {
             start: Start::Fixed(0.1),
             clamp: Clamp::PerFactor(4000.0),
             balance: false,
+            bias: Bias::default(),
             storage: Storage::Original,
             released_order3: true,
             shift_eigh: false,
@@ -94,7 +95,7 @@ pub mod reference {
     }
 }
 
-/// What measures best here: rotated storage, a start free of scale, balanced factors, a floor for the product.
+/// What measures best here: rotated storage, a start free of scale that is soon forgotten, balanced factors, a floor for the product.
 pub mod recommended {
     use crate::{Bias, Clamp, KronConfig, LargeMode, Layout, Scale, Statistics, Transport};
 

@@ -192,8 +192,20 @@ fn bad_usage_is_one_line_and_status_two() {
 
 #[test]
 fn help_and_version() {
-    let o = osculate(&["info", "--help"]);
-    assert_eq!(o.status.code(), Some(0));
-    assert!(out(&o).contains("Examples:"));
+    let o = osculate(&["--help"]);
+    let text = out(&o);
+    let verbs: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(verbs.len() >= 7 && verbs.contains(&"tour"), "{verbs:?}");
+    for verb in verbs {
+        let o = osculate(&[verb, "--help"]);
+        assert_eq!(o.status.code(), Some(0), "{verb}");
+        assert!(out(&o).contains("Examples:"), "{verb}");
+    }
     assert_eq!(out(&osculate(&["--version"])).trim(), concat!("osculate ", env!("CARGO_PKG_VERSION")));
 }

@@ -148,8 +148,18 @@ fn convolutional_network() {
 }
 
 #[test]
-fn every_layer_kind() {
+fn every_smooth_layer_kind() {
     check_model("zoo");
+}
+
+#[test]
+fn token_ids_and_layers_with_kinks() {
+    check_model("tokens");
+}
+
+#[test]
+fn maxima_of_windows() {
+    check_model("pools");
 }
 
 /// Several columns, by names: the same numbers as one column at a time.

@@ -146,7 +146,8 @@ pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Result<
             return Ok(Extension { inside, q: f.q, r: f.r });
         }
         let f = TallQr::of(y, par)?;
-        return Ok(Extension { inside, q: f.q(par), r: f.r().to_owned() });
+        let r = f.r().to_owned();
+        return Ok(Extension { inside, q: f.into_q(par), r });
     }
     let mut inside = mul_tn(q, y.as_ref(), par);
     let mut rest = sub_mul(y, q, inside.as_ref(), par);

@@ -62,7 +62,7 @@ pub use nystrom::{
     AdaptiveNystrom, Nystrom, NystromPrecond, NystromSolution, NystromVariant, nystrom, nystrom_adaptive, nystrom_solve,
 };
 pub use probe::{Probe, ProbeMatrix};
-pub use range::{RangeBasis, RangeTolerance, range_adaptive, range_finder};
+pub use range::{RangeBasis, RangeTolerance, range_adaptive, range_finder, range_krylov};
 pub use recovery::{
     EighOptions, EighRecovery, Order, Recovery, Sizes, SketchedEigh, SketchedSvd, SvdOptions, eigh, svd,
 };

@@ -5,7 +5,7 @@ use crate::products::{Products, Wide};
 use crate::settings::{Moments, mean_sem};
 use crate::{Error, Estimate, Settings, Status, la, structure};
 use linop_core::krylov::{EigshOptions, Which, eigsh};
-use linop_core::{LinearOperator, Op, Props};
+use linop_core::{Cost, LinearOperator, Op, Props};
 use numerics::rng::{Law, Role};
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 
@@ -153,6 +153,10 @@ impl LinearOperator<f64> for Normal<'_> {
     }
     fn props(&self) -> Props {
         Props::PSD.close(self.nrows(), self.nrows())
+    }
+    fn cost(&self, k: usize) -> Cost {
+        let one = self.0.cost(k);
+        Cost { flops: 2.0 * one.flops, bytes: 2.0 * one.bytes }
     }
 }
 

@@ -48,7 +48,7 @@ impl Probe {
             return self.columns(n, range);
         }
         let first = range.start;
-        let mut out = Mat::zeros(n, range.len());
+        let mut out = dense::zeros(n, range.len(), par);
         out.as_mut().par_col_iter_mut().enumerate().for_each(|(j, column)| {
             if let Some(column) = column.try_as_col_major_mut() {
                 rng::probe(self.law, self.seed, self.role, (first + j) as u64, column.as_slice_mut());

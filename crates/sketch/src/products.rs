@@ -170,6 +170,10 @@ impl LinearOperator<f64> for Difference<'_> {
     fn props(&self) -> Props {
         self.a.props() & self.b.props() & Props::SELF_ADJOINT
     }
+    fn cost(&self, k: usize) -> Cost {
+        let (a, b) = (self.a.cost(k), self.b.cost(k));
+        Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes }
+    }
 }
 
 /// Counted, checked and watched block products with one operator.
@@ -308,10 +312,42 @@ impl<'a> Products<'a> {
     }
 
     fn run(&self, transposed: bool, x: MatRef<'_, f64>) -> Result<Mat<f64>, Error> {
-        let (rows, k) = (if transposed { self.n } else { self.m }, x.ncols());
-        let mut out = Mat::zeros(rows, k);
+        let rows = if transposed { self.n } else { self.m };
+        let mut out = dense::zeros(rows, x.ncols(), self.par());
+        self.run_into(transposed, x, out.as_mut())?;
+        Ok(out)
+    }
+
+    /// `A x` in memory that is there.
+    pub(crate) fn apply_into(&self, x: MatRef<'_, f64>, out: MatMut<'_, f64>) -> Result<(), Error> {
+        self.run_into(false, x, out)
+    }
+
+    /// `A^T x` in memory that is there; as [`apply_t`](Self::apply_t).
+    pub(crate) fn apply_t_into(&self, x: MatRef<'_, f64>, out: MatMut<'_, f64>) -> Result<(), Error> {
+        self.run_into(!self.symmetric, x, out)
+    }
+
+    /// Goes through so many columns a block at a time; an observer that asks to stop ends it between two blocks.
+    pub(crate) fn by_blocks(
+        &self,
+        columns: Range<usize>,
+        mut run: impl FnMut(Range<usize>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let width = self.width();
+        for start in columns.clone().step_by(width) {
+            if start > columns.start && self.stopped() {
+                return Err(self.interrupted());
+            }
+            run(start..(start + width).min(columns.end))?;
+        }
+        Ok(())
+    }
+
+    fn run_into(&self, transposed: bool, x: MatRef<'_, f64>, mut out: MatMut<'_, f64>) -> Result<(), Error> {
+        let (rows, k) = (out.nrows(), x.ncols());
         if rows == 0 || k == 0 {
-            return Ok(out);
+            return Ok(());
         }
         let width = self.width().min(k);
         let par = self.par();
@@ -342,7 +378,7 @@ impl<'a> Products<'a> {
                 self.stopped.set(true);
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 

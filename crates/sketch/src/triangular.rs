@@ -8,7 +8,7 @@
 
 use crate::Error;
 use crate::products::check_shapes;
-use linop_core::{LinearOperator, Op};
+use linop_core::{Cost, LinearOperator, Op};
 use numerics::rng::{Law, Role, probe};
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use std::ops::Range;
@@ -237,5 +237,14 @@ impl<T: Scalar> LinearOperator<T> for Masked<T> {
         stack: &mut MemStack,
     ) -> Result<(), linop_core::Error> {
         self.run(true, out, alpha, x, beta, par, stack)
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        let steps = match self.mask {
+            Mask::Triangle { step, .. } => self.inner.nrows().div_ceil(step).saturating_sub(1),
+            Mask::Band { .. } => 0,
+        };
+        let (one, products) = (self.inner.cost(k), (steps + self.probes) as f64);
+        Cost { flops: products * one.flops, bytes: products * one.bytes }
     }
 }

@@ -1,4 +1,4 @@
-//! Links between Markdown pages lead to files that exist. Web addresses are not followed.
+//! Links between Markdown pages lead to files that exist, and to headings that are there. Web addresses are not followed.
 
 use super::File;
 use std::path::Path;
@@ -10,12 +10,35 @@ pub(super) fn check(root: &Path, file: &File, complaints: &mut Vec<String>) {
     let page = root.join(&file.name);
     let folder = page.parent().unwrap_or(root);
     for (line, target) in targets(&file.text) {
-        let path = target.split('#').next().unwrap_or_default();
-        let elsewhere = path.is_empty() || path.contains("://") || path.starts_with("mailto:");
-        if !elsewhere && !folder.join(path).exists() {
+        let (path, place) = target.split_once('#').unwrap_or((&target, ""));
+        if path.contains("://") || path.starts_with("mailto:") {
+            continue;
+        }
+        let page = if path.is_empty() { page.clone() } else { folder.join(path) };
+        let there = match place {
+            "" => page.exists(),
+            // Places are those of headings; what else a page may have places for is not known here.
+            _ => std::fs::read_to_string(&page).is_ok_and(|text| places(&text).any(|p| p == place)),
+        };
+        if !there {
             complaints.push(format!("{}:{line}: the link `{target}` leads nowhere", file.name));
         }
     }
+}
+
+/// The places that the headings of a page give.
+fn places(text: &str) -> impl Iterator<Item = String> {
+    let mut fenced = false;
+    let headings = text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence && line.starts_with('#')
+    });
+    headings.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 /// Targets of `[text](target)` outside of code, with their lines.
@@ -48,10 +71,13 @@ mod tests {
     #[test]
     fn dead_links_are_named_with_their_line() {
         let s = Scratch::new("links");
-        s.write("docs/a.md", "");
-        let text = "[a](a.md#part)\n[web](https://example.org) [here](#x)\n`[code](no.md)`\n```\n[f](no.md)\n```\n[b](../b.md)";
+        s.write("docs/a.md", "# The `part`, here\n```\n# none\n```\n");
+        let text = "# X\n[a](a.md#the-part-here) [n](a.md#none)\n[web](https://example.org/#a) [here](#x)\n`[code](no.md)`\n```\n\
+            [f](no.md)\n```\n[b](../b.md) [there](#y)";
+        s.write("docs/c.md", text);
         let mut complaints = Vec::new();
         check(s.path(), &File { name: "docs/c.md".to_owned(), text: text.to_owned() }, &mut complaints);
-        assert_eq!(complaints, ["docs/c.md:7: the link `../b.md` leads nowhere"]);
+        let dead = |line: usize, target: &str| format!("docs/c.md:{line}: the link `{target}` leads nowhere");
+        assert_eq!(complaints, [dead(2, "a.md#none"), dead(8, "../b.md"), dead(8, "#y")]);
     }
 }

@@ -1,5 +1,5 @@
 //! PyTorch's default initialisation: weights and biases of linear and convolutional layers uniform on
-//! `+-1 / sqrt(fan_in)`, gains 1 and shifts 0, embeddings standard normal.
+//! `+-1 / sqrt(fan_in)`, gains 1 and shifts 0, embeddings and positions standard normal.
 //!
 //! Parameter tensor `i` draws from its own stream (seed, init, i), so later layers never change the numbers of earlier ones.
 
@@ -20,8 +20,31 @@ impl Layer {
         match self {
             Layer::Linear { inputs, .. } => bound(*inputs),
             Layer::Conv2d { inputs, kernel, .. } => bound(inputs * kernel * kernel),
-            Layer::Embedding { .. } => Law::Normal,
-            _ => Law::Constant(if parameter == "weight" { 1.0 } else { 0.0 }),
+            Layer::Embedding { .. } | Layer::Positions { .. } => Law::Normal,
+            Layer::Decoder { .. } if parameter.starts_with("norm") => {
+                Law::Constant(if parameter.ends_with("weight") { 1.0 } else { 0.0 })
+            }
+            // Only the second of the two linear layers behind the attention takes the hidden width.
+            Layer::Decoder { width, hidden, .. } if parameter.starts_with("contract") => {
+                bound(hidden.unwrap_or(4 * width))
+            }
+            Layer::Decoder { width, .. } => bound(*width),
+            Layer::LayerNorm { .. } => Law::Constant(if parameter == "weight" { 1.0 } else { 0.0 }),
+            // No parameters. Written out, so that a new layer with some is not given a law by accident.
+            Layer::Flatten {}
+            | Layer::AvgPool2d { .. }
+            | Layer::MaxPool2d { .. }
+            | Layer::Tanh {}
+            | Layer::Relu {}
+            | Layer::Sigmoid {}
+            | Layer::Gelu {}
+            | Layer::GeluTanh {}
+            | Layer::Silu {}
+            | Layer::Softplus { .. }
+            | Layer::Sin {}
+            | Layer::Elu { .. }
+            | Layer::LeakyRelu { .. }
+            | Layer::Identity {} => Law::Constant(0.0),
         }
     }
 }

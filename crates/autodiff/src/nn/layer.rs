@@ -3,6 +3,7 @@
 //! Shapes in configurations are those of one datum; traced tensors carry the batch as axis 0. A convolution is zero
 //! padding, two sliding windows and one contraction, so its derivatives of every order are those of these primitives.
 
+use super::decoder::DecoderBlock;
 use crate::ops::Window;
 use crate::trace::Tensor;
 use crate::types::{Kind, TensorType, checked_numel};
@@ -67,6 +68,24 @@ pub enum Layer {
         num: usize,
         /// Size of a row.
         dim: usize,
+    },
+    /// A row of a table added to each position of `[S, dim]`; weight `[num, dim]`, `S <= num`.
+    Positions {
+        /// Most positions.
+        num: usize,
+        /// Size of a row.
+        dim: usize,
+    },
+    /// A block of a decoder-only transformer on `[S, width]`: attention to this and earlier positions, then two linear layers
+    /// with GELU between them, both on normalised inputs and added to what came in.
+    Decoder {
+        /// Size of the last axis.
+        width: usize,
+        /// Heads, which share the width.
+        heads: usize,
+        /// Width between the two linear layers; four times the width if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hidden: Option<usize>,
     },
     /// All axes of a datum as one.
     Flatten {},
@@ -141,6 +160,11 @@ fn leaky_slope() -> f64 {
 }
 
 impl Layer {
+    fn block(&self) -> Option<DecoderBlock> {
+        let Layer::Decoder { width, heads, hidden } = *self else { return None };
+        Some(DecoderBlock { width, heads, hidden: hidden.unwrap_or(width.saturating_mul(4)) })
+    }
+
     /// Names (without the layer's index) and shapes of its parameters, weight before bias.
     pub fn params(&self) -> Vec<(&'static str, Vec<usize>)> {
         let mut list = Vec::new();
@@ -161,7 +185,8 @@ impl Layer {
                 list.push(("weight", shape.clone()));
                 list.push(("bias", shape.clone()));
             }
-            Layer::Embedding { num, dim } => list.push(("weight", vec![*num, *dim])),
+            Layer::Embedding { num, dim } | Layer::Positions { num, dim } => list.push(("weight", vec![*num, *dim])),
+            Layer::Decoder { .. } => list.extend(self.block().into_iter().flat_map(DecoderBlock::params)),
             _ => {}
         }
         list
@@ -175,7 +200,7 @@ impl Layer {
                 vec![("in", *inputs), ("out", *outputs), ("kernel", *kernel), ("stride", *stride)]
             }
             Layer::LayerNorm { shape, .. } => shape.iter().map(|&n| ("shape", n)).collect(),
-            Layer::Embedding { num, dim } => vec![("num", *num), ("dim", *dim)],
+            Layer::Embedding { num, dim } | Layer::Positions { num, dim } => vec![("num", *num), ("dim", *dim)],
             Layer::AvgPool2d { kernel, stride } | Layer::MaxPool2d { kernel, stride } => {
                 vec![("kernel", *kernel), ("stride", stride.unwrap_or(*kernel))]
             }
@@ -183,6 +208,9 @@ impl Layer {
         };
         if let Some((key, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return Err(format!("\"{key}\" is 0, expected at least 1"));
+        }
+        if let Some(block) = self.block() {
+            return block.check();
         }
         match self {
             Layer::LayerNorm { shape, .. } if shape.is_empty() => Err("\"shape\" is empty".into()),
@@ -237,6 +265,11 @@ impl Layer {
                 }
                 windows(input, shape[0], *kernel, stride.unwrap_or(*kernel), 0)
             }
+            Layer::Positions { num, dim } => match shape {
+                [s, d] if s <= num && d == dim => Ok(input.clone()),
+                _ => Err(format!("expects inputs [positions, {dim}] with at most {num} positions, got {input}")),
+            },
+            Layer::Decoder { .. } => self.block().map_or_else(|| Ok(input.clone()), |block| block.infer(input)),
             Layer::LayerNorm { shape: own, .. } if !shape.ends_with(own) => {
                 Err(format!("expects trailing axes {own:?}, got inputs {input}"))
             }
@@ -273,6 +306,8 @@ impl Layer {
             }
             Layer::LayerNorm { shape, eps } => x.normalize(shape.len(), *eps) * &params[0] + &params[1],
             Layer::Embedding { .. } => params[0].gather(x, 0),
+            Layer::Positions { .. } => x + params[0].slice(0, 0, x.shape().get(1).copied().unwrap_or(0)),
+            Layer::Decoder { .. } => self.block().map_or_else(|| x.clone(), |block| block.apply(params, x)),
             Layer::Flatten {} => {
                 let shape = x.shape();
                 let lead = shape.first().copied().unwrap_or(1);
@@ -331,6 +366,8 @@ impl Layer {
             Layer::Conv2d { .. } => "conv2d",
             Layer::LayerNorm { .. } => "layernorm",
             Layer::Embedding { .. } => "embedding",
+            Layer::Positions { .. } => "positions",
+            Layer::Decoder { .. } => "decoder",
             Layer::Flatten {} => "flatten",
             Layer::AvgPool2d { .. } => "avgpool2d",
             Layer::MaxPool2d { .. } => "maxpool2d",
@@ -371,6 +408,8 @@ impl fmt::Display for Layer {
             }
             Layer::LayerNorm { shape, .. } => write!(f, " {shape:?}")?,
             Layer::Embedding { num, dim } => write!(f, " {num} -> {dim}")?,
+            Layer::Positions { num, dim } => write!(f, " {num} x {dim}")?,
+            Layer::Decoder { width, heads, .. } => write!(f, " {width}, {heads} heads")?,
             Layer::AvgPool2d { kernel, stride } | Layer::MaxPool2d { kernel, stride } => {
                 write!(f, " {kernel}")?;
                 if let Some(stride) = stride.filter(|s| s != kernel) {

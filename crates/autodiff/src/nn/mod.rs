@@ -17,6 +17,7 @@
 //! # Ok::<(), autodiff::nn::ModelError>(())
 //! ```
 
+mod decoder;
 mod error;
 mod file;
 mod init;

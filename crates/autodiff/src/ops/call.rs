@@ -7,18 +7,32 @@ use super::data::Data;
 use super::rule::{Primitive, Taylor};
 use crate::array::Value;
 use crate::error::Error;
-use crate::program::{Builder, NodeId, Program};
+use crate::program::{Builder, Derived, Extent, NodeId, Program, Rule};
 use crate::types::TensorType;
+use core::fmt;
 use core::hash::{Hash, Hasher};
 use numerics::Scalar;
 use std::sync::Arc;
 
 /// One output of a named sub-program; its operands are the sub-program's inputs.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub struct Call {
     name: String,
     output: usize,
+    #[serde(skip)]
     body: Arc<Program>,
+    #[serde(skip)]
+    extent: Extent,
+    /// Where the body stands in the table of a file; has no meaning elsewhere.
+    #[serde(rename = "body")]
+    place: usize,
+}
+
+impl fmt::Debug for Call {
+    /// Name and result; a body that is shown wherever it is called may be shown without end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 impl PartialEq for Call {
@@ -39,7 +53,21 @@ impl Hash for Call {
 impl Call {
     /// Output `output` of a body.
     pub fn new(name: impl Into<String>, body: Arc<Program>, output: usize) -> Self {
-        Call { name: name.into(), output, body }
+        Call { name: name.into(), output, extent: body.extent(), body, place: 0 }
+    }
+
+    /// The call of a body that stands at this place of a file.
+    pub(crate) fn at(&self, place: usize) -> Self {
+        Call { body: Arc::default(), extent: Extent::default(), place, ..self.clone() }
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+
+    /// How large the body is when it is written out.
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
     }
 
     /// The name without the output.
@@ -65,10 +93,6 @@ impl Call {
     /// Whether both are outputs of one sub-program.
     pub fn same_body(&self, other: &Self) -> bool {
         self.name == other.name && (Arc::ptr_eq(&self.body, &other.body) || self.body == other.body)
-    }
-
-    fn node(name: String, body: Program, output: usize, b: &mut Builder, args: &[NodeId]) -> Result<NodeId, Error> {
-        b.push(Call::new(name, Arc::new(body), output), args)
     }
 
     /// Name of the tangents in these inputs of the body.
@@ -101,13 +125,13 @@ impl Call {
         cts: &[(usize, NodeId)],
     ) -> Result<Vec<Option<NodeId>>, Error> {
         let outputs: Vec<usize> = cts.iter().map(|c| c.0).collect();
-        let body = self.body.transposed(linear, &outputs)?;
+        let rule = Rule::Transposed { linear: linear.to_vec(), outputs: outputs.clone() };
+        let body = b.derived(&self.body, rule, |p| Ok((p.transposed(linear, &outputs)?, Vec::new())))?.body;
         let which: Vec<usize> = (0..linear.len()).filter(|&i| linear[i]).collect();
         let mut name = self.transposed_name(&which);
         if outputs.len() < self.body.outputs().len() {
             name = suffixed(&name, "of", false, &outputs);
         }
-        let body = Arc::new(body);
         let operands = args.iter().zip(linear).filter(|(_, l)| !**l).map(|(a, _)| *a);
         let operands: Vec<NodeId> = operands.chain(cts.iter().map(|c| c.1)).collect();
         let mut results = vec![None; linear.len()];
@@ -135,6 +159,7 @@ impl Primitive for Call {
 
     fn infer(&self, args: &[&TensorType]) -> Result<TensorType, String> {
         let body = &self.body;
+        self.extent.check()?;
         if args.len() != body.inputs().len() {
             return Err(format!("takes {} operands, got {}", body.inputs().len(), args.len()));
         }
@@ -172,10 +197,10 @@ impl Primitive for Call {
         tangents: &[Option<NodeId>],
     ) -> Result<Option<NodeId>, Error> {
         let wrt: Vec<usize> = (0..tangents.len()).filter(|&i| tangents[i].is_some()).collect();
-        let (body, places) = self.body.tangents(&wrt)?;
+        let Derived { body, places } = b.derived(&self.body, Rule::Tangents(wrt.clone()), |p| p.tangents(&wrt))?;
         let Some(place) = places[self.output] else { return Ok(None) };
         let operands: Vec<NodeId> = args.iter().copied().chain(tangents.iter().flatten().copied()).collect();
-        Self::node(self.tangent_name(&wrt), body, place, b, &operands).map(Some)
+        b.push(Call::new(self.tangent_name(&wrt), body, place), &operands).map(Some)
     }
 
     fn transpose(
@@ -190,9 +215,10 @@ impl Primitive for Call {
 
     fn batch(&self, b: &mut Builder, args: &[NodeId], batched: &[bool], size: usize) -> Result<NodeId, Error> {
         let axes: Vec<Option<usize>> = batched.iter().map(|&x| x.then_some(0)).collect();
-        let body = self.body.vmap(size, &axes)?;
+        let rule = Rule::Batched { size, axes: axes.clone() };
+        let body = b.derived(&self.body, rule, |p| Ok((p.vmap(size, &axes)?, Vec::new())))?.body;
         let name = if self.name.ends_with(".vmap") { self.name.clone() } else { format!("{}.vmap", self.name) };
-        Self::node(name, body, self.output, b, args)
+        b.push(Call::new(name, body, self.output), args)
     }
 
     fn data(&self, _: &[&TensorType], of: &[Data], _: &TensorType) -> Result<Data, String> {

@@ -3,7 +3,7 @@
 use crate::types::TensorType;
 
 /// How a value depends on the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Data {
     /// Not at all.
     Shared(Shared),
@@ -14,7 +14,7 @@ pub enum Data {
 }
 
 /// What is known of a value that does not depend on the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shared {
     /// Bit `a` is set if the value does not change along axis `a`.
     still: u64,

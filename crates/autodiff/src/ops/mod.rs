@@ -51,6 +51,13 @@ macro_rules! primitives {
         })*
 
         impl Op {
+            /// The names of all primitives, without attributes.
+            pub const PRIMITIVES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Which of [`Op::PRIMITIVES`] it is.
+            pub fn primitive(&self) -> &'static str {
+                match self { $(Op::$name(_) => stringify!($name),)* }
+            }
             /// Name with attributes, as listings show it.
             pub fn name(&self) -> String {
                 match self { $(Op::$name(op) => op.name(),)* }

@@ -104,10 +104,10 @@ pub enum Operator {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pde<'a> {
-    program: &'a Program,
-    x: usize,
-    strategy: Strategy,
-    operators: Vec<(String, Operator)>,
+    pub(super) program: &'a Program,
+    pub(super) x: usize,
+    pub(super) strategy: Strategy,
+    pub(super) operators: Vec<(String, Operator)>,
 }
 
 impl<'a> Pde<'a> {
@@ -216,19 +216,19 @@ pub struct Cost {
     pub flops: u64,
 }
 
-struct Maker<'a> {
-    points: Points<'a>,
-    inputs: &'a [NodeId],
-    strategy: Strategy,
+pub(super) struct Maker<'a> {
+    pub(super) points: Points<'a>,
+    pub(super) inputs: &'a [NodeId],
+    pub(super) strategy: Strategy,
     /// Whether gradients are made by reverse mode.
-    reverse: bool,
-    name: &'a str,
+    pub(super) reverse: bool,
+    pub(super) name: &'a str,
     /// Vectors per datum so far.
-    vectors: &'a Cell<usize>,
+    pub(super) vectors: &'a Cell<usize>,
 }
 
 impl Maker<'_> {
-    fn make(&self, b: &mut Builder, operator: &Operator) -> Result<NodeId, Error> {
+    pub(super) fn make(&self, b: &mut Builder, operator: &Operator) -> Result<NodeId, Error> {
         let dim = self.points.dim();
         match operator {
             Operator::Value => self.value(b),
@@ -348,7 +348,12 @@ impl Maker<'_> {
 
     fn biharmonic(&self, b: &mut Builder, scheme: Scheme) -> Result<NodeId, Error> {
         let d = self.points.dim();
+        let tapped = self.points.recorder.is_some();
+        if tapped && matches!(scheme, Scheme::Direct | Scheme::Nested) {
+            return Err(self.bad("this scheme does not move along directions: it has no streams to tap"));
+        }
         let scheme = match (scheme, self.strategy) {
+            (Scheme::Auto, _) if tapped => Scheme::Symmetric,
             (Scheme::Auto, Strategy::Auto) => Scheme::Direct,
             (Scheme::Auto, Strategy::Nested) => Scheme::Nested,
             (Scheme::Auto, _) => Scheme::Symmetric,
@@ -428,7 +433,8 @@ impl Maker<'_> {
                 self.family(b, &factor(&a, d).map_err(|why| self.bad(why))?, 1.0)
             }
             _ => {
-                if let (3, Some(direction)) = (order, laplacian_times_linear(symbol, d)) {
+                let factors = if self.points.recorder.is_some() { None } else { laplacian_times_linear(symbol, d) };
+                if let (3, Some(direction)) = (order, factors) {
                     let inner = Pde::new(self.points.program, self.points.x)
                         .strategy(self.strategy)
                         .operator("laplacian", Operator::Laplacian)

@@ -11,8 +11,10 @@ mod family;
 mod interpolate;
 mod points;
 mod rational;
+mod streams;
 mod tuple;
 
 pub use build::{Coefficients, Cost, Drift, Operator, Pde, Scheme};
 pub use chunks::Chunked;
 pub use points::Strategy;
+pub use streams::{Stream, Streams};

@@ -1,6 +1,7 @@
 //! A program at points: which input moves, and sums of directional derivatives by each strategy.
 
 use super::family::Family;
+use super::streams::Recorder;
 use crate::error::Error;
 use crate::jet::{Mode, Series, factorial, propagate};
 use crate::program::{Builder, NodeId, Program};
@@ -29,6 +30,8 @@ pub enum Strategy {
 pub(crate) struct Points<'a> {
     pub(crate) program: &'a Program,
     pub(crate) x: usize,
+    /// Where the taps of a tapped program take part in every propagation.
+    pub(super) recorder: Option<&'a Recorder<'a>>,
 }
 
 /// `scale * sum_r w_r d^K f[v_r^K] (+ drift . grad f)`.
@@ -77,7 +80,7 @@ impl<'a> Points<'a> {
         if program.outputs().is_empty() || !program.output_type(0).is_real() {
             return Err(wrong("output 0 must be real"));
         }
-        let points = Points { program, x };
+        let points = Points { program, x, recorder: None };
         let out = &program.output_type(0).shape;
         if out.len() < points.lead().len() || out[..points.lead().len()] != *points.lead() {
             return Err(wrong("the output must start with the data axes of the points"));
@@ -135,7 +138,7 @@ impl<'a> Points<'a> {
         let directions = b.shape(vectors)[0];
         let mode = self.mode(1, directions, false, None);
         let seed = Series { each: vec![Some(vectors)], top: None };
-        let (primal, series) = propagate(b, self.program, inputs, &self.seeds(seed), &mode)?;
+        let (primal, series) = self.propagate(b, inputs, seed, &mode, Some(vectors), 1.0)?;
         let at = self.program.outputs()[0].node.index();
         match series[at].as_ref().and_then(|s| s.each.first().copied().flatten()) {
             Some(y) => Ok(y),
@@ -150,10 +153,27 @@ impl<'a> Points<'a> {
         Mode { order, directions, collapsed, weights, expansion: Default::default() }
     }
 
-    fn seeds(&self, seed: Series) -> Vec<Option<Series>> {
+    /// The program with the series of its nodes, of which the points have this one.
+    fn propagate(
+        &self,
+        b: &mut Builder,
+        inputs: &[NodeId],
+        seed: Series,
+        mode: &Mode,
+        vectors: Option<NodeId>,
+        scale: f64,
+    ) -> Result<(Vec<NodeId>, Vec<Option<Series>>), Error> {
         let mut seeds = vec![None; self.program.inputs().len()];
         seeds[self.x] = Some(seed);
-        seeds
+        let opened = match self.recorder {
+            Some(recorder) => recorder.open(b, mode, vectors, scale, &mut seeds)?,
+            None => Vec::new(),
+        };
+        let (primal, series) = propagate(b, self.program, inputs, &seeds, mode)?;
+        if let Some(recorder) = self.recorder {
+            recorder.close(&opened, mode, &series);
+        }
+        Ok((primal, series))
     }
 
     /// The sum by a strategy ([`Strategy::Auto`] is collapsed here): shape of the output.
@@ -196,7 +216,7 @@ impl<'a> Points<'a> {
                 };
             }
         }
-        let (primal, series) = propagate(b, self.program, inputs, &self.seeds(Series { each, top }), &mode)?;
+        let (primal, series) = self.propagate(b, inputs, Series { each, top }, &mode, Some(sum.vectors), sum.scale)?;
         let at = self.program.outputs()[0].node.index();
         match series[at].as_ref().and_then(|s| s.top) {
             Some(y) => b.scale(y, factor),
@@ -208,7 +228,8 @@ impl<'a> Points<'a> {
         let mode = self.mode(sum.order, sum.directions, false, sum.weights);
         let mut each = vec![None; sum.order];
         each[0] = Some(sum.vectors);
-        let (primal, series) = propagate(b, self.program, inputs, &self.seeds(Series { each, top: None }), &mode)?;
+        let seed = Series { each, top: None };
+        let (primal, series) = self.propagate(b, inputs, seed, &mode, Some(sum.vectors), 1.0)?;
         let at = self.program.outputs()[0].node.index();
         let top = series[at].as_ref().and_then(|s| s.each.get(sum.order - 1).copied().flatten());
         match mode.weighted_sum(b, top)? {
@@ -231,7 +252,7 @@ impl<'a> Points<'a> {
     pub(crate) fn first_order(&self, b: &mut Builder, inputs: &[NodeId], drift: NodeId) -> Result<NodeId, Error> {
         let mode = self.mode(1, 0, true, None);
         let seed = Series { each: Vec::new(), top: Some(drift) };
-        let (primal, series) = propagate(b, self.program, inputs, &self.seeds(seed), &mode)?;
+        let (primal, series) = self.propagate(b, inputs, seed, &mode, None, 1.0)?;
         let at = self.program.outputs()[0].node.index();
         series[at].as_ref().and_then(|s| s.top).map_or_else(|| b.zeros_like(primal[at]), Ok)
     }

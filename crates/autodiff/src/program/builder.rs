@@ -1,5 +1,6 @@
 //! `Builder`: appends nodes, never twice the same; what transformations write programs with.
 
+use super::derived::Derivations;
 use super::{Args, Node, NodeId, Origin, Port, Program};
 use crate::error::Error;
 use crate::ops::{Const, Input, Op};
@@ -14,6 +15,7 @@ pub struct Builder {
     known: HashMap<(Op, Args), NodeId>,
     inputs: Vec<Port>,
     origin: Origin,
+    pub(super) derived: Derivations,
 }
 
 impl Builder {

@@ -1,11 +1,16 @@
 //! `Program`: a pure, static-shape tensor graph, and the builder that hash-conses it.
 
+mod bodies;
 mod builder;
+mod derived;
 mod display;
 mod extend;
 mod origin;
+mod stored;
 
+pub(crate) use bodies::Extent;
 pub use builder::Builder;
+pub(crate) use derived::{Derived, Rule};
 pub use origin::Origin;
 
 use crate::error::Error;
@@ -53,8 +58,10 @@ pub struct Port {
 
 /// A pure tensor program: nodes in topological order, named inputs and outputs.
 ///
-/// Make one with [`trace`](crate::trace); every transformation yields another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+/// Make one with [`trace`](crate::trace); every transformation yields another. It goes to a file and back with serde: every
+/// named sub-program is written once, however often it is called.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(into = "stored::Stored", try_from = "stored::Stored")]
 pub struct Program {
     pub(crate) nodes: Arc<[Node]>,
     pub(crate) inputs: Vec<Port>,
@@ -117,9 +124,14 @@ impl Program {
         node.op.flops(&args, &node.ty)
     }
 
-    /// Checks every invariant: operands precede users, each recorded type is what the shape rule gives, ports exist.
+    /// Checks every invariant: operands precede users, each recorded type is what the shape rule gives, ports exist; of named
+    /// sub-programs, too.
     pub fn verify(&self) -> Result<(), Error> {
-        let mut bodies: Vec<*const Program> = Vec::new();
+        self.verify_all()
+    }
+
+    /// The invariants of the program's own nodes.
+    fn verify_nodes(&self) -> Result<(), Error> {
         for (i, node) in self.nodes.iter().enumerate() {
             if node.args.iter().any(|a| a.index() >= i) {
                 return Err(Error::Malformed(format!("node {i} uses a later node")));
@@ -128,12 +140,6 @@ impl Program {
                 && self.inputs.get(input.index).is_none_or(|p| p.node.index() != i)
             {
                 return Err(Error::Malformed(format!("node {i} is an input that no port names")));
-            }
-            if let Op::Call(call) = &node.op
-                && !bodies.contains(&Arc::as_ptr(call.body()))
-            {
-                call.body().verify()?;
-                bodies.push(Arc::as_ptr(call.body()));
             }
             let args: SmallVec<[&TensorType; 3]> = node.args.iter().map(|&a| &self.node(a).ty).collect();
             match node.op.infer(&args) {

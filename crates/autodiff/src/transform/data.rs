@@ -7,9 +7,10 @@
 
 use crate::error::Error;
 use crate::ops::{Broadcast, Call, Data, Op, Reshape, Shared, Slice};
-use crate::program::{Builder, NodeId, Program};
+use crate::program::{Builder, NodeId, Program, Rule};
 use crate::types::TensorType;
 use smallvec::SmallVec;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How every value of a program depends on the data.
@@ -80,9 +81,23 @@ impl Program {
     /// The same from what is known of the inputs.
     pub(crate) fn data_of(&self, inputs: &[Data]) -> Result<DataAxes, Error> {
         let mut nodes: Vec<Data> = Vec::with_capacity(self.nodes().len());
+        // Bodies that were looked at, by what was known of their inputs: other results of the same call are read off.
+        let mut bodies: HashMap<(*const Program, Vec<Data>), DataAxes> = HashMap::new();
         for (i, node) in self.nodes().iter().enumerate() {
             let data = match &node.op {
                 Op::Input(input) => Ok(inputs[input.index]),
+                Op::Call(call) => {
+                    let of: Vec<Data> = node.args.iter().map(|a| nodes[a.index()]).collect();
+                    let key = (Arc::as_ptr(call.body()), of);
+                    match bodies.get(&key) {
+                        Some(known) => Ok(known),
+                        None => match call.body().data_of(&key.1) {
+                            Ok(axes) => Ok(&*bodies.entry(key).or_insert(axes)),
+                            Err(e) => Err(format!("inside, {e}")),
+                        },
+                    }
+                    .and_then(|axes| axes.output(call.output()).ok_or_else(|| "there is no such output".into()))
+                }
                 op => {
                     let of: SmallVec<[Data; 3]> = node.args.iter().map(|a| nodes[a.index()]).collect();
                     let types: SmallVec<[&TensorType; 3]> = node.args.iter().map(|&a| &self.node(a).ty).collect();
@@ -140,39 +155,13 @@ impl Program {
                         args[k] = stretched(&mut b, args[k], axis, size)?;
                     }
                 }
-                let op = self.resized_op(&node.op, &of, known.nodes[i], size, node.args.first())?;
+                let op = resized_op(&mut b, &node.op, &of, known.nodes[i], size)?;
                 map.push(b.emit(&op, &args)?);
                 continue;
             };
             map.push(inputs[input.index]);
         }
         Ok(b.finish(self.outputs().iter().map(|p| (p.name.clone(), map[p.node.index()])).collect()))
-    }
-
-    fn resized_op(&self, op: &Op, of: &[Data], out: Data, size: usize, arg: Option<&NodeId>) -> Result<Op, Error> {
-        if let Op::Call(call) = op {
-            let body = call.body().resized(&call.body().data_of(of)?, size)?;
-            return Ok(Call::new(call.label(), Arc::new(body), call.output()).into());
-        }
-        let Data::Along(axis) = out else { return Ok(op.clone()) };
-        Ok(match op {
-            Op::Broadcast(Broadcast { shape, axes }) => {
-                let mut shape = shape.clone();
-                shape[axis] = size;
-                Broadcast { shape, axes: axes.clone() }.into()
-            }
-            Op::Reshape(Reshape { shape }) => {
-                let mut shape = shape.clone();
-                shape[axis] = size;
-                Reshape { shape }.into()
-            }
-            Op::Slice(s) if arg.is_some() => {
-                let mut stop = s.stop.clone();
-                stop[axis] = size;
-                Slice { stop, ..s.clone() }.into()
-            }
-            op => op.clone(),
-        })
     }
 
     /// The program of one datum: inputs that hold data lose their data axis, and so do outputs. `vmap` over these axes
@@ -217,6 +206,35 @@ impl Program {
         }
         Ok(b.finish(outputs))
     }
+}
+
+/// The operation for another number of data.
+fn resized_op(b: &mut Builder, op: &Op, of: &[Data], out: Data, size: usize) -> Result<Op, Error> {
+    if let Op::Call(call) = op {
+        let rule = Rule::Resized { size, of: of.to_vec() };
+        let make = |p: &Program| Ok((p.resized(&p.data_of(of)?, size)?, Vec::new()));
+        let body = b.derived(call.body(), rule, make)?.body;
+        return Ok(Call::new(call.label(), body, call.output()).into());
+    }
+    let Data::Along(axis) = out else { return Ok(op.clone()) };
+    Ok(match op {
+        Op::Broadcast(Broadcast { shape, axes }) => {
+            let mut shape = shape.clone();
+            shape[axis] = size;
+            Broadcast { shape, axes: axes.clone() }.into()
+        }
+        Op::Reshape(Reshape { shape }) => {
+            let mut shape = shape.clone();
+            shape[axis] = size;
+            Reshape { shape }.into()
+        }
+        Op::Slice(s) => {
+            let mut stop = s.stop.clone();
+            stop[axis] = size;
+            Slice { stop, ..s.clone() }.into()
+        }
+        op => op.clone(),
+    })
 }
 
 /// The axis of operand `k`, which holds no data, that runs along the data axis of the others.

@@ -1,7 +1,8 @@
 //! One program per primitive (and per composition), with inputs away from kinks: the grid every rule is tested on.
 
-use autodiff::ops::Window;
-use autodiff::{Array, Program, Tensor, TensorType, Tracer, trace};
+use autodiff::ops::{ArgMax, Binary, BinaryFn, Fold, OneHot, Op, ScatterAdd, Unary, Window};
+use autodiff::{Array, Builder, Error, NodeId, Program, Tensor, TensorType, Tracer, trace};
+use std::collections::BTreeSet;
 
 /// A named program with its real inputs.
 pub(crate) struct Case {
@@ -31,6 +32,28 @@ fn case(name: &'static str, shapes: &[&[usize]], range: (f64, f64), body: Body) 
     let inputs = shapes.iter().zip(1..).map(|(s, k)| numbers(s, k, range.0, range.1)).collect();
     Case { name, program, inputs }
 }
+
+/// The same from nodes, for what has no method of its own.
+fn built(
+    name: &'static str,
+    shapes: &[&[usize]],
+    range: (f64, f64),
+    body: fn(&mut Builder, &[NodeId]) -> Result<NodeId, Error>,
+) -> Case {
+    let mut b = Builder::new();
+    let x: Vec<NodeId> = shapes.iter().zip(["x", "y"]).map(|(s, n)| b.input(n, TensorType::real(s))).collect();
+    let out = body(&mut b, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let inputs = shapes.iter().zip(1..).map(|(s, k)| numbers(s, k, range.0, range.1)).collect();
+    Case { name, program: b.finish(vec![("out".into(), out)]), inputs }
+}
+
+/// A comparison as a factor of the first operand.
+fn factor(b: &mut Builder, f: BinaryFn, x: &[NodeId]) -> Result<NodeId, Error> {
+    let p = b.push(Binary(f), &[x[0], x[1]])?;
+    b.mul(p, x[0])
+}
+
+const STRIDED: Window = Window { axis: 0, size: 3, stride: 2, dilation: 2 };
 
 /// The grid.
 pub(crate) fn all() -> Vec<Case> {
@@ -96,6 +119,42 @@ pub(crate) fn all() -> Vec<Case> {
         case("gather", &[&[5, 2]], any, |t, x| x[0].sin().gather(&t.integers(&[2, 2], &[4, 0, 4, 1]), 0)),
         case("gather batch", &[&[2, 4]], any, |t, x| x[0].sin().gather(&t.integers(&[2], &[3, 1]), 1)),
         case("window", &[&[2, 7]], any, |_, x| x[0].windows(Window { axis: 1, size: 3, stride: 2, dilation: 1 }).sin()),
+        case("gather by what is batched", &[&[5, 2], &[3, 5]], any, |_, x| x[0].sin().gather(&x[1].argmax(), 0)),
+        case("gather batch by what is batched", &[&[2, 4], &[2, 3, 4]], any, |_, x| {
+            x[0].sin().gather(&x[1].argmax(), 1)
+        }),
+        built("scatter_add", &[&[4, 2]], any, |b, x| {
+            let at = b.int_const(&[4], vec![2, 0, 2, 4])?;
+            let sum = b.push(ScatterAdd { batch: 0, size: 5 }, &[at, x[0]])?;
+            b.unary(Unary::Sin, sum)
+        }),
+        built("scatter_add by what is batched", &[&[3, 2], &[3, 5]], any, |b, x| {
+            let at = b.push(ArgMax, &[x[1]])?;
+            let sum = b.push(ScatterAdd { batch: 0, size: 5 }, &[at, x[0]])?;
+            b.unary(Unary::Sin, sum)
+        }),
+        built("scatter_add batch by what is batched", &[&[2, 3], &[2, 3, 4]], any, |b, x| {
+            let at = b.push(ArgMax, &[x[1]])?;
+            let sum = b.push(ScatterAdd { batch: 1, size: 4 }, &[at, x[0]])?;
+            b.unary(Unary::Sin, sum)
+        }),
+        built("fold", &[&[3, 2, 3]], any, |b, x| {
+            let sum = b.push(Fold { window: STRIDED, len: 10 }, &[x[0]])?;
+            b.unary(Unary::Sin, sum)
+        }),
+        built("one_hot", &[&[3, 4]], any, |b, x| {
+            let top = b.push(ArgMax, &[x[0]])?;
+            let top = b.push(OneHot { depth: 4 }, &[top])?;
+            b.mul(top, x[0])
+        }),
+        case("to_real", &[m], any, |_, x| x[0].argmax().to_real().unsqueeze(1) * x[0].sin()),
+        built("less", &[m, m], any, |b, x| factor(b, BinaryFn::Less, x)),
+        built("less or equal", &[m, m], any, |b, x| factor(b, BinaryFn::LessEqual, x)),
+        built("equal", &[m, m], any, |b, x| factor(b, BinaryFn::Equal, x)),
+        case("named", &[m, m], any, |t, x| {
+            let parts = t.named("part", &[&x[0], &x[1]], |_, x| vec![("a", x[0].sin() * &x[1]), ("b", x[1].exp())]);
+            &parts[0] * &parts[1]
+        }),
         case("conv", &[&[2, 6, 5], &[3, 2, 2, 3]], any, |_, x| {
             let w = x[0].pad(1, 1, 0).windows(Window { axis: 1, size: 2, stride: 2, dilation: 1 });
             let w = w.windows(Window { axis: 2, size: 3, stride: 1, dilation: 1 });
@@ -107,4 +166,70 @@ pub(crate) fn all() -> Vec<Case> {
         case("normalize", &[m], any, |_, x| x[0].normalize(1, 1e-5)),
         case("mlp", &[&[5, 4], &[6, 4], &[6]], any, |_, x| (x[0].matmul(&x[1].t()) + &x[2]).tanh()),
     ]
+}
+
+/// Every function of one tensor: a new one has to be listed, and then to have a case.
+fn unary_of(f: Unary) -> &'static str {
+    match f {
+        Unary::Neg => "Neg",
+        Unary::Abs => "Abs",
+        Unary::Sign => "Sign",
+        Unary::Step => "Step",
+        Unary::Recip => "Recip",
+        Unary::Sqrt => "Sqrt",
+        Unary::Exp => "Exp",
+        Unary::Expm1 => "Expm1",
+        Unary::Log => "Log",
+        Unary::Log1p => "Log1p",
+        Unary::Sin => "Sin",
+        Unary::Cos => "Cos",
+        Unary::Sinh => "Sinh",
+        Unary::Cosh => "Cosh",
+        Unary::Tanh => "Tanh",
+        Unary::Sigmoid => "Sigmoid",
+        Unary::Softplus => "Softplus",
+        Unary::Erf => "Erf",
+        Unary::Erfc => "Erfc",
+        Unary::Atan => "Atan",
+        Unary::Asin => "Asin",
+        Unary::Asinh => "Asinh",
+        Unary::Atanh => "Atanh",
+        Unary::Powf(_) => "Powf",
+        Unary::StopGradient => "StopGradient",
+    }
+}
+
+const UNARY: usize = 25;
+
+fn binary_of(f: BinaryFn) -> &'static str {
+    match f {
+        BinaryFn::Add => "Add",
+        BinaryFn::Sub => "Sub",
+        BinaryFn::Mul => "Mul",
+        BinaryFn::Div => "Div",
+        BinaryFn::Max => "Max",
+        BinaryFn::Min => "Min",
+        BinaryFn::Less => "Less",
+        BinaryFn::LessEqual => "LessEqual",
+        BinaryFn::Equal => "Equal",
+    }
+}
+
+const BINARY: usize = 9;
+
+/// Every registered primitive stands in a program of the grid as it was traced, not only in derivatives of one.
+#[test]
+fn the_grid_holds_every_primitive() {
+    let (mut primitives, mut unary, mut binary) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for node in all().iter().flat_map(|c| c.program.nodes()) {
+        primitives.insert(node.op.primitive());
+        match &node.op {
+            Op::Unary(f) => drop(unary.insert(unary_of(*f))),
+            Op::Binary(f) => drop(binary.insert(binary_of(f.0))),
+            _ => {}
+        }
+    }
+    let missing: Vec<_> = Op::PRIMITIVES.iter().filter(|p| !primitives.contains(*p)).collect();
+    assert!(missing.is_empty(), "without a case: {missing:?}");
+    assert_eq!((unary.len(), binary.len()), (UNARY, BINARY), "{unary:?} {binary:?}");
 }

@@ -234,3 +234,59 @@ proptest! {
         }
     }
 }
+
+/// All ways to label one axis, or none, of each input, so that the labelled ones have one length of at least two.
+fn labellings(shapes: &[Vec<usize>]) -> Vec<Vec<Option<usize>>> {
+    let mut list: Vec<Vec<Option<usize>>> = vec![vec![]];
+    for shape in shapes {
+        let choices = || std::iter::once(None).chain((0..shape.len()).map(Some));
+        list = list.iter().flat_map(|l| choices().map(move |c| [&l[..], &[c]].concat())).collect();
+    }
+    let sizes =
+        |l: &[Option<usize>]| -> Vec<usize> { l.iter().zip(shapes).filter_map(|(a, s)| a.map(|a| s[a])).collect() };
+    list.retain(|l| sizes(l).first().is_some_and(|&n| n > 1 && sizes(l).iter().all(|&m| m == n)));
+    list
+}
+
+/// The position along `axis` of element `i`.
+fn along(shape: &[usize], axis: usize, i: usize) -> usize {
+    i / shape[axis + 1..].iter().product::<usize>() % shape[axis]
+}
+
+/// Every primitive's data rule is sound: a change of one datum shows in that datum of the value, in a sum of one term for each
+/// datum, or not at all, as the rule says.
+#[test]
+fn what_the_rules_say_is_so_for_every_primitive() {
+    let (mut kept, mut summed) = (0, 0);
+    for c in crate::cases::all() {
+        let shapes: Vec<Vec<usize>> = c.inputs.iter().map(|a| a.shape().to_vec()).collect();
+        for labels in labellings(&shapes) {
+            let Ok(axes) = c.program.data_axes(&labels) else { continue };
+            let changed = |data: &[usize]| -> Vec<f64> {
+                let change = |(a, label): (&Array<f64>, &Option<usize>)| {
+                    let hit = |i| label.is_some_and(|axis| data.contains(&along(a.shape(), axis, i)));
+                    Value::from(Array::from_fn(a.shape(), |i| a.data()[i] * if hit(i) { 0.93 } else { 1.0 }))
+                };
+                let inputs: Vec<Value<f64>> = c.inputs.iter().zip(&labels).map(change).collect();
+                c.program.interpret(&inputs).unwrap()[0].real().unwrap().data().to_vec()
+            };
+            let shape = c.program.output_type(0).shape.to_vec();
+            let (start, one, two, both) = (changed(&[]), changed(&[0]), changed(&[1]), changed(&[0, 1]));
+            let what = format!("{} {labels:?}", c.name);
+            match axes.output(0).unwrap() {
+                Data::Shared(_) => assert_eq!(start, both, "{what}"),
+                Data::Along(axis) => {
+                    kept += 1;
+                    assert!((0..start.len()).all(|i| along(&shape, axis, i) == 0 || start[i] == one[i]), "{what}");
+                    assert!((0..start.len()).all(|i| along(&shape, axis, i) == 1 || start[i] == two[i]), "{what}");
+                }
+                Data::Sum => {
+                    summed += 1;
+                    let mixed = |i: usize| (both[i] - one[i] - two[i] + start[i]).abs();
+                    assert!((0..start.len()).all(|i| mixed(i) <= 1e-13 * (1.0 + start[i].abs())), "{what}");
+                }
+            }
+        }
+    }
+    assert!(kept > 100 && summed >= 5, "{kept} {summed}");
+}

@@ -156,6 +156,16 @@ fn every_smooth_layer_agrees_with_torch() {
     assert_eq!(check_golden("zoo"), 6);
 }
 
+#[test]
+fn token_ids_and_kinks_agree_with_torch() {
+    assert_eq!(check_golden("tokens"), 6);
+}
+
+#[test]
+fn maxima_of_windows_agree_with_torch() {
+    assert_eq!(check_golden("pools"), 6);
+}
+
 fn run(layers: Vec<Layer>, shape: &[usize], params: Vec<f64>, x: Value<f64>) -> Value<f64> {
     let model = Sequential::new(shape, layers).unwrap();
     let program = model.trace_model(x.ty().shape[0]).unwrap();

@@ -88,7 +88,7 @@ fn wrt(s: &Setting) -> Vec<usize> {
 }
 
 /// Cotangents of taps, recombined with the other operands, against reverse mode; several cotangents at once.
-fn check_backward(s: &Setting, taps: &Taps) {
+pub(crate) fn check_backward(s: &Setting, taps: &Taps) {
     let columns = 3;
     let real: Vec<usize> = (0..s.program.outputs().len()).collect();
     let seeds: Vec<Value<f64>> = real
@@ -130,7 +130,7 @@ fn check_backward(s: &Setting, taps: &Taps) {
 }
 
 /// Tangents of the taps, made from tangents of the parameters, push forward to `J v`.
-fn check_forward(s: &Setting, taps: &Taps) {
+pub(crate) fn check_forward(s: &Setting, taps: &Taps) {
     let list = wrt(s);
     let v: Vec<Value<f64>> =
         list.iter().map(|&i| numbers(&s.program.input_type(i).shape, 90 + i as u64, -1.0, 1.0).into()).collect();

@@ -90,6 +90,31 @@ MODELS["pixels"] = {
     ],
 }
 
+MODELS["tokens"] = {
+    "input": [3],
+    "layers": [
+        {"type": "embedding", "num": 7, "dim": 4},
+        {"type": "flatten"},
+        {"type": "linear", "in": 12, "out": 5, "bias": True},
+        {"type": "elu", "alpha": 0.7},
+        {"type": "linear", "in": 5, "out": 4, "bias": True},
+        {"type": "leaky_relu", "slope": 0.1},
+        {"type": "identity"},
+        {"type": "linear", "in": 4, "out": 3, "bias": True},
+    ],
+}
+MODELS["pools"] = {
+    "input": [2, 6, 6],
+    "layers": [
+        {"type": "maxpool2d", "kernel": 2, "stride": 1},
+        {"type": "conv2d", "in": 2, "out": 3, "kernel": 2, "stride": 1, "padding": 0, "bias": True},
+        {"type": "maxpool2d", "kernel": 2},
+        {"type": "softplus", "beta": 2.0},
+        {"type": "flatten"},
+        {"type": "linear", "in": 12, "out": 3, "bias": True},
+    ],
+}
+
 # Cases of a model: loss and options. The first three are plain.
 PLAIN = {
     "mse": {"loss": "mse"},
@@ -108,7 +133,7 @@ LABELS = {
     "labels": {"loss": "cross-entropy"},
     "labels-mixed": {"loss": "cross-entropy", "weights": True, "ignored": True, "class_weights": True, "label_smoothing": 0.2},
 }
-CASES = {"mlp": PLAIN | OPTIONS, "cnn": PLAIN, "zoo": PLAIN, "pixels": LABELS}
+CASES = {"mlp": PLAIN | OPTIONS, "cnn": PLAIN, "zoo": PLAIN, "pixels": LABELS, "tokens": PLAIN, "pools": PLAIN}
 DATA_COUNT = 11
 EIGENVALUES = 6
 
@@ -121,6 +146,8 @@ def parameter_shapes(model):
             yield f"{index}.weight", (layer["out"], layer["in"])
         elif kind == "conv2d":
             yield f"{index}.weight", (layer["out"], layer["in"], layer["kernel"], layer["kernel"])
+        elif kind == "embedding":
+            yield f"{index}.weight", (layer["num"], layer["dim"])
         elif kind == "layernorm":
             yield f"{index}.weight", tuple(layer["shape"])
             yield f"{index}.bias", tuple(layer["shape"])
@@ -141,15 +168,21 @@ ACTIVATIONS = {
     "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "silu": lambda x: x * torch.sigmoid(x),
-    "softplus": lambda x: torch.log1p(torch.exp(x)),
+    "softplus": lambda x, beta=1.0: torch.log1p(torch.exp(beta * x)) / beta,
     "sin": torch.sin,
+    "elu": lambda x, alpha: torch.where(x > 0, x, alpha * torch.expm1(x)),
+    "leaky_relu": lambda x, slope: torch.where(x > 0, x, slope * x),
+    "identity": lambda x: x,
 }
 BUILT_IN = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu,
     "softplus": F.softplus,
+    "elu": F.elu,
+    "leaky_relu": lambda x, slope: F.leaky_relu(x, slope),
 }
+KINKS = ("relu", "elu", "leaky_relu")
 
 
 def forward(model, theta, x):
@@ -168,6 +201,10 @@ def forward(model, theta, x):
             x = F.conv2d(x, weight, bias, stride=layer["stride"], padding=layer["padding"])
         elif kind == "avgpool2d":
             x = F.avg_pool2d(x, layer["kernel"], layer["stride"])
+        elif kind == "maxpool2d":
+            x = F.max_pool2d(x, layer["kernel"], layer.get("stride"))
+        elif kind == "embedding":
+            x = F.embedding(x, weight)
         elif kind == "flatten":
             x = x.flatten(1)
         elif kind == "layernorm":
@@ -175,11 +212,12 @@ def forward(model, theta, x):
             x = layer_norm(x, weight, bias, layer["eps"])
             assert torch.allclose(x, plain, rtol=1e-12, atol=1e-13)
         else:
-            if kind == "relu":
+            if kind in KINKS:
                 assert x.abs().min() > 1e-5, "a tie at the kink"
-            y = ACTIVATIONS[kind](x)
+            keys = {key: value for key, value in layer.items() if key != "type"}
+            y = ACTIVATIONS[kind](x, **keys)
             if kind in BUILT_IN:
-                assert torch.allclose(y, BUILT_IN[kind](x), rtol=1e-12, atol=1e-14)
+                assert torch.allclose(y, BUILT_IN[kind](x, **keys), rtol=1e-12, atol=1e-14)
             x = y
     return x
 
@@ -256,7 +294,11 @@ def textbook_loss_hessian(f, kind, data):
 def make_data(model, case, rng):
     """Arrays of one case as NumPy: what goes into the npz file, and the loss's own options."""
     outputs = model["layers"][-1]["out"]
-    arrays = {"inputs": rng.standard_normal((DATA_COUNT, *model["input"]))}
+    if model["layers"][0]["type"] == "embedding":
+        ids = rng.integers(0, model["layers"][0]["num"], (DATA_COUNT, *model["input"]))
+        arrays = {"inputs": ids.astype(np.int64)}
+    else:
+        arrays = {"inputs": rng.standard_normal((DATA_COUNT, *model["input"]))}
     if case["loss"] == "mse":
         arrays["targets"] = rng.standard_normal((DATA_COUNT, outputs))
     elif case["loss"] == "bce":

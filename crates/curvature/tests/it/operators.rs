@@ -439,6 +439,28 @@ fn threads_widths_and_memory_leave_the_bits_alone() {
 }
 
 #[test]
+fn what_a_product_costs_is_its_work_not_that_of_a_stored_matrix() {
+    let risk = chunked();
+    let half = risk.clone().with_memory(risk.hessian().unwrap().report().residual_bytes / 2);
+    let cost = |risk: &Risk<f64>, k| risk.hessian().unwrap().cost(k);
+    let one = cost(&risk, 1);
+    assert!(one.flops > 0.0 && one.bytes > 0.0);
+    assert_eq!(cost(&risk, 8).flops, 8.0 * one.flops);
+    // What is not kept is made again, once for a block.
+    let again = cost(&half, 1).flops - one.flops;
+    assert!(again > 0.0 && (cost(&half, 8).flops - 8.0 * one.flops - again).abs() < 1e-9 * one.flops);
+    // Twice the data, twice the work, whatever the number of parameters.
+    let case = &cases()[0];
+    let (some, all) = (case.risk(Reduction::Sum, &[3]), case.risk(Reduction::Sum, &[3, 3]));
+    assert_eq!(some.dim(), all.dim());
+    let jacobian = |risk: &Risk<f64>| risk.jacobian().unwrap().cost(2).flops;
+    for (few, many) in [(cost(&some, 1).flops, cost(&all, 1).flops), (jacobian(&some), jacobian(&all))] {
+        assert!((many / few - 2.0).abs() < 0.05, "{many} against {few}");
+    }
+    assert!(jacobian(&some) < cost(&some, 2).flops);
+}
+
+#[test]
 fn reports_name_the_mode() {
     let risk = chunked();
     let full = risk.ggn().unwrap().report();

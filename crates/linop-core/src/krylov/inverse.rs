@@ -386,4 +386,7 @@ impl<T: Scalar> LinearOperator<T> for Flipped<'_, T> {
     fn props(&self) -> Props {
         self.0.props().transposed(self.0.nrows(), self.0.ncols())
     }
+    fn cost(&self, k: usize) -> Cost {
+        self.0.cost(k)
+    }
 }

@@ -10,6 +10,7 @@ use super::vector::{axpy, column, dot, norm};
 use crate::{Error, LinearOperator};
 use numerics::dense::{Eigh, gemm, tridiag_eigh};
 use numerics::{Mat, MatRef, Par, Scalar};
+use rayon::prelude::*;
 
 /// Whether new vectors are made orthogonal to all earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,11 +121,20 @@ pub fn lanczos_block<T: Scalar>(
     let mut runs = (0..v.ncols()).map(|j| Run::new(v, j, m, reorth)).collect::<Result<Vec<_>, _>>()?;
     let mut by_a = Product::new(Some(a), false, n, runs.len(), par);
     for j in 0..m {
-        let mut active: Vec<&mut Run<T>> = runs.iter_mut().filter(|run| !run.breakdown).collect();
+        let active: Vec<&mut Run<T>> = runs.iter_mut().filter(|run| !run.breakdown).collect();
+        let runs_left = active.len();
         active.iter().enumerate().for_each(|(k, run)| by_a.set(k, &run.q));
         by_a.run(active.len())?;
-        for (k, run) in active.iter_mut().enumerate() {
-            run.step(by_a.out(k), j + 1 < m, par)?;
+        let more = j + 1 < m;
+        let work = active.into_iter().enumerate().map(|(k, run)| (run, by_a.out(k)));
+        if par.degree() > 1 && runs_left > 1 {
+            // runs do not see each other
+            let work: Vec<_> = work.collect();
+            work.into_par_iter().try_for_each(|(run, product)| run.step(product, more, Par::Seq))?;
+        } else {
+            for (run, product) in work {
+                run.step(product, more, par)?;
+            }
         }
     }
     Ok(runs.into_iter().map(Run::finish).collect())

@@ -114,3 +114,22 @@ fn cg_with_an_exact_preconditioner_takes_one_iteration() -> Result<(), Error> {
     assert_eq!(s.report.iterations, 0);
     Ok(())
 }
+
+/// Columns that are done cost no more products: the block shrinks when half of it is.
+#[test]
+fn cg_packs_the_columns_that_are_left() -> Result<(), Error> {
+    let mut hard = with_spectrum(&log_uniform(50, 1e4), 15);
+    hard.props = Props::PD | Props::PSD | Props::SELF_ADJOINT;
+    let e = dense::eigh(hard.a.as_ref())?;
+    // Seven eigenvectors, done after one step, and one that takes many.
+    let b = Mat::from_fn(50, 8, |i, j| if j < 7 { e.vectors[(i, j)] } else { ((i * i) as f64).sin() });
+    let (counted, counts) = crate::Op::new(hard.clone()).counted();
+    let s = cg(&counted, b.as_ref(), &Options::default(), Par::Seq)?;
+    assert!(s.report.converged() && s.report.iterations > 50, "{:?}", s.report);
+    let columns = counts.columns() as usize;
+    assert!(columns < s.report.iterations * 2 + 64, "{columns} columns in {} iterations", s.report.iterations);
+    // An absolute tolerance ends a solve, too.
+    let loose = Options { rtol: 0.0, atol: 1e3, ..Options::default() };
+    assert_eq!(cg(&hard, b.as_ref(), &loose, Par::Seq)?.report.iterations, 0);
+    Ok(())
+}

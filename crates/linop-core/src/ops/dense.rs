@@ -1,7 +1,14 @@
 //! A stored matrix. A product with k columns costs `2 m n k` flops.
+//!
+//! Of a symmetric matrix the transpose is multiplied, and a narrow result is made row by row and then copied: so the product reads the
+//! matrix as it lies in memory, instead of packing it for a few columns.
 
 use super::prelude::*;
 use std::sync::OnceLock;
+
+/// Fewest rows, and most columns, for which a symmetric product is made row by row.
+const TALL: usize = 512;
+const NARROW: usize = 64;
 
 /// A matrix held in memory.
 #[derive(Clone, Debug)]
@@ -45,18 +52,23 @@ impl<T: Scalar> Dense<T> {
     fn shape(&self) -> (usize, usize) {
         (self.mat.nrows(), self.mat.ncols())
     }
-    fn req(&self, _: Side, _: usize, _: Par) -> StackReq {
-        StackReq::EMPTY
+    fn is_symmetric(&self) -> bool {
+        self.props.contains(Props::SELF_ADJOINT)
+    }
+    fn req(&self, _: Side, k: usize, _: Par) -> StackReq {
+        let n = self.mat.nrows();
+        // fewer columns must not ask for more
+        if self.is_symmetric() && n >= TALL && k > 1 { StackReq::new::<T>(n * k.min(NARROW)) } else { StackReq::EMPTY }
     }
     fn run(
         &self,
         side: Side,
-        out: MatMut<'_, T>,
+        mut out: MatMut<'_, T>,
         alpha: T,
         x: MatRef<'_, T>,
         beta: T,
         par: Par,
-        _: &mut MemStack,
+        stack: &mut MemStack,
     ) -> Result<(), Error> {
         if cfg!(debug_assertions) {
             let product = |out: MatMut<'_, T>, x: MatRef<'_, T>| {
@@ -65,8 +77,23 @@ impl<T: Scalar> Dense<T> {
             };
             self.probed.get_or_init(|| super::probe::probe(self.props, self.mat.ncols(), product)).clone()?;
         }
-        let a = side.pick(self.mat.as_ref(), self.mat.as_ref().transpose());
-        kernels::gemm(out, alpha, a, x, beta, par);
+        if !self.is_symmetric() {
+            let a = side.pick(self.mat.as_ref(), self.mat.as_ref().transpose());
+            kernels::gemm(out, alpha, a, x, beta, par);
+            return Ok(());
+        }
+        let a = self.mat.as_ref().transpose();
+        let (n, k) = (out.nrows(), out.ncols());
+        if beta != T::ZERO || n < TALL || !(2..=NARROW).contains(&k) {
+            kernels::gemm(out, alpha, a, x, beta, par);
+            return Ok(());
+        }
+        let (mut room, _) = stack.make_with(n * k, |_| T::ZERO);
+        let mut rows = MatMut::from_row_major_slice_mut(&mut room, n, k);
+        kernels::gemm(rows.rb_mut(), alpha, a, x, T::ZERO, par);
+        for (i, row) in room.chunks_exact(k).enumerate() {
+            row.iter().enumerate().for_each(|(j, &y)| out[(i, j)] = y);
+        }
         Ok(())
     }
     fn facts(&self) -> Props {

@@ -90,6 +90,7 @@ fn sum<T: Scalar>(o: &Operands<T>) -> Vec<Case<T>> {
         (plus(&o.psd, &o.pd), Props::PD),
         (plus(&o.psd, &o.psd.kron(&Op::identity(1)).unwrap()), Props::PSD),
         (plus(&o.nsd, &o.nd), Props::ND),
+        (plus(&o.nsd, &o.nsd.kron(&Op::identity(1)).unwrap()), Props::NSD),
         (plus(&o.diagonal, &o.identity), Props::DIAGONAL | Props::PD),
         (plus(&o.lower, &o.diagonal), Props::LOWER),
         (plus(&o.unit_upper, &o.diagonal), Props::UPPER),
@@ -119,6 +120,10 @@ fn transposed<T: Scalar>(o: &Operands<T>) -> Vec<Case<T>> {
         (o.permutation.t(), Props::PERMUTATION),
         (Op::new(Transposed::new(o.pd.clone())), Props::PD),
         (Op::new(Transposed::new(o.nsd.clone())), Props::NSD),
+        (Op::new(Transposed::new(o.nd.clone())), Props::ND),
+        (Op::new(Transposed::new(o.symmetric.clone())), Props::SELF_ADJOINT),
+        (Op::new(Transposed::new(o.diagonal.clone())), Props::DIAGONAL),
+        (Op::zero(N, N + 1).t(), Props::ZERO),
     ]
 }
 
@@ -262,6 +267,8 @@ fn inverse<T: Scalar>(o: &Operands<T>) -> Vec<Case<T>> {
         (inverse(&o.lower), Props::LOWER),
         (inverse(&o.unit_upper), Props::UPPER | Props::UNIT_DIAG),
         (inverse(&psd), Props::PD),
+        // Known to be semidefinite, found to be invertible.
+        (inverse(&Op::new(Dense::with_props(o.pd.to_dense(Par::Seq).unwrap(), Props::PSD))), Props::PD),
     ]
 }
 

@@ -307,6 +307,82 @@ fn assumptions_are_probed_in_debug_builds() {
     assert_eq!(negative.to_dense(Par::Seq).is_err(), cfg!(debug_assertions));
 }
 
+/// Flops of a Kronecker product applied to one column in the best order of its modes, by trying all.
+fn fewest_flops(shapes: &[(usize, usize)], sizes: &mut Vec<usize>, left: usize) -> f64 {
+    if left == 0 {
+        return 0.0;
+    }
+    let mut best = f64::INFINITY;
+    for i in (0..shapes.len()).filter(|i| left >> i & 1 == 1) {
+        let (m, n) = shapes[i];
+        let others: usize = (0..shapes.len()).filter(|&j| j != i).map(|j| sizes[j]).product();
+        sizes[i] = m;
+        best = best.min(2.0 * (m * n * others) as f64 + fewest_flops(shapes, sizes, left & !(1 << i)));
+        sizes[i] = n;
+    }
+    best
+}
+
+#[test]
+fn kronecker_products_are_applied_in_the_cheapest_order() {
+    let mut numbers = numerics::rng::Stream::new(3, numerics::rng::Role::SyntheticMatrix, 0, 0);
+    for _ in 0..200 {
+        let count = 2 + numbers.next_u64() as usize % 4;
+        let size = |s: &mut numerics::rng::Stream| 1 + s.next_u64() as usize % 6;
+        let shapes: Vec<(usize, usize)> = (0..count).map(|_| (size(&mut numbers), size(&mut numbers))).collect();
+        let factors = shapes.iter().map(|&(m, n)| op::<f64>(m, n, 1).0).collect();
+        let kron = Kronecker::new(factors).unwrap();
+        let mut sizes = shapes.iter().map(|s| s.1).collect();
+        assert_eq!(kron.cost(1).flops, fewest_flops(&shapes, &mut sizes, (1 << count) - 1), "{shapes:?}");
+    }
+}
+
+/// A wide operator is made dense by its transpose: 3 products of the 40 that its columns would take.
+#[test]
+fn dense_copies_take_the_shorter_side() {
+    for (m, n, transposed) in [(3, 40, true), (3, 24, false), (40, 3, false)] {
+        let (a, d) = op::<f64>(m, n, 1);
+        let (counted, counts) = a.counted();
+        close(counted.to_dense(Par::Seq).unwrap().as_ref(), d.as_ref(), 0.0);
+        assert_eq!(
+            (counts.transposed_products() > 0, counts.columns()),
+            (transposed, m.min(n).max(usize::from(!transposed) * n) as u64)
+        );
+    }
+}
+
+/// Operators are shared by threads, each with scratch of its own; iterative inverses keep their reports behind a lock.
+#[test]
+fn products_in_several_threads_at_once() {
+    let pd = Op::new(Dense::with_props(spd::<f64>(20, 3), Props::PD));
+    let (a, b) = (op::<f64>(5, 5, 1).0, op::<f64>(4, 4, 2).0);
+    let cg = linop_core::krylov::IterativeInverse::new(pd.clone(), linop_core::krylov::Method::Cg).unwrap();
+    let low = LowRank::gram(fixed_mat::<f64>(20, 2, 6));
+    let closure = ClosureOp::new(20, 20, |mut out, x| {
+        (0..x.ncols()).for_each(|j| (0..20).for_each(|i| out[(i, j)] = 2.0 * x[(i, j)]));
+        Ok(())
+    });
+    let ops = [
+        a.kron(&b).unwrap(),
+        pd.inverse(Par::Seq).unwrap(),
+        Op::new(cg),
+        pd.shifted(0.5).unwrap(),
+        Op::new(low).plus(&pd).unwrap(),
+        Op::new(closure.with_props(Props::PD)),
+        pd.counted().0,
+    ];
+    let x = fixed_mat::<f64>(20, 3, 9);
+    for op in &ops {
+        let once = op.times_mat(x.as_ref(), Par::Seq).unwrap();
+        std::thread::scope(|s| {
+            let runs: Vec<_> = (0..4)
+                .map(|_| s.spawn(|| (0..8).all(|_| op.times_mat(x.as_ref(), Par::Seq).unwrap() == once)))
+                .collect();
+            assert!(runs.into_iter().all(|r| r.join().unwrap()), "{op:?}");
+        });
+    }
+}
+
 /// One column alone has the bits that it has in a block, for any number of threads.
 #[test]
 fn products_do_not_depend_on_threads_or_width() {

@@ -24,6 +24,7 @@
 mod eigen;
 mod elementwise;
 mod expm;
+mod fresh;
 mod in_place;
 pub mod kernels;
 mod orthogonal;
@@ -36,6 +37,7 @@ mod tall;
 pub use eigen::{Eigh, apply_spectral, eigh, eigvals, eigvalsh, tridiag_eigh};
 pub use elementwise::{axpy, copy, mirror_lower, scale, symmetrize};
 pub use expm::expm;
+pub use fresh::zeros;
 pub use in_place::FactorWork;
 pub use orthogonal::{PivotedQr, Qr, Svd, qr, qr_pivoted, svd};
 pub use products::{gemm, gemm_lower, syrk, trsm};

@@ -139,6 +139,25 @@ impl<T: Scalar> TallQr<T> {
         out
     }
 
+    /// The thin Q in the memory of the factored matrix, with the bits of [`TallQr::q`].
+    pub fn into_q(self, par: Par) -> Mat<T> {
+        let TallQr { mut basis, coefficients, top, .. } = self;
+        let (n, k) = (basis.nrows(), basis.ncols());
+        if k == 0 {
+            return basis;
+        }
+        let rows = pieces(n, k);
+        let heads = top.map_or_else(|| Mat::identity(k, k), |top| top.into_q(par));
+        let work: Vec<_> = split(basis.as_mut(), &rows).into_iter().enumerate().collect();
+        each(work, par, |(i, mut piece)| {
+            let reflectors = piece.rb().to_owned();
+            piece.fill(T::ZERO);
+            super::copy(piece.rb_mut().subrows_mut(0, k), heads.as_ref().subrows(i * k, k));
+            T::reflect(reflectors.as_ref(), coefficients[i].as_ref(), piece);
+        });
+        basis
+    }
+
     /// The thin Q, `n x k`.
     pub fn q(&self, par: Par) -> Mat<T> {
         let k = self.basis.ncols();
@@ -157,7 +176,8 @@ pub fn qr_tall<T: Scalar>(a: MatRef<'_, T>, par: Par) -> Result<Qr<T>, Error> {
         return super::qr(a);
     }
     let f = TallQr::new(a, par)?;
-    Ok(Qr { q: f.q(par), rank: k, r: f.r })
+    let r = f.r.clone();
+    Ok(Qr { q: f.into_q(par), rank: k, r })
 }
 
 #[cfg(test)]
@@ -179,6 +199,7 @@ mod tests {
             let a = graded(n, k, decay);
             let f = TallQr::new(a.as_ref(), Par::Seq).unwrap();
             let q = f.q(Par::Seq);
+            assert_eq!(f.clone().into_q(Par::Seq), q);
             let errors = |q: &Mat<f64>, r: MatRef<'_, f64>| {
                 let gram = q.transpose() * q - Mat::<f64>::identity(k, k);
                 ((q * r - &a).norm_l2() / a.norm_l2().max(1e-300), gram.norm_max())

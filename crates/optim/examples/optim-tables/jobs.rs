@@ -90,8 +90,8 @@ impl Results {
     }
 }
 
-/// Does what is left to do on all cores, with a line of progress for each job.
-pub(crate) fn run(jobs: Vec<Job>, results: &Results) -> Result<(), Failure> {
+/// Does what is left to do on all cores or so many threads, with a line of progress for each job.
+pub(crate) fn run(jobs: Vec<Job>, results: &Results, threads: Option<usize>) -> Result<(), Failure> {
     let done = results.done()?;
     let total = jobs.len();
     let left: Vec<Job> = jobs.into_iter().filter(|job| !done.contains(&job.key())).collect();
@@ -114,7 +114,8 @@ pub(crate) fn run(jobs: Vec<Job>, results: &Results) -> Result<(), Failure> {
         }
         Ok(())
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(left.len());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.unwrap_or(cores).max(1).min(left.len());
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         all.into_iter().try_for_each(|t| t.join().map_err(|_| Failure::from("a job has panicked"))?)

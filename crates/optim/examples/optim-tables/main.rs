@@ -1,7 +1,7 @@
 //! The tables of `docs/papers/kl-shampoo.md` and `docs/papers/spectral.md`: offline fits on long-tailed gradients, a stochastic quadratic,
 //! descent over definite matrices, search without gradients, a small language model.
 //!
-//! `cargo xtask repro optim-tables [-- --fast] [-- --only NAME]`. Every job is one line of the results file as soon as it is done, and a job
+//! `cargo xtask repro optim-tables [-- --fast] [-- --only NAME] [-- --threads N]`. Every job is one line of the results file as soon as it is done, and a job
 //! whose line is there already is not done again: an interrupted run goes on where it was. `--fast` runs a small part of each table in
 //! about a minute, begins anew each time and writes no page.
 
@@ -12,6 +12,7 @@ mod matrices;
 mod pages;
 mod quadratic;
 mod search;
+mod settings;
 
 use jobs::{Failure, Results};
 use std::path::PathBuf;
@@ -22,16 +23,18 @@ struct Options {
     docs: Option<PathBuf>,
     fast: bool,
     only: Option<String>,
+    threads: Option<usize>,
 }
 
 fn options() -> Result<Options, Failure> {
-    let mut options = Options { docs: None, fast: false, only: None };
+    let mut options = Options { docs: None, fast: false, only: None, threads: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--fast" => options.fast = true,
             "--docs" => options.docs = Some(args.next().ok_or("--docs needs a folder")?.into()),
             "--only" => options.only = Some(args.next().ok_or("--only needs a name")?),
+            "--threads" => options.threads = Some(args.next().ok_or("--threads needs a number")?.parse()?),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -41,12 +44,12 @@ fn options() -> Result<Options, Failure> {
 fn main() -> Result<(), Failure> {
     let o = options()?;
     let mut all = Vec::new();
-    for make in [fits::jobs, matrices::jobs, search::jobs, quadratic::jobs, markov::jobs] {
+    for make in [fits::jobs, matrices::jobs, search::jobs, quadratic::jobs, settings::jobs] {
         all.extend(make(o.fast)?);
     }
     all.retain(|job| o.only.as_ref().is_none_or(|name| job.table == *name));
     if all.is_empty() {
-        return Err("no such table: fits, matrices, search, markov, quadratic".into());
+        return Err("no such table: fits, matrices, search, quadratic, markov, markov-ablation".into());
     }
     let path = match &o.docs {
         _ if o.fast => std::env::temp_dir().join("optim-tables-fast.jsonl"),
@@ -57,7 +60,7 @@ fn main() -> Result<(), Failure> {
         std::fs::remove_file(&path)?;
     }
     let results = Results::open(&path)?;
-    jobs::run(all, &results)?;
+    jobs::run(all, &results, o.threads)?;
     let tables = pages::tables(&results.read()?, !o.fast);
     for (name, text) in &tables {
         println!("\n{name}\n\n{text}");

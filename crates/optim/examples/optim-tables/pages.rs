@@ -92,7 +92,7 @@ fn plain(table: &Table, cases: &[&str]) -> String {
     let names: Vec<String> = names.keys().cloned().collect();
     let mut text = head(&[vec![String::new()], names.clone()].concat());
     for case in cases {
-        text += &row([case.to_string()].into_iter().chain(names.iter().map(|n| cell(table[*case].get(n)))));
+        text += &row([case.replace(" | ", ", ")].into_iter().chain(names.iter().map(|n| cell(table[*case].get(n)))));
     }
     text
 }
@@ -166,14 +166,15 @@ pub(crate) fn tables(results: &BTreeMap<String, Table>, compared: bool) -> BTree
         all.insert("matrices", crossed(t, "steps") + &known("matrices"));
         all.insert("matrices-defect", crossed(t, "defect"));
     }
+    if let Some(t) = results.get("matrices-sampled") {
+        let cases: Vec<&str> = t.keys().map(String::as_str).collect();
+        all.insert("matrices-sampled", plain(t, &cases));
+    }
     if let Some(t) = results.get("search") {
         all.insert("search", crossed(t, "evaluations") + &known("search"));
     }
-    if let Some(t) = results.get("markov") {
-        all.insert("markov", by_median(t));
-    }
-    if let Some(t) = results.get("markov-search") {
-        all.insert("markov-search", by_median(t));
+    for name in ["markov", "markov-ablation"] {
+        all.extend(results.get(name).map(|t| (name, by_median(t))));
     }
     all
 }

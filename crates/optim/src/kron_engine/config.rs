@@ -154,7 +154,8 @@ pub struct Bias {
     pub momentum: bool,
     /// The free second moment; its `eps` is then effectively `eps / sqrt(1 - beta2^t)`.
     pub second_moment: bool,
-    /// The factors.
+    /// The factors, and the averages of eigenvalues with them: both are then weighted means of what was seen, and the start is
+    /// forgotten after a few gradients instead of `1/(1 - beta2)`.
     pub statistics: bool,
 }
 
@@ -250,7 +251,7 @@ impl Default for KronConfig {
             clamp: Clamp::Product(1e-16),
             damping: 0.0,
             balance: true,
-            bias: Bias::default(),
+            bias: Bias { statistics: true, ..Bias::default() },
             sort: false,
             transport: Transport::Keep,
             storage: Storage::Rotated,

@@ -2,7 +2,7 @@
 use crate::common::{close, golden, largest_difference, noise, orthogonal, single};
 use numerics::Scalar;
 use optim::{
-    Clamp, Graft, KronConfig, MuonConfig, Optimizer, Preconditioned, Settings, ShampooConfig, Start, Statistics,
+    Bias, Clamp, Graft, KronConfig, MuonConfig, Optimizer, Preconditioned, Settings, ShampooConfig, Start, Statistics,
     Storage, recommended, reference,
 };
 use optim::{Grads, LargeMode, Layout};
@@ -347,34 +347,39 @@ fn diagonal_factors_for_long_axes() {
             assert!(w[19].iter().all(|x| x.is_finite() && *x != 1.0 && (x - 1.0).abs() < 0.5));
         }
     }
-    // All modes diagonal: a recursion of vectors, done here by hand.
-    let config = KronConfig {
-        layout: Layout { max_dim: 1, ..layout },
-        lr: 1e-2,
-        weight_decay: 0.0,
-        start: Start::Fixed(0.1),
-        balance: false,
-        clamp: Clamp::None,
-        ..recommended::kl_shampoo()
-    };
-    let w = run(config, &[2, 3], &gradients.iter().map(|g| g[..6].to_vec()).collect::<Vec<_>>());
-    let (mut x, mut m, mut a, mut b) = ([1.0; 6], [0.0; 6], [0.1_f64; 2], [0.1_f64; 3]);
-    for g in &gradients[1..] {
-        let (old_a, old_b) = (a, b);
-        for i in 0..6 {
-            m[i] = 0.9 * m[i] + 0.1 * g[i];
-            x[i] -= 1e-2 * m[i] / ((a[i / 3] * b[i % 3]).sqrt() + 1e-8);
+    // All modes diagonal: a recursion of vectors, done here by hand, with averages that are corrected for their start and not.
+    for statistics in [false, true] {
+        let config = KronConfig {
+            layout: Layout { max_dim: 1, ..layout },
+            lr: 1e-2,
+            weight_decay: 0.0,
+            start: Start::Fixed(0.1),
+            balance: false,
+            clamp: Clamp::None,
+            bias: Bias { statistics, ..Bias::default() },
+            ..recommended::kl_shampoo()
+        };
+        let w = run(config, &[2, 3], &gradients.iter().map(|g| g[..6].to_vec()).collect::<Vec<_>>());
+        let (mut x, mut m, mut a, mut b) = ([1.0; 6], [0.0; 6], [0.1_f64; 2], [0.1_f64; 3]);
+        for (t, g) in gradients.iter().enumerate().skip(1) {
+            let (old_a, old_b) = (a, b);
+            for i in 0..6 {
+                m[i] = 0.9 * m[i] + 0.1 * g[i];
+                x[i] -= 1e-2 * m[i] / ((a[i / 3] * b[i % 3]).sqrt() + 1e-8);
+            }
+            // The first gradient, which made the start, counts as one that was seen.
+            let c = if statistics { 0.02 / (1.0 - 0.98_f64.powi(t as i32 + 1)) } else { 0.02 };
+            for i in 0..2 {
+                let d: f64 = (0..3).map(|j| g[3 * i + j] * g[3 * i + j] / old_b[j]).sum::<f64>() / 3.0;
+                a[i] = (1.0 - c) * a[i] + c * d;
+            }
+            for j in 0..3 {
+                let d: f64 = (0..2).map(|i| g[3 * i + j] * g[3 * i + j] / old_a[i]).sum::<f64>() / 2.0;
+                b[j] = (1.0 - c) * b[j] + c * d;
+            }
         }
-        for i in 0..2 {
-            let d: f64 = (0..3).map(|j| g[3 * i + j] * g[3 * i + j] / old_b[j]).sum::<f64>() / 3.0;
-            a[i] = 0.98 * a[i] + 0.02 * d;
-        }
-        for j in 0..3 {
-            let d: f64 = (0..2).map(|i| g[3 * i + j] * g[3 * i + j] / old_a[i]).sum::<f64>() / 2.0;
-            b[j] = 0.98 * b[j] + 0.02 * d;
-        }
+        close(&w[19], &x, 1e-13);
     }
-    close(&w[19], &x, 1e-13);
 }
 
 /// Blocks are tensors of their own.

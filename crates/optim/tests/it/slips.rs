@@ -65,7 +65,9 @@ fn factors_of_unequal_sides_do_not_drift_apart() {
 /// **Second slip**: whitening with eigenvalues of zero in the first step, which blows the first factors up by `1/eps`.
 #[test]
 fn the_first_factors_have_the_scale_of_the_gradient() {
-    for config in [reference::kl_shampoo(), recommended::kl_shampoo()] {
+    // Gradients of variance one. The published factor is a fiftieth of the first products, the recommended one their mean; the
+    // slip would make either 1e8.
+    for (config, most) in [(reference::kl_shampoo(), 2.0), (recommended::kl_shampoo(), 5.0)] {
         let mut method = ready(config, &[5, 4]);
         let mut w = vec![0.0; 20];
         for t in 0..2 {
@@ -73,7 +75,7 @@ fn the_first_factors_have_the_scale_of_the_gradient() {
             let state = method.state().unwrap();
             for name in ["s0.w", "s1.w"] {
                 let s = state.tensor(name).unwrap().data.to_vec::<f64>().unwrap();
-                assert!(s.iter().all(|s| s.abs() < 2.0), "{name} {s:?}");
+                assert!(s.iter().all(|s| s.abs() < most), "{name} {s:?}");
             }
         }
     }

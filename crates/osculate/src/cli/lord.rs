@@ -1,5 +1,6 @@
 //! Low rank plus diagonal as fields and a line.
 
+use super::text::prefixed;
 use ::sketch::LordChoice;
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ pub(super) fn fields(choice: &LordChoice) -> Vec<(&'static str, Value)> {
         ("iterations", json!(report.iterations)),
         ("solver_residual", json!(report.residual)),
         ("converged", json!(report.converged)),
+        ("bytes", json!(report.bytes)),
         ("sketch_too_small", json!(report.sketch_too_small)),
         ("diagonal_energy", json!(fit.diagonal_part().iter().map(|d| d * d).sum::<f64>())),
     ];
@@ -28,5 +30,9 @@ pub(super) fn fields(choice: &LordChoice) -> Vec<(&'static str, Value)> {
 pub(super) fn line(choice: &LordChoice) -> String {
     let (fit, report) = (&choice.lord, &choice.lord.report);
     let warning = if report.sketch_too_small { "; the sketch is too small for the rank" } else { "" };
-    format!("{}, rank {}, {} iterations{warning}", report.method, fit.rank(), report.iterations)
+    let memory = match report.bytes {
+        0 => String::new(),
+        bytes => format!(" in {}B", prefixed(bytes as f64)),
+    };
+    format!("{}, rank {}, {} iterations{memory}{warning}", report.method, fit.rank(), report.iterations)
 }

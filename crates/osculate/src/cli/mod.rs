@@ -334,6 +334,24 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every verb says what it does, shows examples that call it, and explains each of its arguments.
+    #[test]
+    fn every_verb_has_help_with_examples() {
+        let cli = Cli::command();
+        assert_eq!(cli.get_subcommands().count(), 7);
+        for verb in cli.get_subcommands() {
+            let name = verb.get_name();
+            assert!(verb.get_about().is_some_and(|a| a.to_string().len() > 20), "{name}: no description");
+            let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let (_, examples) = after.split_once("Examples:").unwrap_or_else(|| panic!("{name}: no examples"));
+            assert!(examples.contains(&format!("osculate {name}")), "{name}: {examples}");
+            for argument in verb.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str())) {
+                let help = argument.get_help().or(argument.get_long_help()).map(ToString::to_string);
+                assert!(help.is_some_and(|h| !h.is_empty()), "{name}: {} is not explained", argument.get_id());
+            }
+        }
+    }
+
     proptest::proptest! {
         /// Whatever stands on the command line: an answer or one line that says what is wrong.
         #[test]

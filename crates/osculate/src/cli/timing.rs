@@ -1,6 +1,6 @@
 //! How long things take: medians over a few repetitions, and an operator that notes the time of each of its products.
 
-use linop_core::{Error, LinearOperator, Op, Props};
+use linop_core::{Cost, Error, LinearOperator, Op, Props, Space};
 use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -77,7 +77,7 @@ impl Times {
     }
 }
 
-/// An operator that notes the time of its products.
+/// An operator that notes the time of its products. Structure is hidden: what is timed are products.
 #[derive(Debug)]
 pub(super) struct Timed<T: Scalar> {
     pub(super) inner: Op<T>,
@@ -128,6 +128,18 @@ impl<T: Scalar> LinearOperator<T> for Timed<T> {
     fn props(&self) -> Props {
         self.inner.props()
     }
+
+    fn assumed(&self) -> Props {
+        self.inner.assumed()
+    }
+
+    fn spaces(&self) -> (Option<&Arc<Space>>, Option<&Arc<Space>>) {
+        self.inner.spaces()
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        self.inner.cost(k)
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +168,61 @@ mod tests {
         if let Some(p) = processor {
             assert!(p > 0.1 * wall, "{p} {wall}");
         }
+    }
+
+    /// An operator whose work grows with the columns, and the widest block that it was given.
+    #[derive(Debug)]
+    struct Widths(Arc<Mutex<usize>>);
+
+    const N: usize = 600;
+
+    impl LinearOperator<f64> for Widths {
+        fn nrows(&self) -> usize {
+            N
+        }
+
+        fn ncols(&self) -> usize {
+            N
+        }
+
+        fn apply_req(&self, _: usize, _: Par) -> StackReq {
+            StackReq::EMPTY
+        }
+
+        fn apply(
+            &self,
+            mut out: MatMut<'_, f64>,
+            _: f64,
+            x: MatRef<'_, f64>,
+            _: f64,
+            _: Par,
+            _: &mut MemStack,
+        ) -> Result<(), Error> {
+            let mut widest = self.0.lock().unwrap();
+            *widest = x.ncols().max(*widest);
+            out.copy_from(x);
+            Ok(())
+        }
+
+        fn props(&self) -> Props {
+            Props::SELF_ADJOINT
+        }
+
+        fn cost(&self, k: usize) -> Cost {
+            Cost { flops: 1e6 * k as f64, bytes: 1e5 * k as f64 }
+        }
+    }
+
+    #[test]
+    fn sketches_see_the_cost_of_what_is_timed() {
+        let widest = Arc::new(Mutex::new(0));
+        let inner = Op::new(Widths(widest.clone()));
+        let timed = Timed { inner: inner.clone(), times: Times::default() };
+        assert_eq!(timed.cost(7), inner.cost(7));
+        let settings = sketch::Settings::seeded(1);
+        let budget = sketch::Budget::Products(400);
+        sketch::trace(&Op::new(timed), sketch::TraceMethod::Hutchinson, budget, &settings).unwrap();
+        // A stored matrix of this size is read in blocks twice as wide or wider.
+        assert_eq!(*widest.lock().unwrap(), 32);
     }
 }

@@ -12,6 +12,7 @@ mod chapter;
 mod contact;
 mod digits;
 mod fit;
+mod laplacian;
 mod layers;
 mod matrices;
 mod settings;
@@ -36,7 +37,7 @@ use std::time::Instant;
 use study::Study;
 
 /// The chapters in order; a chapter may use what earlier ones left in the study.
-const CHAPTERS: [Entry; 7] = [
+const CHAPTERS: [Entry; 8] = [
     entry::<digits::Digits>(),
     entry::<training::Training>(),
     entry::<spectrum::Spectrum>(),
@@ -44,6 +45,7 @@ const CHAPTERS: [Entry; 7] = [
     entry::<contact::Contact>(),
     entry::<layers::Layers>(),
     entry::<structure::Structure>(),
+    entry::<laplacian::Laplacian>(),
 ];
 
 /// Why a tour did not reach its end.

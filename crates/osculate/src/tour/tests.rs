@@ -136,6 +136,20 @@ fn the_findings_agree_with_each_other() {
         let alone = number(&matrix["fits"][2]["energies"][1]);
         assert!(joint < alone, "the joint fit leaves {joint}, the diagonal {alone}");
     }
+    // Four strategies, one Laplacian; its parts add up to it; noise finds it without derivatives.
+    let laplacian = outcome.findings["chapters"].as_array().unwrap().iter().find(|c| c["name"] == "laplacian");
+    let laplacian = &laplacian.unwrap()["findings"];
+    let ways = laplacian["ways"].as_array().unwrap();
+    assert!(ways.iter().all(|w| number(&w["difference"]) < 1e-12), "{ways:?}");
+    let vectors: Vec<u64> = ways.iter().map(|w| w["vectors"].as_u64().unwrap()).collect();
+    assert_eq!(vectors[..3], [130, 129, 66]);
+    assert!(number(&ways[2]["flops"]) < 0.62 * number(&ways[1]["flops"]), "{ways:?}");
+    let mean = number(&laplacian["mean"]);
+    let parts: f64 = laplacian["pixels"].as_array().unwrap().iter().map(number).sum();
+    assert!((parts - mean).abs() < 1e-12 * mean.abs(), "{parts} {mean}");
+    let noise = |k: &str| number(&laplacian["noise"][k][0]);
+    let apart = (noise("measured") - noise("predicted")).abs();
+    assert!(apart < 5.0 * noise("error") + 1e-3 * noise("predicted").abs(), "{laplacian}");
     // The output is linear in the last layer, so Gauss-Newton leaves nothing out there.
     let energy: Vec<f64> = found(3)["difference_energy"].as_array().unwrap().iter().map(number).collect();
     assert!(energy[15] < 1e-25, "{energy:?}");

@@ -1,8 +1,9 @@
 //! The tables of `docs/papers/sketchlord.md`: residual energies of low rank plus diagonal against its baselines, and errors of
 //! trace estimators, all at equal products. `cargo xtask repro sketchlord` runs it.
 //!
-//! Every cell is compared with an independent implementation in NumPy: at most twice its figure, a hundred times where
-//! that is below 1e-10 and only rounding or the solver's tolerance is left; the program fails if one is not.
+//! Every cell is compared with an independent implementation in NumPy: between half and twice its figure, a hundredth and a
+//! hundred times where that is below 1e-10 and only rounding or the solver's tolerance is left; the program fails if
+//! one is not.
 
 use linop_core::ops::Dense;
 use linop_core::{Props, to_dense};
@@ -55,7 +56,7 @@ fn replace(page: &str, name: &str, table: &str) -> Result<(), String> {
 
 fn check(missed: &mut Vec<String>, what: String, got: f64, want: f64) {
     let factor = if want < 1e-10 { 100.0 } else { 2.0 };
-    if got > factor * want {
+    if got > factor * want || got < want / factor {
         missed.push(format!("{what}: {got:.1e}, reference {want:.1e}"));
     }
 }
@@ -132,9 +133,10 @@ fn energies(missed: &mut Vec<String>) -> Result<String, Error> {
     Ok(out + "\n")
 }
 
-/// n = 400, 60 products, 100 seeds: mean relative error.
+/// n = 400, 60 products, 1000 seeds: mean relative error. The reference took 100 draws; a mean of so few of Hutch++ on
+/// `smallstep`, where a square random matrix decides, ranges over a factor of 3.
 fn traces(missed: &mut Vec<String>) -> Result<String, Error> {
-    let (n, seeds) = (400, 100);
+    let (n, seeds) = (400, 1000);
     let spectrum = |f: &dyn Fn(usize) -> f64| (0..n).map(f).collect::<Vec<f64>>();
     let rows: [(&str, Vec<f64>, [f64; 6]); 5] = [
         (

@@ -69,10 +69,11 @@ impl LeaveOut {
         self.g.iter().map(|g| g * g).sum::<f64>() / self.g.len().max(1) as f64
     }
 
-    /// The factors that rescale probe i, less its part in the basis without column i, to its mean length.
-    pub(crate) fn resphere(&self, omega: MatRef<'_, f64>, x: MatRef<'_, f64>) -> Vec<f64> {
-        let (n, full, inside) = (omega.nrows(), la::col_dots(omega, omega), la::col_dots(x, x));
-        (0..omega.ncols())
+    /// The factors that rescale probe i of n entries, less its part in the basis without column i, to its mean length; `full`
+    /// are the squared lengths of the probes.
+    pub(crate) fn resphere(&self, n: usize, full: &[f64], x: MatRef<'_, f64>) -> Vec<f64> {
+        let inside = la::col_dots(x, x);
+        (0..full.len())
             .map(|i| {
                 let rest = full[i] - inside[i];
                 let dimension = n - self.s.nrows() + usize::from(self.essential[i]);
@@ -96,16 +97,18 @@ impl Downdate {
         let f = dense::qr_tall(y, par)?;
         match LeaveOut::from_triangle(f.r.as_ref(), y.nrows(), par) {
             Some(leave) => Ok(Downdate { q: f.q, leave }),
-            None => Self::pivoted(y, par),
+            None => Self::pivoted(y, y.nrows(), par),
         }
     }
 
-    fn pivoted(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
-        let (n, k) = (y.nrows(), y.ncols());
+    /// From columns that are dependent; `n` is the length whose rounding is the measure of that, more than the rows of Y if Y is
+    /// in coordinates.
+    pub(crate) fn pivoted(y: MatRef<'_, f64>, n: usize, par: Par) -> Result<Self, Error> {
+        let (rows, k) = (y.nrows(), y.ncols());
         let f = dense::qr_pivoted(y)?;
-        let top = if k == 0 || n == 0 { 0.0 } else { f.r[(0, 0)].abs() };
+        let top = if k == 0 || rows == 0 { 0.0 } else { f.r[(0, 0)].abs() };
         let cut = f64::EPSILON * n.max(k) as f64 * top;
-        let rank = (0..k.min(n)).take_while(|&j| f.r[(j, j)].abs() > cut).count();
+        let rank = (0..k.min(rows)).take_while(|&j| f.r[(j, j)].abs() > cut).count();
         let mut r = Mat::zeros(rank, k);
         for (j, &column) in f.perm.iter().enumerate() {
             for i in 0..rank {

@@ -64,7 +64,9 @@ pub(crate) fn xnys_trace(products: &Products<'_>, k: usize, resphere: bool) -> R
     let c = if resphere {
         let basis = Downdate::new(nystrom.omega.as_ref(), par)?;
         let w = la::mul_tn(basis.q.as_ref(), nystrom.omega.as_ref(), par);
-        basis.leave.resphere(nystrom.omega.as_ref(), basis.leave.without_own(w.as_ref()).as_ref())
+        let omega = nystrom.omega.as_ref();
+        let x = basis.leave.without_own(w.as_ref());
+        basis.leave.resphere(omega.nrows(), &la::col_dots(omega, omega), x.as_ref())
     } else {
         vec![1.0; k]
     };

@@ -108,16 +108,29 @@ fn xtrace_is_its_definition() {
     }
 }
 
+/// General, self-adjoint, and of a rank that the second stage exceeds; any width of the blocks.
 #[test]
 fn growing_xtrace_gives_the_same_as_at_once() {
-    let op = Dense::new(fixed_mat::<f64>(N, N, 4));
-    let products = Products::new(&op, "test", &Settings::default());
-    let at_once = xtrace(&products, 12, false).unwrap();
-    let mut run = XTrace::new(&products, false).unwrap();
-    run.grow(&products, 3).unwrap();
-    run.grow(&products, 8).unwrap();
-    run.grow(&products, 12).unwrap();
-    close(&run.samples(&products).unwrap(), &at_once, 1e-11);
+    let deficient = mul(&fixed_mat::<f64>(N, 6, 20), &fixed_mat::<f64>(6, N, 21));
+    let cases = [
+        Dense::new(fixed_mat::<f64>(N, N, 4)),
+        Dense::with_props(psd(N, N, 22), Props::PSD),
+        Dense::new(deficient),
+        Dense::with_props(psd(N, 6, 23), Props::PSD),
+    ];
+    for op in &cases {
+        for block in [0, 2] {
+            let settings = Settings { block, ..Settings::default() };
+            let products = Products::new(op, "test", &settings);
+            let at_once = xtrace(&products, 12, false).unwrap();
+            close(&at_once, &brute_xtrace(&op.mat().to_owned(), &products.right(0..12), false), 1e-9);
+            let mut run = XTrace::new(&products, false).unwrap();
+            run.grow(&products, 3).unwrap();
+            run.grow(&products, 8).unwrap();
+            run.grow(&products, 12).unwrap();
+            close(&run.samples(&products).unwrap(), &at_once, 1e-9);
+        }
+    }
 }
 
 #[test]
@@ -248,7 +261,8 @@ fn dependent_columns_are_left_out_as_by_definition() {
         let down = Downdate::new(y.as_ref(), Par::Seq).unwrap();
         assert!(down.q.ncols() < K);
         let z = mul(&a, &down.q);
-        let fast = super::xtrace::samples(&down.leave, down.q.as_ref(), z.as_ref(), omega.as_ref(), resphere, Par::Seq);
+        let core = super::xtrace::Core::of(down.q.as_ref(), z.as_ref(), omega.as_ref(), Par::Seq);
+        let fast = core.samples(&down.leave, resphere, Par::Seq);
         close(&fast, &brute_xtrace(&a, &omega, resphere), 1e-9);
     }
 }

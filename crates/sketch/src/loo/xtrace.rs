@@ -8,42 +8,75 @@ use crate::products::Products;
 use crate::{Error, la};
 use numerics::{Mat, MatRef, Par, dense};
 
-/// The samples `t_i` from a basis, its image `Z = A Q`, what leaves a column out, and the probes.
-pub(super) fn samples(
-    leave: &LeaveOut,
-    q: MatRef<'_, f64>,
-    z: MatRef<'_, f64>,
-    omega: MatRef<'_, f64>,
-    resphere: bool,
-    par: Par,
-) -> Vec<f64> {
-    let w = la::mul_tn(q, omega, par);
-    let h = la::mul_tn(q, z, par);
-    let t = la::mul_tn(z, omega, par);
-    let x = leave.without_own(w.as_ref());
-    let s = leave.s.as_ref();
-    let shs = la::col_dots(s, la::mul(h.as_ref(), s, par).as_ref());
-    let xhx = la::col_dots(x.as_ref(), la::mul(h.as_ref(), x.as_ref(), par).as_ref());
-    let (tx, sw) = (la::col_dots(t.as_ref(), x.as_ref()), la::col_dots(s, w.as_ref()));
-    let c = if resphere { leave.resphere(omega, x.as_ref()) } else { vec![1.0; omega.ncols()] };
-    let whole = la::tr(h.as_ref());
-    (0..omega.ncols()).map(|i| whole - shs[i] + c[i] * (xhx[i] - tx[i] + leave.g[i] * sw[i])).collect()
+/// The small products that samples are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Core {
+    /// `Q^T Omega`.
+    w: Mat<f64>,
+    /// `Q^T Z`.
+    h: Mat<f64>,
+    /// `Z^T Omega`.
+    t: Mat<f64>,
+    /// Squared lengths of the probes, and their number of entries.
+    lengths: (Vec<f64>, usize),
+}
+
+impl Core {
+    fn empty(n: usize) -> Self {
+        let none = || Mat::zeros(0, 0);
+        Core { w: none(), h: none(), t: none(), lengths: (Vec::new(), n) }
+    }
+
+    /// From a basis, its image and the probes.
+    #[cfg(test)]
+    pub(super) fn of(q: MatRef<'_, f64>, z: MatRef<'_, f64>, omega: MatRef<'_, f64>, par: Par) -> Self {
+        let (w, h, t) = (la::mul_tn(q, omega, par), la::mul_tn(q, z, par), la::mul_tn(z, omega, par));
+        Core { w, h, t, lengths: (la::col_dots(omega, omega), omega.nrows()) }
+    }
+
+    /// The same for the basis `Q P`.
+    fn turned(&self, p: MatRef<'_, f64>, par: Par) -> Self {
+        let turn = |a: &Mat<f64>| la::mul_tn(p, a.as_ref(), par);
+        let h = la::mul(turn(&self.h).as_ref(), p, par);
+        Core { w: turn(&self.w), h, t: turn(&self.t), lengths: self.lengths.clone() }
+    }
+
+    /// The samples `t_i`.
+    pub(super) fn samples(&self, leave: &LeaveOut, resphere: bool, par: Par) -> Vec<f64> {
+        let Core { w, h, t, lengths: (lengths, n) } = self;
+        let x = leave.without_own(w.as_ref());
+        let s = leave.s.as_ref();
+        let shs = la::col_dots(s, la::mul(h.as_ref(), s, par).as_ref());
+        let xhx = la::col_dots(x.as_ref(), la::mul(h.as_ref(), x.as_ref(), par).as_ref());
+        let (tx, sw) = (la::col_dots(t.as_ref(), x.as_ref()), la::col_dots(s, w.as_ref()));
+        let c = if resphere { leave.resphere(*n, lengths, x.as_ref()) } else { vec![1.0; lengths.len()] };
+        let whole = la::tr(h.as_ref());
+        (0..lengths.len()).map(|i| whole - shs[i] + c[i] * (xhx[i] - tx[i] + leave.g[i] * sw[i])).collect()
+    }
 }
 
 /// The k samples of XTrace.
 pub(crate) fn xtrace(products: &Products<'_>, k: usize, resphere: bool) -> Result<Vec<f64>, Error> {
     let mut run = XTrace::new(products, resphere)?;
+    run.grows = false;
     run.grow(products, k)?;
     run.samples(products)
 }
 
 /// XTrace whose probes can be added to: the basis is extended, and only new directions are multiplied.
+///
+/// Z is made a block of columns at a time and leaves only its products with the basis and the probes. For a self-adjoint
+/// operator `T = Z^T Omega = Q^T Y = R` needs no product at all.
 #[derive(Debug)]
 pub(crate) struct XTrace {
     resphere: bool,
     omega: Mat<f64>,
     q: Mat<f64>,
     r: Mat<f64>,
+    core: Core,
+    /// Whether more probes may come.
+    grows: bool,
+    /// The image of the basis, for probes to come, of an operator that is not self-adjoint.
     z: Mat<f64>,
 }
 
@@ -52,7 +85,8 @@ impl XTrace {
         let n = products.square()?;
         check_resphere(products.op, products.settings.law, resphere)?;
         let none = || Mat::zeros(n, 0);
-        Ok(XTrace { resphere, omega: none(), q: none(), r: Mat::zeros(0, 0), z: none() })
+        let (omega, q, z) = (none(), none(), none());
+        Ok(XTrace { resphere, omega, q, r: Mat::zeros(0, 0), core: Core::empty(n), grows: true, z })
     }
 
     pub(crate) fn probes(&self) -> usize {
@@ -76,25 +110,67 @@ impl XTrace {
                 r[(i, j)] = new.r[(i - old, j - old)];
             }
         }
-        let z = products.apply(new.q.as_ref())?;
+        let mut core = Core { w: larger(&self.core.w, k), h: larger(&self.core.h, k), ..self.core.clone() };
+        core.lengths.0.extend(la::col_dots(omega.as_ref(), omega.as_ref()));
+        let (q, fresh) = (self.q.as_ref(), new.q.as_ref());
+        put(&mut core.w, (0, old), q, omega.as_ref(), par);
+        put(&mut core.w, (old, 0), fresh, self.omega.as_ref(), par);
+        put(&mut core.w, (old, old), fresh, omega.as_ref(), par);
+        if products.symmetric {
+            core.t = r.clone();
+        } else {
+            core.t = larger(&self.core.t, k);
+            put(&mut core.h, (old, 0), fresh, self.z.as_ref(), par);
+            put(&mut core.t, (0, old), self.z.as_ref(), omega.as_ref(), par);
+        }
+        let mut z = dense::zeros(n, products.width().min(k - old), par);
+        products.by_blocks(old..k, |columns| {
+            let (first, count) = (columns.start, columns.len());
+            products.apply_into(fresh.subcols(first - old, count), z.as_mut().subcols_mut(0, count))?;
+            let z = z.as_ref().subcols(0, count);
+            put(&mut core.h, (0, first), q, z, par);
+            put(&mut core.h, (old, first), fresh, z, par);
+            if !products.symmetric {
+                put(&mut core.t, (first, 0), z, self.omega.as_ref(), par);
+                put(&mut core.t, (first, old), z, omega.as_ref(), par);
+                if self.grows {
+                    self.z = la::hcat(self.z.as_ref(), z);
+                }
+            }
+            Ok(())
+        })?;
+        if products.symmetric {
+            let mirrored = core.h.as_ref().submatrix(0, old, old, k - old).transpose().to_owned();
+            dense::copy(core.h.as_mut().submatrix_mut(old, 0, k - old, old), mirrored.as_ref());
+        }
         la::append(&mut self.omega, omega);
         la::append(&mut self.q, new.q);
-        la::append(&mut self.z, z);
-        self.r = r;
+        (self.r, self.core) = (r, core);
         Ok(())
     }
 
-    /// The samples. Where columns are dependent the span of `Y = Q R` is found anew inside that of Q, so that its image needs
-    /// no further product.
+    /// The samples. Where columns are dependent the span of `Y = Q R` is found anew in the coordinates of Q.
     pub(crate) fn samples(&self, products: &Products<'_>) -> Result<Vec<f64>, Error> {
-        let (par, omega) = (products.par(), self.omega.as_ref());
+        let par = products.par();
         if let Some(leave) = LeaveOut::from_triangle(self.r.as_ref(), products.n, par) {
-            return Ok(samples(&leave, self.q.as_ref(), self.z.as_ref(), omega, self.resphere, par));
+            return Ok(self.core.samples(&leave, self.resphere, par));
         }
-        let y = la::mul(self.q.as_ref(), self.r.as_ref(), par);
-        let basis = Downdate::new(y.as_ref(), par)?;
-        let inside = la::mul_tn(self.q.as_ref(), basis.q.as_ref(), par);
-        let z = la::mul(self.z.as_ref(), inside.as_ref(), par);
-        Ok(samples(&basis.leave, basis.q.as_ref(), z.as_ref(), omega, self.resphere, par))
+        let basis = Downdate::pivoted(self.r.as_ref(), products.n, par)?;
+        Ok(self.core.turned(basis.q.as_ref(), par).samples(&basis.leave, self.resphere, par))
+    }
+}
+
+/// A square matrix in the corner of a larger one of zeros.
+fn larger(a: &Mat<f64>, k: usize) -> Mat<f64> {
+    let mut out = Mat::zeros(k, k);
+    dense::copy(out.as_mut().submatrix_mut(0, 0, a.nrows(), a.ncols()), a.as_ref());
+    out
+}
+
+/// Writes `a^T b` at a place.
+fn put(out: &mut Mat<f64>, (i, j): (usize, usize), a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) {
+    if a.ncols() > 0 && b.ncols() > 0 {
+        let product = la::mul_tn(a, b, par);
+        dense::copy(out.as_mut().submatrix_mut(i, j, a.ncols(), b.ncols()), product.as_ref());
     }
 }

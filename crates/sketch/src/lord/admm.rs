@@ -5,10 +5,14 @@
 //! be read, so this is our derivation and no parity is claimed. The iteration starts from `B = P M` (what no diagonal
 //! explains), which makes it equivariant: adding `diag(h)` to A adds h to the diagonal and changes nothing else. Each
 //! iteration costs `3 n p^2 + 9 p^3` flops a block.
+//!
+//! Memory: two arrays of `n x p` a block, B and one that holds the argument T of the thresholding and the dual variable
+//! `U = P(T - X)` in turn, and the probes, a bit an entry if they are signs. X is made anew from T at the end.
 
-use super::program::{Block, Dual, Fit, LowBlock, RowFit, Rows, combine, without_diagonal};
+use super::packed::Rows;
+use super::program::{Block, Dual, Fit, LowBlock, RowFit};
 use super::shrink::{Shrinker, Shrunk, spectral_norm};
-use crate::Error;
+use crate::{Error, la};
 use core::ops::ControlFlow;
 use numerics::Par;
 use numerics::progress::{Observer, Progress};
@@ -47,24 +51,19 @@ impl AdmmOptions {
 }
 
 /// Solves the program for the given blocks (one, or two that share the diagonal).
-pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Observer, par: Par) -> Result<Fit, Error> {
+pub(crate) fn admm(
+    blocks: &[Block<'_>],
+    options: &AdmmOptions,
+    observer: &dyn Observer,
+    par: Par,
+) -> Result<Fit, Error> {
     options.check()?;
-    let rows = RowFit::new(blocks);
-    let d0 = rows.of(blocks, |k| &blocks[k].m);
-    let (n, p) = blocks.first().map_or((0, 0), |b| (b.m.n(), b.m.p()));
-    let b: Vec<Rows> = blocks.iter().map(|b| without_diagonal(&b.m, &d0, &b.omega)).collect();
+    let rows = RowFit::new(blocks, par);
+    let (d0, b) = rows.split();
     let size = b.iter().map(Rows::norm_sq).sum::<f64>().sqrt();
-    let whole = blocks.iter().map(|b| b.m.norm_sq()).sum::<f64>().sqrt();
-    let mut fit = Fit {
-        d: d0,
-        blocks: blocks.iter().map(|b| LowBlock::zero(n, b.m.p())).collect(),
-        iterations: 0,
-        residual: 1.0,
-        converged: false,
-        interrupted: false,
-        dual: None,
-    };
-    if size <= 1e-13 * whole || p == 0 {
+    let whole = blocks.iter().map(|b| la::fro_sq(b.m)).sum::<f64>().sqrt();
+    let mut fit = Fit::start(blocks, &d0);
+    if size <= 1e-13 * whole || b.iter().all(|b| b.p() == 0) {
         fit.residual = 0.0;
         fit.converged = true;
         return Ok(fit);
@@ -77,10 +76,12 @@ pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Obser
         top = top.max(spectral_norm(b, par)?);
     }
     let mut state = State::new(&b, options.start / top, options.reduced);
+    fit.bytes = state.bytes(&b) + blocks.iter().map(|b| b.omega.bytes()).sum::<usize>();
     let last = options.cap * state.rho;
+    let mut shrunk = state.shrink(par)?;
     loop {
         fit.iterations += 1;
-        fit.residual = state.step(blocks, &b, &rows, par)?.sqrt() / size;
+        fit.residual = rows.ascend(&b, &shrunk, &mut state.s, &mut state.e).sqrt() / size;
         fit.converged = fit.residual < options.tol;
         let progress = Progress::new("sketch lord", fit.iterations as u64, options.max_iter as u64)
             .with_metric("residual", fit.residual);
@@ -88,11 +89,19 @@ pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Obser
         if fit.converged || fit.interrupted || fit.iterations == options.max_iter {
             break;
         }
-        state.raise((options.growth * state.rho).min(last));
+        let rho = (options.growth * state.rho).min(last);
+        rows.combine(&b, &mut state.e, state.rho / rho, &mut state.s);
+        state.rho = rho;
+        shrunk = state.shrink(par)?;
     }
-    fit.dual = Some(state.certificate(blocks, &rows, par)?);
     fit.d.iter_mut().zip(&state.e).for_each(|(d, e)| *d += e);
-    fit.blocks = state.factors(par);
+    let dual = state.dual(&rows, &b, &fit.d0, par)?;
+    // the low-rank part that belongs to the last dual variable and the last diagonal
+    rows.combine(&b, &mut state.e, 1.0, &mut state.s);
+    drop(b);
+    let shrunk = state.shrink(par)?;
+    fit.dual = Some(dual.certify(shrunk.iter().map(|s| s.nuclear).sum()));
+    fit.blocks = state.factors(shrunk, par);
     Ok(fit)
 }
 
@@ -100,52 +109,54 @@ pub(crate) fn admm(blocks: &[Block], options: &AdmmOptions, observer: &dyn Obser
 struct State {
     rho: f64,
     e: Vec<f64>,
-    u: Vec<Rows>,
-    t: Vec<Rows>,
-    x: Vec<Rows>,
+    /// T before a dual step, U after it.
+    s: Vec<Rows>,
     shrinkers: Vec<Shrinker>,
-    shrunk: Vec<Shrunk>,
+}
+
+/// What the dual variable says by itself.
+struct DualPart {
+    norm: f64,
+    inner: f64,
+    row: f64,
+}
+
+impl DualPart {
+    fn certify(&self, nuclear: f64) -> Dual {
+        let gap = if nuclear > 0.0 { (nuclear - self.inner / self.norm.max(1.0)) / nuclear } else { 0.0 };
+        Dual { gap, norm: self.norm, row: self.row }
+    }
 }
 
 impl State {
     fn new(b: &[Rows], rho: f64, reduced: bool) -> Self {
-        let zeros = || b.iter().map(|b| Rows::zeros(b.n(), b.p())).collect::<Vec<_>>();
-        let shrinkers = b.iter().map(|_| Shrinker::new(reduced)).collect();
         let e = vec![0.0; b.first().map_or(0, Rows::n)];
-        State { rho, e, u: zeros(), t: zeros(), x: zeros(), shrinkers, shrunk: Vec::new() }
+        let shrinkers = b.iter().map(|_| Shrinker::new(reduced)).collect();
+        State { rho, e, s: b.to_vec(), shrinkers }
     }
 
-    /// One iteration; returns the squared violation of the constraint.
-    fn step(&mut self, blocks: &[Block], b: &[Rows], rows: &RowFit, par: Par) -> Result<f64, Error> {
-        self.shrunk.clear();
-        for (k, block) in blocks.iter().enumerate() {
-            combine(&mut self.t[k], &b[k], &self.e, &block.omega, &self.u[k], par);
-            self.shrunk.push(self.shrinkers[k].shrink(&self.t[k], self.rho.recip(), &mut self.x[k], par)?);
-        }
-        Ok(rows.ascend(blocks, b, &self.x, &mut self.u, &mut self.e, par))
+    fn bytes(&self, b: &[Rows]) -> usize {
+        b.iter().chain(&self.s).map(Rows::bytes).sum::<usize>() + 2 * size_of_val(self.e.as_slice())
     }
 
-    /// Takes a larger penalty, keeping the unscaled dual variable.
-    fn raise(&mut self, rho: f64) {
-        self.u.iter_mut().for_each(|u| u.scale(self.rho / rho));
-        self.rho = rho;
+    fn shrink(&mut self, par: Par) -> Result<Vec<Shrunk>, Error> {
+        let level = self.rho.recip();
+        self.s.iter().zip(&mut self.shrinkers).map(|(t, shrinker)| shrinker.shrink(t, level, par)).collect()
     }
 
-    /// `V = rho U`.
-    fn certificate(&self, blocks: &[Block], rows: &RowFit, par: Par) -> Result<Dual, Error> {
+    /// Of `V = rho U`: its norm, its inner product with `M = B + diag(d0) Omega`, its largest component along the probes.
+    fn dual(&self, rows: &RowFit<'_, '_>, b: &[Rows], d0: &[f64], par: Par) -> Result<DualPart, Error> {
         let (mut norm, mut inner) = (0.0f64, 0.0);
-        for (u, block) in self.u.iter().zip(blocks) {
+        for (u, b) in self.s.iter().zip(b) {
             norm = norm.max(self.rho * spectral_norm(u, par)?);
-            inner += self.rho * u.dot(&block.m);
+            inner += self.rho * u.dot(b);
         }
-        let q = rows.of(blocks, |k| &self.u[k]);
-        let row = q.iter().fold(0.0f64, |m, q| m.max((self.rho * q).abs()));
-        let nuclear: f64 = self.shrunk.iter().map(|s| s.nuclear).sum();
-        let gap = if nuclear > 0.0 { (nuclear - inner / norm.max(1.0)) / nuclear } else { 0.0 };
-        Ok(Dual { gap, norm, row })
+        let q = rows.of(&self.s);
+        inner += self.rho * q.iter().zip(d0).zip(rows.weight()).map(|((q, d), w)| q * d * w).sum::<f64>();
+        Ok(DualPart { norm, inner, row: q.iter().fold(0.0f64, |m, q| m.max((self.rho * q).abs())) })
     }
 
-    fn factors(self, par: Par) -> Vec<LowBlock> {
-        self.shrunk.into_iter().zip(&self.t).map(|(s, t)| s.factors(t, par)).collect()
+    fn factors(self, shrunk: Vec<Shrunk>, par: Par) -> Vec<LowBlock> {
+        shrunk.into_iter().zip(&self.s).map(|(s, t)| s.factors(t, par)).collect()
     }
 }

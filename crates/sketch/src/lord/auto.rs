@@ -2,7 +2,6 @@
 //!
 //! Flat tails make a one-pass joint fit worse than a baseline that costs no more. Ten fresh Gaussian probes tell which.
 
-use super::program::{Fit, RowFit};
 use super::recover::{LordOptions, Passes, Problem, measure};
 use super::{Lord, LordReport};
 use crate::certify::TestProbes;
@@ -65,49 +64,63 @@ pub fn sketch_lord_auto<T: Scalar>(
         return Err(Error::SketchTooSmall { op: "guard", needed: 1, got: 0 });
     }
     let measured = measure(&products, p)?;
-    let problem = Problem::new(&measured);
-    let fit = problem.solve(&options.solver, settings.observer, settings.par)?;
-    let factors = problem.factors(&fit, settings.par)?;
-    let n = products.n;
-    let mut fits: Vec<(&'static str, Lord)> = Vec::new();
-    let plain = Fit { d: vec![0.0; n], ..fit.clone() };
+    let problem = Problem { measured: &measured, par: settings.par };
+    let mut fit = problem.solve(&options.solver, settings.observer)?;
+    let mut contest =
+        Contest { test: TestProbes::measure(&products, q)?, best: None, candidates: Vec::new(), settings };
+    let factors = problem.factors(&mut fit)?;
     match options.passes {
         Passes::One => {
             let mut ranks = vec![factors.one_pass_rank(), factors.largest_one_pass_rank(), factors.rank().min(p / 2)];
             ranks.sort_unstable();
             ranks.dedup();
             for r in ranks {
-                fits.push(("joint", factors.one_pass(r, &fit, options)?));
+                contest.enter("joint", factors.one_pass(r, &fit.d, options)?)?;
             }
-            let raw = problem.raw_factors(settings.par)?;
-            fits.push(("low rank", raw.one_pass(raw.rank().min(p / 2), &plain, options)?));
+        }
+        Passes::Two => contest.enter("joint", factors.two_pass(&products, &fit.d, options)?)?,
+    }
+    let report = factors.report(&fit, products.counts());
+    drop(factors);
+    let none = vec![0.0; products.n];
+    match options.passes {
+        Passes::One => {
+            let raw = problem.raw_factors(p / 2)?;
+            contest.enter("low rank", raw.one_pass(raw.rank().min(p / 2), &none, options)?)?;
         }
         Passes::Two => {
-            fits.push(("joint", factors.two_pass(&products, &fit, options)?));
-            let raw = problem.raw_factors(settings.par)?;
-            fits.push(("low rank", raw.two_pass(&products, &plain, options)?));
+            let raw = problem.raw_factors(p)?;
+            contest.enter("low rank", raw.two_pass(&products, &none, options)?)?;
         }
     }
-    let blocks = problem.blocks();
-    let mut d0 = RowFit::new(&blocks).of(&blocks, |k| &blocks[k].m);
+    let mut d0 = fit.d0;
     if options.psd {
         d0.iter_mut().for_each(|d| *d = d.max(0.0));
     }
-    fits.push(("diagonal", Lord::new(d0, Mat::zeros(n, 0), Mat::zeros(0, 0), None)?));
-    let test = TestProbes::measure(&products, q)?;
-    let mut best: Option<(usize, Certificate)> = None;
-    let mut candidates = Vec::new();
-    for (i, (method, lord)) in fits.iter().enumerate() {
-        let score = test.against(lord, settings)?;
-        candidates.push(Candidate { method, rank: lord.rank(), residual_energy: score.residual_energy() });
-        if best.as_ref().is_none_or(|(_, b)| score.error_sq < b.error_sq) {
-            best = Some((i, score));
-        }
-    }
-    let Some((index, certificate)) = best else {
+    contest.enter("diagonal", Lord::new(d0, Mat::zeros(products.n, 0), Mat::zeros(0, 0), None)?)?;
+    let Some((method, lord, certificate)) = contest.best else {
         return Err(Error::argument("guard", "nothing to choose from"));
     };
-    let (method, lord) = fits.swap_remove(index);
-    let report = LordReport { method, ..factors.report(&fit, products.counts()) };
-    Ok(LordChoice { lord: lord.with_report(report), certificate, candidates })
+    let (plain, transposed) = products.counts();
+    let report = LordReport { method, products: plain, products_t: transposed, ..report };
+    Ok(LordChoice { lord: lord.with_report(report), certificate, candidates: contest.candidates })
+}
+
+/// Fits are scored as they come, and only the best is kept.
+struct Contest<'a> {
+    test: TestProbes,
+    best: Option<(&'static str, Lord, Certificate)>,
+    candidates: Vec<Candidate>,
+    settings: &'a Settings<'a>,
+}
+
+impl Contest<'_> {
+    fn enter(&mut self, method: &'static str, lord: Lord) -> Result<(), Error> {
+        let score = self.test.against(&lord, self.settings)?;
+        self.candidates.push(Candidate { method, rank: lord.rank(), residual_energy: score.residual_energy() });
+        if self.best.as_ref().is_none_or(|(_, _, best)| score.error_sq < best.error_sq) {
+            self.best = Some((method, lord, score));
+        }
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! Only seed, law and the numbers of the columns are stored beside the products: the probes are drawn anew.
 
+use super::packed::{Probes, ROWS};
 use crate::products::{Products, Wide};
 use crate::{Error, Probe, Settings, la};
 use linop_core::LinearOperator;
@@ -59,9 +60,8 @@ impl Measurements {
         products.plan(products.spent() + range.len() * (1 + usize::from(both)));
         let (law, seed, columns) = (products.settings.law, products.settings.seed, range.clone().collect());
         let before = products.counts();
-        let right = products.apply(products.right(range.clone()).as_ref())?;
-        let left =
-            if both { Some(products.apply_t(products.draw(law, Role::LeftProbe, n, range).as_ref())?) } else { None };
+        let right = by_blocks(products, Role::RightProbe, range.clone())?;
+        let left = both.then(|| by_blocks(products, Role::LeftProbe, range)).transpose()?;
         let after = products.counts();
         Ok(Measurements { n, law, seed, columns, right, left, counts: (after.0 - before.0, after.1 - before.1) })
     }
@@ -96,23 +96,35 @@ impl Measurements {
         self.left.as_ref().map(|l| l.as_ref())
     }
 
-    fn probes(&self, role: Role) -> Mat<f64> {
-        let probe = Probe { law: self.law, seed: self.seed, role };
-        let mut out = Mat::zeros(self.n, self.columns.len());
-        for (j, &c) in self.columns.iter().enumerate() {
-            dense::copy(out.as_mut().subcols_mut(j, 1), probe.columns(self.n, c..c + 1).as_ref());
+    fn probe(&self, role: Role) -> Probe {
+        Probe { law: self.law, seed: self.seed, role }
+    }
+
+    /// Omega or Psi, row by row.
+    pub(super) fn packed(&self, role: Role, par: Par) -> Probes {
+        Probes::draw(&self.probe(role), self.n, &self.columns, par)
+    }
+
+    /// `Omega^T u` or `Psi^T u`, the probes drawn a few columns at a time.
+    pub(super) fn probes_times(&self, role: Role, u: MatRef<'_, f64>, par: Par) -> Mat<f64> {
+        const WIDTH: usize = 32;
+        let probe = self.probe(role);
+        let mut out = Mat::zeros(self.columns.len(), u.ncols());
+        for (k, columns) in self.columns.chunks(WIDTH).enumerate() {
+            let mut omega = Mat::zeros(self.n, columns.len());
+            for (j, &c) in columns.iter().enumerate() {
+                dense::copy(omega.as_mut().subcols_mut(j, 1), probe.columns(self.n, c..c + 1).as_ref());
+            }
+            let part = la::mul_tn(omega.as_ref(), u, par);
+            dense::copy(out.as_mut().subrows_mut(k * WIDTH, columns.len()), part.as_ref());
         }
         out
     }
 
-    /// Omega.
-    pub(crate) fn omega(&self) -> Mat<f64> {
-        self.probes(Role::RightProbe)
-    }
-
-    /// Psi.
-    pub(crate) fn psi(&self) -> Mat<f64> {
-        self.probes(Role::LeftProbe)
+    /// Bytes of the products.
+    pub(super) fn bytes(&self) -> usize {
+        let one = self.n * self.columns.len() * size_of::<f64>();
+        one * (1 + usize::from(self.is_two_sided()))
     }
 
     /// The columns of two shares together.
@@ -220,6 +232,23 @@ impl Measurements {
     }
 }
 
+/// `A Omega` or `A^T Psi`, the probes drawn a block at a time.
+fn by_blocks(products: &Products<'_>, role: Role, range: Range<usize>) -> Result<Mat<f64>, Error> {
+    let n = products.n;
+    let mut out = dense::zeros(n, range.len(), products.par());
+    let first = range.start;
+    products.by_blocks(range, |columns| {
+        let probes = products.draw(products.settings.law, role, n, columns.clone());
+        let out = out.as_mut().subcols_mut(columns.start - first, columns.len());
+        if role == Role::LeftProbe {
+            products.apply_t_into(probes.as_ref(), out)
+        } else {
+            products.apply_into(probes.as_ref(), out)
+        }
+    })?;
+    Ok(out)
+}
+
 fn check_law(op: &'static str, law: Law) -> Result<(), Error> {
     if law == Law::Coordinates {
         return Err(Error::argument(op, "coordinate probes leave rows without a measurement"));
@@ -233,9 +262,8 @@ fn check_law(op: &'static str, law: Law) -> Result<(), Error> {
 #[derive(Debug)]
 pub struct ColumnStream {
     done: Vec<bool>,
-    two_sided: bool,
-    omega: Mat<f64>,
-    psi: Mat<f64>,
+    omega: Probes,
+    psi: Option<Probes>,
     result: Measurements,
     par: Par,
 }
@@ -248,23 +276,19 @@ impl ColumnStream {
     pub fn new(n: usize, range: Range<usize>, two_sided: bool, settings: &Settings<'_>) -> Result<Self, Error> {
         check_law("column stream", settings.law)?;
         let p = range.len();
-        let probe = |role| Probe { law: settings.law, seed: settings.seed, role }.columns(n, range.clone());
-        let left = two_sided.then(|| Mat::zeros(n, p));
         let result = Measurements {
             n,
             law: settings.law,
             seed: settings.seed,
-            columns: range.clone().collect(),
+            columns: range.collect(),
             right: Mat::zeros(n, p),
-            left,
+            left: two_sided.then(|| Mat::zeros(n, p)),
             counts: (p, if two_sided { p } else { 0 }),
         };
-        let psi = if two_sided { probe(Role::LeftProbe) } else { Mat::zeros(n, 0) };
         Ok(ColumnStream {
             done: vec![false; n],
-            two_sided,
-            omega: probe(Role::RightProbe),
-            psi,
+            omega: result.packed(Role::RightProbe, settings.par),
+            psi: two_sided.then(|| result.packed(Role::LeftProbe, settings.par)),
             result,
             par: settings.par,
         })
@@ -287,10 +311,17 @@ impl ColumnStream {
         if let Some(j) = (0..k).find(|&j| !dense::is_all_finite(block.subcols(j, 1))) {
             return Err(Error::NonFinite { op, column: first + j });
         }
-        dense::gemm(self.result.right.as_mut(), 1.0, block, self.omega.as_ref().subrows(first, k), 1.0, self.par);
-        if let (true, Some(left)) = (self.two_sided, &mut self.result.left) {
-            let rows = left.as_mut().subrows_mut(first, k);
-            dense::gemm(rows, 1.0, block.transpose(), self.psi.as_ref(), 0.0, self.par);
+        let omega = self.omega.rows(first..first + k);
+        dense::gemm(self.result.right.as_mut(), 1.0, block, omega.as_ref(), 1.0, self.par);
+        if let (Some(psi), Some(left)) = (&self.psi, &mut self.result.left) {
+            // row j of A^T Psi is column j of A times Psi, whose rows come a piece at a time
+            let mut rows = left.as_mut().subrows_mut(first, k);
+            for start in (0..n).step_by(ROWS) {
+                let count = ROWS.min(n - start);
+                let piece = psi.rows(start..start + count);
+                let block = block.subrows(start, count).transpose();
+                dense::gemm(rows.as_mut(), 1.0, block, piece.as_ref(), 1.0, self.par);
+            }
         }
         self.done[first..first + k].fill(true);
         Ok(())

@@ -12,6 +12,7 @@ mod auto;
 mod baseline;
 mod file;
 mod measure;
+mod packed;
 mod program;
 mod proximal;
 mod recover;
@@ -54,6 +55,9 @@ pub struct LordReport {
     pub interrupted: bool,
     /// The dual certificate of the convex program, from the ADMM solver.
     pub dual: Option<Dual>,
+    /// Bytes of the measurements and of the solver's arrays: the most that the method holds at a time, the operator's own
+    /// memory and a few blocks of the final rank apart. 0 where there is no solver.
+    pub bytes: usize,
     /// The smallest singular value of the low-rank block is not small: there is no low-rank structure that so few
     /// products could show, or they are too few.
     pub sketch_too_small: bool,
@@ -70,6 +74,7 @@ impl LordReport {
             converged: true,
             interrupted: false,
             dual: None,
+            bytes: 0,
             sketch_too_small: false,
         }
     }

@@ -4,89 +4,19 @@
 //! `L Omega`. With transposed products `W = A^T Psi` a second block `Z + diag(d) Psi = W` shares the same d and adds `|Z|_*`.
 //! For fixed X the best d is explicit, `q(M - X)_i = <omega_i, (M - X)_i> / |omega_i|^2` over the rows of all blocks, so
 //! every row of `L Omega` is known but for its component along `omega_i`.
+//!
+//! Solvers walk over pieces of rows and make `X = T W` of a piece where it is used, so that X is never stored.
 
+use super::packed::{Probes, ROWS, Rows, for_each};
+use super::shrink::Shrunk;
 use numerics::{Mat, MatMut, MatRef, Par, dense};
-use rayon::prelude::*;
-
-/// A tall n x p matrix stored row by row: what belongs to one row of the operator is contiguous.
-#[derive(Clone, Debug)]
-pub(crate) struct Rows {
-    p: usize,
-    n: usize,
-    data: Vec<f64>,
-}
-
-impl Rows {
-    pub(crate) fn zeros(n: usize, p: usize) -> Self {
-        Rows { p, n, data: vec![0.0; n * p] }
-    }
-
-    pub(crate) fn from_tall(a: MatRef<'_, f64>) -> Self {
-        let mut out = Rows::zeros(a.nrows(), a.ncols());
-        dense::copy(out.wide_mut(), a.transpose());
-        out
-    }
-
-    /// Rows of the tall matrix.
-    pub(crate) fn n(&self) -> usize {
-        self.n
-    }
-
-    /// Its columns.
-    pub(crate) fn p(&self) -> usize {
-        self.p
-    }
-
-    pub(crate) fn row(&self, i: usize) -> &[f64] {
-        &self.data[i * self.p..(i + 1) * self.p]
-    }
-
-    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [f64] {
-        &mut self.data[i * self.p..(i + 1) * self.p]
-    }
-
-    /// The transpose, p x n.
-    pub(crate) fn wide(&self) -> MatRef<'_, f64> {
-        MatRef::from_column_major_slice(&self.data, self.p, self.n)
-    }
-
-    /// The transpose, p x n.
-    pub(crate) fn wide_mut(&mut self) -> MatMut<'_, f64> {
-        MatMut::from_column_major_slice_mut(&mut self.data, self.p, self.n)
-    }
-
-    pub(crate) fn scale(&mut self, factor: f64) {
-        self.data.iter_mut().for_each(|x| *x *= factor);
-    }
-
-    pub(crate) fn norm_sq(&self) -> f64 {
-        dense::dot(&self.data, &self.data)
-    }
-
-    pub(crate) fn dot(&self, other: &Self) -> f64 {
-        dense::dot(&self.data, &other.data)
-    }
-
-    /// Pieces of whole rows, to be worked on side by side.
-    fn pieces(&mut self) -> impl Iterator<Item = &mut [f64]> {
-        self.data.chunks_mut((ROWS * self.p).max(1))
-    }
-}
-
-/// Rows of one piece of work. Rows do not see each other, so the number changes no result.
-const ROWS: usize = 128;
 
 /// Probes and their products.
 #[derive(Clone, Debug)]
-pub(crate) struct Block {
-    pub(crate) omega: Rows,
-    pub(crate) m: Rows,
-}
-
-impl Block {
-    pub(crate) fn new(omega: MatRef<'_, f64>, m: MatRef<'_, f64>) -> Self {
-        Block { omega: Rows::from_tall(omega), m: Rows::from_tall(m) }
-    }
+pub(crate) struct Block<'a> {
+    pub(crate) omega: Probes,
+    /// n x p.
+    pub(crate) m: MatRef<'a, f64>,
 }
 
 /// A low-rank block of the solution: `X = left right^T`, right orthonormal, left with orthogonal columns.
@@ -108,12 +38,33 @@ impl LowBlock {
 #[derive(Clone, Debug)]
 pub(crate) struct Fit {
     pub(crate) d: Vec<f64>,
+    /// `q(M)`, the diagonal without a low-rank part.
+    pub(crate) d0: Vec<f64>,
     pub(crate) blocks: Vec<LowBlock>,
     pub(crate) iterations: usize,
     pub(crate) residual: f64,
     pub(crate) converged: bool,
     pub(crate) interrupted: bool,
     pub(crate) dual: Option<Dual>,
+    /// Bytes that the solver held, its probes included, the measurements not.
+    pub(crate) bytes: usize,
+}
+
+impl Fit {
+    /// The fit without a low-rank part.
+    pub(crate) fn start(blocks: &[Block<'_>], d0: &[f64]) -> Self {
+        Fit {
+            d: d0.to_vec(),
+            d0: d0.to_vec(),
+            blocks: blocks.iter().map(|b| LowBlock::zero(d0.len(), b.omega.p())).collect(),
+            iterations: 0,
+            residual: 1.0,
+            converged: false,
+            interrupted: false,
+            dual: None,
+            bytes: 0,
+        }
+    }
 }
 
 /// The dual certificate: V feasible up to scaling proves that the nuclear norm is within the gap of the optimum.
@@ -129,110 +80,179 @@ pub struct Dual {
 
 /// `q`: per row of A, the inner products with the probes over the squared lengths.
 #[derive(Debug)]
-pub(crate) struct RowFit {
+pub(crate) struct RowFit<'b, 'm> {
+    pub(crate) blocks: &'b [Block<'m>],
     weight: Vec<f64>,
+    pub(crate) par: Par,
 }
 
-impl RowFit {
-    pub(crate) fn new(blocks: &[Block]) -> Self {
+/// A piece of work: its first row, the rows of every block, and numbers of every row.
+pub(crate) type Piece<'a> = (usize, Vec<&'a mut [f64]>, &'a mut [f64], &'a mut [f64]);
+
+/// Cuts matrices of one height and two vectors into pieces.
+pub(crate) fn cut<'a>(rows: &'a mut [Rows], a: &'a mut [f64], b: &'a mut [f64]) -> Vec<Piece<'a>> {
+    let mut pieces: Vec<_> = rows.iter_mut().map(Rows::pieces).collect();
+    a.chunks_mut(ROWS)
+        .zip(b.chunks_mut(ROWS))
+        .enumerate()
+        .map(|(c, (a, b))| (c * ROWS, pieces.iter_mut().filter_map(Iterator::next).collect(), a, b))
+        .collect()
+}
+
+impl<'b, 'm> RowFit<'b, 'm> {
+    pub(crate) fn new(blocks: &'b [Block<'m>], par: Par) -> Self {
         let n = blocks.first().map_or(0, |b| b.omega.n());
-        let length = |i: usize| blocks.iter().map(|b| dense::dot(b.omega.row(i), b.omega.row(i))).sum();
-        RowFit { weight: (0..n).map(length).collect() }
+        let mut weight = vec![0.0; n];
+        for block in blocks {
+            let mut room = vec![0.0; block.omega.p()];
+            for (i, weight) in weight.iter_mut().enumerate() {
+                let w = block.omega.row(i, &mut room);
+                *weight += dense::dot(w, w);
+            }
+        }
+        RowFit { blocks, weight, par }
     }
 
-    fn divide(&self, i: usize, inner: f64) -> f64 {
+    /// Squared lengths of the rows of probes, over all blocks.
+    pub(crate) fn weight(&self) -> &[f64] {
+        &self.weight
+    }
+
+    /// Rows of A.
+    pub(crate) fn n(&self) -> usize {
+        self.weight.len()
+    }
+
+    pub(crate) fn divide(&self, i: usize, inner: f64) -> f64 {
         // a row without probes has no measurement of its diagonal
         if self.weight[i] > 0.0 { inner / self.weight[i] } else { 0.0 }
     }
 
-    /// `q(h)`.
-    pub(crate) fn of<'a>(&self, blocks: &[Block], h: impl Fn(usize) -> &'a Rows) -> Vec<f64> {
-        (0..self.weight.len())
+    /// Room for a row of probes of every block.
+    pub(crate) fn room(&self) -> Vec<Vec<f64>> {
+        self.blocks.iter().map(|b| vec![0.0; b.omega.p()]).collect()
+    }
+
+    /// `q(h)` of rows that are stored.
+    pub(crate) fn of(&self, h: &[Rows]) -> Vec<f64> {
+        let mut room = self.room();
+        (0..self.n())
             .map(|i| {
-                let inner = blocks.iter().enumerate().map(|(k, b)| dense::dot(b.omega.row(i), h(k).row(i))).sum();
+                let inner =
+                    |((b, h), room): ((&Block<'_>, &Rows), &mut Vec<f64>)| dense::dot(b.omega.row(i, room), h.row(i));
+                let inner = self.blocks.iter().zip(h).zip(&mut room).map(inner).sum();
                 self.divide(i, inner)
             })
             .collect()
     }
 
-    /// `e = q(B - X + U)` and `U <- B - X + U - diag(e) Omega` in one pass; returns the squared distance that U moved,
-    /// which is the squared violation of the constraint.
-    pub(crate) fn ascend(
-        &self,
-        blocks: &[Block],
-        b: &[Rows],
-        x: &[Rows],
-        u: &mut [Rows],
-        e: &mut [f64],
-        par: Par,
-    ) -> f64 {
+    /// `d0 = q(M)` and `B = M - diag(d0) Omega`, what no diagonal explains.
+    pub(crate) fn split(&self) -> (Vec<f64>, Vec<Rows>) {
+        let mut b: Vec<Rows> = self.blocks.iter().map(|b| Rows::zeros(self.n(), b.omega.p())).collect();
+        let (mut d0, mut none) = (vec![0.0; self.n()], vec![0.0; self.n()]);
+        for_each(
+            cut(&mut b, &mut d0, &mut none),
+            self.par,
+            || self.room(),
+            |room, (first, mut b, d0, _)| {
+                for (block, b) in self.blocks.iter().zip(&mut b) {
+                    let p = block.omega.p();
+                    let rows = MatMut::from_column_major_slice_mut(b, p, d0.len());
+                    dense::copy(rows, block.m.subrows(first, d0.len()).transpose());
+                }
+                for (i, d0) in d0.iter_mut().enumerate() {
+                    let mut inner = 0.0;
+                    for ((block, b), room) in self.blocks.iter().zip(&b).zip(&mut *room) {
+                        let p = block.omega.p();
+                        inner += dense::dot(block.omega.row(first + i, room), &b[i * p..(i + 1) * p]);
+                    }
+                    *d0 = self.divide(first + i, inner);
+                    for ((block, b), room) in self.blocks.iter().zip(&mut b).zip(&mut *room) {
+                        let p = block.omega.p();
+                        let w = block.omega.row(first + i, room);
+                        b[i * p..(i + 1) * p].iter_mut().zip(w).for_each(|(b, w)| *b -= *d0 * w);
+                    }
+                }
+            },
+        );
+        (d0, b)
+    }
+
+    /// The dual step, T in `s` becoming U: with `X = T W`, `e += q(T - X)` and `U = P(T - X)`. Returns the squared violation
+    /// of the constraint, `|B - X - diag(e) Omega|^2`.
+    pub(crate) fn ascend(&self, b: &[Rows], shrunk: &[Shrunk], s: &mut [Rows], e: &mut [f64]) -> f64 {
         let mut moved = vec![0.0; e.len()];
-        let mut pieces: Vec<_> = u.iter_mut().map(Rows::pieces).collect();
-        let work: Vec<_> = e
-            .chunks_mut(ROWS)
-            .zip(moved.chunks_mut(ROWS))
-            .enumerate()
-            .map(|(c, (e, moved))| {
-                (c * ROWS, e, moved, pieces.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>())
-            })
-            .collect();
-        for_each(work, par, |(first, e, moved, mut u)| {
+        let room = || (self.room(), vec![Vec::new(); self.blocks.len()]);
+        for_each(cut(s, e, &mut moved), self.par, room, |(room, x), (first, mut s, e, moved)| {
+            s.iter().zip(shrunk).zip(&mut *x).for_each(|((t, shrunk), x)| shrunk.of_piece(t, x));
             for i in 0..e.len() {
                 let row = first + i;
                 let mut inner = 0.0;
-                for (k, block) in blocks.iter().enumerate() {
-                    let p = block.omega.p();
-                    let (w, b, x) = (block.omega.row(row), b[k].row(row), x[k].row(row));
-                    let u = &u[k][i * p..(i + 1) * p];
-                    inner += w.iter().zip(b).zip(x).zip(u).map(|(((w, b), x), u)| w * (b - x + u)).sum::<f64>();
+                for (k, block) in self.blocks.iter().enumerate() {
+                    let at = i * block.omega.p()..(i + 1) * block.omega.p();
+                    let w = block.omega.row(row, &mut room[k]);
+                    inner += apart(w, &s[k][at.clone()], &x[k][at]);
                 }
-                e[i] = self.divide(row, inner);
-                for (k, block) in blocks.iter().enumerate() {
-                    let p = block.omega.p();
-                    let (w, b, x) = (block.omega.row(row), b[k].row(row), x[k].row(row));
-                    for (((w, b), x), u) in w.iter().zip(b).zip(x).zip(&mut u[k][i * p..(i + 1) * p]) {
-                        let step = b - x - e[i] * w;
-                        *u += step;
-                        moved[i] += step * step;
-                    }
+                let step = self.divide(row, inner);
+                e[i] += step;
+                for (k, block) in self.blocks.iter().enumerate() {
+                    let at = i * block.omega.p()..(i + 1) * block.omega.p();
+                    let w = block.omega.row(row, &mut room[k]);
+                    let (t, x) = (&mut s[k][at.clone()], &x[k][at]);
+                    moved[i] += step_row(w, b[k].row(row), x, t, step, e[i]);
                 }
             }
         });
         moved.iter().sum()
     }
-}
 
-/// Runs independent pieces of work.
-fn for_each<W: Send>(work: Vec<W>, par: Par, run: impl Fn(W) + Sync + Send) {
-    if par.degree() > 1 {
-        work.into_par_iter().for_each(run);
-    } else {
-        work.into_iter().for_each(run);
+    /// `T = B - diag(e) Omega + factor U`, in the place of U.
+    pub(crate) fn combine(&self, b: &[Rows], e: &mut [f64], factor: f64, s: &mut [Rows]) {
+        let mut none = vec![0.0; e.len()];
+        for_each(
+            cut(s, e, &mut none),
+            self.par,
+            || self.room(),
+            |room, (first, mut s, e, _)| {
+                for (k, block) in self.blocks.iter().enumerate() {
+                    let p = block.omega.p();
+                    for (i, s) in s[k].chunks_mut(p.max(1)).enumerate() {
+                        let (e, w) = (e[i], block.omega.row(first + i, &mut room[k]));
+                        s.iter_mut()
+                            .zip(b[k].row(first + i))
+                            .zip(w)
+                            .for_each(|((s, b), w)| *s = b - e * w + factor * *s);
+                    }
+                }
+            },
+        );
     }
 }
 
-/// `out = b - diag(e) Omega + u`.
-pub(crate) fn combine(out: &mut Rows, b: &Rows, e: &[f64], omega: &Rows, u: &Rows, par: Par) {
-    let p = b.p();
-    let work: Vec<_> = out.pieces().enumerate().map(|(c, out)| (c * ROWS, out)).collect();
-    for_each(work, par, |(first, out)| {
-        for (i, out) in out.chunks_mut(p.max(1)).enumerate() {
-            let row = first + i;
-            let e = e[row];
-            for (((o, b), w), u) in out.iter_mut().zip(b.row(row)).zip(omega.row(row)).zip(u.row(row)) {
-                *o = b - e * w + u;
-            }
-        }
-    });
-}
-
-/// `b - diag(e) Omega`.
-pub(crate) fn without_diagonal(b: &Rows, e: &[f64], omega: &Rows) -> Rows {
-    let mut out = b.clone();
-    for (i, &e) in e.iter().enumerate() {
-        for (o, w) in out.row_mut(i).iter_mut().zip(omega.row(i)) {
-            *o -= e * w;
+/// `<w, t - x>` in lanes, so that it vectorises.
+fn apart(w: &[f64], t: &[f64], x: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let whole = w.len() / LANES * LANES;
+    for ((w, t), x) in w.chunks_exact(LANES).zip(t.chunks_exact(LANES)).zip(x.chunks_exact(LANES)) {
+        for l in 0..LANES {
+            sums[l] += w[l] * (t[l] - x[l]);
         }
     }
-    out
+    (whole..w.len()).for_each(|j| sums[j - whole] += w[j] * (t[j] - x[j]));
+    sums.iter().sum()
+}
+
+/// `t <- t - x - step w`; returns `|b - x - e w|^2`.
+fn step_row(w: &[f64], b: &[f64], x: &[f64], t: &mut [f64], step: f64, e: f64) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let n = w.len();
+    let (b, x, t) = (&b[..n], &x[..n], &mut t[..n]);
+    for (j, &w) in w.iter().enumerate() {
+        let gap = b[j] - x[j] - e * w;
+        t[j] = t[j] - x[j] - step * w;
+        sums[j % LANES] += gap * gap;
+    }
+    sums.iter().sum()
 }

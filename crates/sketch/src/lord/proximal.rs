@@ -4,12 +4,13 @@
 //! points uphill. The diagonal is biased by about `1.4 lambda / sigma_1(L Omega)`: an option for noisy products, not the
 //! default.
 
-use super::program::{Block, Fit, LowBlock, RowFit, Rows, combine, without_diagonal};
-use super::shrink::{Shrinker, spectral_norm};
+use super::packed::{Rows, for_each};
+use super::program::{Block, Fit, RowFit, cut};
+use super::shrink::{Shrinker, Shrunk, spectral_norm};
 use crate::Error;
 use core::ops::ControlFlow;
-use numerics::Par;
 use numerics::progress::{Observer, Progress};
+use numerics::{Par, dense};
 
 /// Parameters of the accelerated iteration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +31,7 @@ impl Default for ProximalOptions {
 
 /// Solves the penalised program.
 pub(crate) fn proximal(
-    blocks: &[Block],
+    blocks: &[Block<'_>],
     options: &ProximalOptions,
     observer: &dyn Observer,
     par: Par,
@@ -38,65 +39,38 @@ pub(crate) fn proximal(
     if !(options.lambda > 0.0 && options.lambda < 1.0 && options.tol > 0.0) {
         return Err(Error::argument("sketch lord", format!("needs 0 < lambda < 1 and tol > 0, got {options:?}")));
     }
-    let rows = RowFit::new(blocks);
-    let d0 = rows.of(blocks, |k| &blocks[k].m);
-    let b: Vec<Rows> = blocks.iter().map(|b| without_diagonal(&b.m, &d0, &b.omega)).collect();
+    let rows = RowFit::new(blocks, par);
+    let (d0, b) = rows.split();
     let mut top = 0.0f64;
     for b in &b {
         top = top.max(spectral_norm(b, par)?);
     }
-    let n = d0.len();
-    let mut fit = Fit {
-        d: d0,
-        blocks: blocks.iter().map(|b| LowBlock::zero(n, b.m.p())).collect(),
-        iterations: 0,
-        residual: if top == 0.0 { 0.0 } else { 1.0 },
-        converged: top == 0.0,
-        interrupted: false,
-        dual: None,
-    };
+    let mut fit = Fit::start(blocks, &d0);
     if top == 0.0 {
+        fit.residual = 0.0;
+        fit.converged = true;
         return Ok(fit);
     }
     let level = options.lambda * top;
     let zeros = || b.iter().map(|b| Rows::zeros(b.n(), b.p())).collect::<Vec<_>>();
-    let zero = zeros();
-    let (mut x, mut y, mut next, mut t) = (zeros(), zeros(), zeros(), zeros());
+    let mut state = State { x: zeros(), before: zeros(), t: zeros(), push: 0.0 };
+    fit.bytes = state.bytes(&b) + blocks.iter().map(|b| b.omega.bytes()).sum::<usize>();
     let mut momentum = 1.0f64;
     let mut shrunk = Vec::new();
     while fit.iterations < options.max_iter && !fit.converged && !fit.interrupted {
         fit.iterations += 1;
-        // T = P M + Q Y = B + diag(q(Y)) Omega
-        let e: Vec<f64> = rows.of(blocks, |k| &y[k]).into_iter().map(|e| -e).collect();
+        state.aim(&rows, &b);
         shrunk.clear();
-        for (k, block) in blocks.iter().enumerate() {
-            combine(&mut t[k], &b[k], &e, &block.omega, &zero[k], par);
-            shrunk.push(Shrinker::default().shrink(&t[k], level, &mut next[k], par)?);
+        for t in &state.t {
+            shrunk.push(Shrinker::default().shrink(t, level, par)?);
         }
-        let (mut uphill, mut change, mut size) = (0.0, 0.0, 0.0);
-        for k in 0..blocks.len() {
-            for i in 0..n {
-                for ((x, y), z) in x[k].row(i).iter().zip(y[k].row(i)).zip(next[k].row(i)) {
-                    uphill += (y - z) * (z - x);
-                    change += (z - x) * (z - x);
-                    size += z * z;
-                }
-            }
-        }
+        let [uphill, change, size] = state.advance(&shrunk, par);
         if uphill > 0.0 {
             momentum = 1.0;
         }
         let grown = 0.5 * (1.0 + (1.0 + 4.0 * momentum * momentum).sqrt());
-        let push = (momentum - 1.0) / grown;
+        state.push = (momentum - 1.0) / grown;
         momentum = grown;
-        for k in 0..blocks.len() {
-            for i in 0..n {
-                for ((y, x), z) in y[k].row_mut(i).iter_mut().zip(x[k].row(i)).zip(next[k].row(i)) {
-                    *y = z + push * (z - x);
-                }
-            }
-            core::mem::swap(&mut x[k], &mut next[k]);
-        }
         fit.residual = if size > 0.0 { (change / size).sqrt() } else { 0.0 };
         fit.converged = fit.residual <= options.tol;
         let progress = Progress::new("sketch lord", fit.iterations as u64, options.max_iter as u64)
@@ -104,8 +78,69 @@ pub(crate) fn proximal(
         fit.interrupted = observer.report(&progress) == ControlFlow::Break(()) && !fit.converged;
     }
     // d = q(M - X)
-    let part = rows.of(blocks, |k| &x[k]);
+    let part = rows.of(&state.x);
     fit.d.iter_mut().zip(&part).for_each(|(d, x)| *d -= x);
-    fit.blocks = shrunk.into_iter().zip(&t).map(|(s, t)| s.factors(t, par)).collect();
+    fit.blocks = shrunk.into_iter().zip(&state.t).map(|(s, t)| s.factors(t, par)).collect();
     Ok(fit)
+}
+
+/// What the iteration carries: X, the one before, and `T = P M + Q Y` for the extrapolated `Y = X + push (X - before)`.
+struct State {
+    x: Vec<Rows>,
+    before: Vec<Rows>,
+    t: Vec<Rows>,
+    push: f64,
+}
+
+impl State {
+    fn bytes(&self, b: &[Rows]) -> usize {
+        b.iter().chain(&self.x).chain(&self.before).chain(&self.t).map(Rows::bytes).sum()
+    }
+
+    /// `T = B + diag(q(Y)) Omega`.
+    fn aim(&mut self, rows: &RowFit<'_, '_>, b: &[Rows]) {
+        let (x, before, push) = (&self.x, &self.before, self.push);
+        let mut e = vec![0.0; rows.n()];
+        let mut none = vec![0.0; rows.n()];
+        let room = || (rows.room(), rows.room());
+        for_each(cut(&mut self.t, &mut e, &mut none), rows.par, room, |(room, y), (first, mut t, e, _)| {
+            for i in 0..e.len() {
+                let mut inner = 0.0;
+                for (k, block) in rows.blocks.iter().enumerate() {
+                    let row = x[k].row(first + i).iter().zip(before[k].row(first + i));
+                    y[k].iter_mut().zip(row).for_each(|(y, (x, before))| *y = x + push * (x - before));
+                    inner += dense::dot(block.omega.row(first + i, &mut room[k]), &y[k]);
+                }
+                let e = rows.divide(first + i, inner);
+                for (k, block) in rows.blocks.iter().enumerate() {
+                    let p = block.omega.p();
+                    let row = b[k].row(first + i).iter().zip(block.omega.row(first + i, &mut room[k]));
+                    t[k][i * p..(i + 1) * p].iter_mut().zip(row).for_each(|(t, (b, w))| *t = b + e * w);
+                }
+            }
+        });
+    }
+
+    /// X of the T that was shrunk takes the place of X; returns `<Y - X', X' - X>`, `|X' - X|^2` and `|X'|^2`.
+    fn advance(&mut self, shrunk: &[Shrunk], par: Par) -> [f64; 3] {
+        let push = self.push;
+        let mut total = [0.0; 3];
+        for (k, shrunk) in shrunk.iter().enumerate() {
+            let pieces = self.x[k].pieces().zip(self.before[k].pieces()).zip(self.t[k].pieces());
+            let mut work: Vec<_> = pieces.map(|((x, before), t)| (x, before, t, [0.0; 3])).collect();
+            for_each(work.iter_mut().collect(), par, Vec::new, |z, (x, before, t, sums)| {
+                shrunk.of_piece(t, z);
+                for ((x, before), z) in x.iter_mut().zip(before.iter_mut()).zip(&*z) {
+                    let y = *x + push * (*x - *before);
+                    let step = z - *x;
+                    sums[0] += (y - z) * step;
+                    sums[1] += step * step;
+                    sums[2] += z * z;
+                    (*before, *x) = (*x, *z);
+                }
+            });
+            work.iter().for_each(|w| total.iter_mut().zip(&w.3).for_each(|(t, s)| *t += s));
+        }
+        total
+    }
 }

@@ -12,8 +12,10 @@ use super::{Lord, LordReport};
 use crate::products::{Products, Wide};
 use crate::{Error, Settings, la};
 use linop_core::LinearOperator;
+use numerics::dense::{self, TallQr};
 use numerics::progress::Observer;
-use numerics::{Mat, MatRef, Par, Scalar, dense};
+use numerics::rng::Role;
+use numerics::{Mat, MatRef, Par, Scalar};
 
 /// How often the operator is visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,12 +89,12 @@ pub fn sketch_lord<T: Scalar>(
     let wide = Wide(a);
     let products = Products::new(&wide, "sketch lord", settings);
     let measured = measure(&products, p)?;
-    let problem = Problem::new(&measured);
-    let fit = problem.solve(&options.solver, settings.observer, settings.par)?;
-    let factors = problem.factors(&fit, settings.par)?;
+    let problem = Problem { measured: &measured, par: settings.par };
+    let mut fit = problem.solve(&options.solver, settings.observer)?;
+    let factors = problem.factors(&mut fit)?;
     let lord = match options.passes {
-        Passes::One => factors.one_pass(factors.one_pass_rank(), &fit, options)?,
-        Passes::Two => factors.two_pass(&products, &fit, options)?,
+        Passes::One => factors.one_pass(factors.one_pass_rank(), &fit.d, options)?,
+        Passes::Two => factors.two_pass(&products, &fit.d, options)?,
     };
     Ok(lord.with_report(factors.report(&fit, products.counts())))
 }
@@ -113,10 +115,10 @@ pub fn fit_lord(
     if measured.columns().is_empty() {
         return Err(Error::SketchTooSmall { op: "fit lord", needed: 1, got: 0 });
     }
-    let problem = Problem::new(measured);
-    let fit = problem.solve(&options.solver, observer, par)?;
-    let factors = problem.factors(&fit, par)?;
-    let lord = factors.one_pass(factors.one_pass_rank(), &fit, options)?;
+    let problem = Problem { measured, par };
+    let mut fit = problem.solve(&options.solver, observer)?;
+    let factors = problem.factors(&mut fit)?;
+    let lord = factors.one_pass(factors.one_pass_rank(), &fit.d, options)?;
     Ok(lord.with_report(factors.report(&fit, measured.products())))
 }
 
@@ -126,71 +128,74 @@ pub(super) fn measure(products: &Products<'_>, p: usize) -> Result<Measurements,
     Measurements::measure(products, 0..p)
 }
 
-/// Probes and products as tall matrices.
-#[derive(Debug)]
-pub(super) struct Problem {
-    omega: Mat<f64>,
-    m: Mat<f64>,
-    side: Option<(Mat<f64>, Mat<f64>)>,
+/// Measurements to be explained.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Problem<'a> {
+    pub(super) measured: &'a Measurements,
+    pub(super) par: Par,
 }
 
-impl Problem {
-    pub(super) fn new(measured: &Measurements) -> Self {
-        Problem {
-            omega: measured.omega(),
-            m: measured.right().to_owned(),
-            side: measured.left().map(|w| (measured.psi(), w.to_owned())),
+impl<'a> Problem<'a> {
+    pub(super) fn solve(&self, solver: &Solver, observer: &dyn Observer) -> Result<Fit, Error> {
+        let measured = self.measured;
+        let mut blocks = vec![Block { omega: measured.packed(Role::RightProbe, self.par), m: measured.right() }];
+        if let Some(w) = measured.left() {
+            blocks.push(Block { omega: measured.packed(Role::LeftProbe, self.par), m: w });
         }
-    }
-
-    pub(super) fn blocks(&self) -> Vec<Block> {
-        let mut blocks = vec![Block::new(self.omega.as_ref(), self.m.as_ref())];
-        if let Some((psi, w)) = &self.side {
-            blocks.push(Block::new(psi.as_ref(), w.as_ref()));
-        }
-        blocks
-    }
-
-    pub(super) fn solve(&self, solver: &Solver, observer: &dyn Observer, par: Par) -> Result<Fit, Error> {
-        let blocks = self.blocks();
         match solver {
-            Solver::Admm(options) => admm(&blocks, options, observer, par),
-            Solver::Proximal(options) => proximal(&blocks, options, observer, par),
+            Solver::Admm(options) => admm(&blocks, options, observer, self.par),
+            Solver::Proximal(options) => proximal(&blocks, options, observer, self.par),
         }
     }
 
-    /// Singular triplets of the blocks of a fit.
-    pub(super) fn factors<'a>(&'a self, fit: &Fit, par: Par) -> Result<Factors<'a>, Error> {
-        let x = Triplets::of(&fit.blocks[0], par)?;
-        let z = fit.blocks.get(1).map(|b| Triplets::of(b, par)).transpose()?;
-        Ok(Factors { problem: self, x, z, par })
+    /// Singular triplets of the blocks of a fit, which are taken from it.
+    pub(super) fn factors(&self, fit: &mut Fit) -> Result<Factors<'a>, Error> {
+        let mut triplets = core::mem::take(&mut fit.blocks).into_iter().map(|b| Triplets::of(b, self.par));
+        let x = triplets.next().transpose()?;
+        let x = x.ok_or_else(|| Error::argument("sketch lord", "the solver left no block"))?;
+        let z = triplets.next().transpose()?;
+        Ok(Factors { measured: self.measured, x, z, par: self.par })
     }
 
-    /// The same for the measurements themselves, for the fit without a diagonal.
-    pub(super) fn raw_factors(&self, par: Par) -> Result<Factors<'_>, Error> {
-        let triplets = |m: &Mat<f64>| -> Result<Triplets, Error> {
-            let f = dense::svd(m.as_ref())?;
-            Ok(Triplets { u: f.u, s: f.s, v: f.v })
-        };
-        let z = self.side.as_ref().map(|(_, w)| triplets(w)).transpose()?;
-        Ok(Factors { problem: self, x: triplets(&self.m)?, z, par })
+    /// The same for the measurements themselves, for the fit without a diagonal; `most` left vectors are made.
+    pub(super) fn raw_factors(&self, most: usize) -> Result<Factors<'a>, Error> {
+        let triplets = |m| Triplets::of_matrix(m, most, self.par);
+        let z = self.measured.left().map(triplets).transpose()?;
+        Ok(Factors { measured: self.measured, x: triplets(self.measured.right())?, z, par: self.par })
     }
 }
 
 /// `U diag(s) V^T`, s descending.
 #[derive(Debug)]
 struct Triplets {
+    /// The leading left vectors.
     u: Mat<f64>,
     s: Vec<f64>,
     v: Mat<f64>,
 }
 
 impl Triplets {
-    fn of(block: &LowBlock, par: Par) -> Result<Self, Error> {
-        let q = dense::qr(block.left.as_ref())?;
-        let f = dense::svd(q.r.as_ref())?;
-        let u = la::mul(q.q.as_ref(), f.u.as_ref(), par);
-        Ok(Triplets { u, s: f.s, v: la::mul(block.right.as_ref(), f.v.as_ref(), par) })
+    fn of(block: LowBlock, par: Par) -> Result<Self, Error> {
+        let LowBlock { left, right } = block;
+        let most = left.ncols();
+        let f = Self::of_columns(left, most, par)?;
+        Ok(Triplets { v: la::mul(right.as_ref(), f.v.as_ref(), par), ..f })
+    }
+
+    fn of_matrix(m: MatRef<'_, f64>, most: usize, par: Par) -> Result<Self, Error> {
+        Self::of_columns(m.to_owned(), most, par)
+    }
+
+    /// Of a tall matrix, in its memory, with `most` left vectors at most.
+    fn of_columns(a: Mat<f64>, most: usize, par: Par) -> Result<Self, Error> {
+        if a.nrows() < a.ncols() {
+            let f = dense::svd(a.as_ref())?;
+            return Ok(Triplets { u: f.u, s: f.s, v: f.v });
+        }
+        let q = TallQr::of(a, par)?;
+        let f = dense::svd(q.r())?;
+        let u = q.q_times(f.u.subcols(0, most.min(f.u.ncols())), par);
+        Ok(Triplets { u, s: f.s, v: f.v })
     }
 
     /// Singular values that are more than noise of the thresholding.
@@ -212,7 +217,7 @@ impl Triplets {
 /// Factors of the low-rank blocks, from which a [`Lord`] of any rank is made.
 #[derive(Debug)]
 pub(super) struct Factors<'a> {
-    problem: &'a Problem,
+    measured: &'a Measurements,
     x: Triplets,
     z: Option<Triplets>,
     par: Par,
@@ -220,7 +225,7 @@ pub(super) struct Factors<'a> {
 
 impl Factors<'_> {
     fn probes(&self) -> usize {
-        self.problem.omega.ncols()
+        self.measured.columns().len()
     }
 
     pub(super) fn rank(&self) -> usize {
@@ -238,30 +243,28 @@ impl Factors<'_> {
     }
 
     /// From the measurements alone.
-    pub(super) fn one_pass(&self, r: usize, fit: &Fit, options: &LordOptions) -> Result<Lord, Error> {
-        let r = r.min(options.max_rank.unwrap_or(r)).min(self.x.s.len());
+    pub(super) fn one_pass(&self, r: usize, d: &[f64], options: &LordOptions) -> Result<Lord, Error> {
+        let r = r.min(options.max_rank.unwrap_or(r)).min(self.x.u.ncols());
         let par = self.par;
         let u = self.x.u(r);
         let Some(z) = &self.z else {
             // C (U^T Omega) = U^T X
-            let seen = la::mul_tn(self.problem.omega.as_ref(), u, par);
+            let seen = self.measured.probes_times(Role::RightProbe, u, par);
             let mut core = la::lstsq(seen.as_ref(), self.x.image(r).as_ref(), par)?;
             dense::symmetrize(core.as_mut());
-            return symmetric(&fit.d, u, core, options, par);
-        };
-        let Some((psi, _)) = &self.problem.side else {
-            return Err(Error::argument("sketch lord", "a left block without left probes"));
+            return symmetric(d, u, core, options, par);
         };
         let v = z.u(r);
         // C (V^T Omega) = U^T X and (Psi^T U) C = Z^T V, averaged
-        let first = la::lstsq(la::mul_tn(self.problem.omega.as_ref(), v, par).as_ref(), self.x.image(r).as_ref(), par)?;
-        let second = la::lstsq(la::mul_tn(psi.as_ref(), u, par).as_ref(), z.image(r).as_ref(), par)?;
+        let seen = |role, basis| self.measured.probes_times(role, basis, par);
+        let first = la::lstsq(seen(Role::RightProbe, v).as_ref(), self.x.image(r).as_ref(), par)?;
+        let second = la::lstsq(seen(Role::LeftProbe, u).as_ref(), z.image(r).as_ref(), par)?;
         let core = Mat::from_fn(r, r, |i, j| 0.5 * (first[(j, i)] + second[(i, j)]));
-        Lord::new(fit.d.clone(), u.to_owned(), core, Some(v.to_owned()))
+        Lord::new(d.to_vec(), u.to_owned(), core, Some(v.to_owned()))
     }
 
     /// With a second visit: `C = U^T A V - U^T diag(d) V`.
-    pub(super) fn two_pass(&self, products: &Products<'_>, fit: &Fit, options: &LordOptions) -> Result<Lord, Error> {
+    pub(super) fn two_pass(&self, products: &Products<'_>, d: &[f64], options: &LordOptions) -> Result<Lord, Error> {
         let rank = self.rank().min(self.probes());
         let r = rank.min(options.max_rank.unwrap_or(rank));
         let par = self.par;
@@ -269,14 +272,16 @@ impl Factors<'_> {
         let v = self.z.as_ref().map_or(u, |z| z.u(r));
         products.plan(products.spent() + r);
         let mut image = products.apply(v)?;
-        let scaled = la::scale_rows(&fit.d, v);
-        dense::axpy(image.as_mut(), -1.0, scaled.as_ref());
+        for j in 0..r {
+            let column = image.col_as_slice_mut(j).iter_mut().zip(d).zip(v.col(j).iter());
+            column.for_each(|((y, d), v)| *y -= d * v);
+        }
         let mut core = la::mul_tn(u, image.as_ref(), par);
         if self.z.is_none() {
             dense::symmetrize(core.as_mut());
-            return symmetric(&fit.d, u, core, options, par);
+            return symmetric(d, u, core, options, par);
         }
-        Lord::new(fit.d.clone(), u.to_owned(), core, Some(v.to_owned()))
+        Lord::new(d.to_vec(), u.to_owned(), core, Some(v.to_owned()))
     }
 
     pub(super) fn report(&self, fit: &Fit, (products, products_t): (usize, usize)) -> LordReport {
@@ -291,6 +296,7 @@ impl Factors<'_> {
             converged: fit.converged,
             interrupted: fit.interrupted,
             dual: fit.dual,
+            bytes: self.measured.bytes() + fit.bytes,
             sketch_too_small: full(&self.x) || self.z.as_ref().is_some_and(full),
         }
     }

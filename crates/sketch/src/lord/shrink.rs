@@ -6,10 +6,11 @@
 //! is taken only if it has converged, reaches below the threshold, and leaves no more than the threshold's energy per
 //! missing direction; every fifth call is full in any case.
 
-use super::program::{LowBlock, Rows};
+use super::packed::Rows;
+use super::program::LowBlock;
 use crate::{Error, la};
 use numerics::dense::{self, Eigh};
-use numerics::{Mat, MatRef, Par};
+use numerics::{Mat, MatMut, MatRef, Par};
 
 /// Directions carried beyond those that survive.
 const EXTRA: usize = 5;
@@ -30,12 +31,14 @@ pub(crate) struct Shrinker {
     reduced: bool,
 }
 
-/// What survived.
+/// What survived: `X = T V diag(f) V^T`.
 pub(crate) struct Shrunk {
     /// Right singular vectors kept, p x r.
     right: Mat<f64>,
     /// What the kept singular values were multiplied by.
     factor: Vec<f64>,
+    /// `V diag(f)` where few are kept, else the whole of `V diag(f) V^T`.
+    map: Mat<f64>,
     /// Sum of the shrunk singular values.
     pub(crate) nuclear: f64,
 }
@@ -52,8 +55,8 @@ impl Shrinker {
         Shrinker { reduced, ..Shrinker::default() }
     }
 
-    /// Writes T with its singular values lowered by `level` to `out`.
-    pub(crate) fn shrink(&mut self, t: &Rows, level: f64, out: &mut Rows, par: Par) -> Result<Shrunk, Error> {
+    /// T with its singular values lowered by `level`, as a map of its rows.
+    pub(crate) fn shrink(&mut self, t: &Rows, level: f64, par: Par) -> Result<Shrunk, Error> {
         let gram = la::gram(t.wide().transpose(), par);
         let top = self.leading(gram.as_ref(), level * level, par)?;
         let kept = top.values.iter().take_while(|&&v| v > level * level).count();
@@ -63,16 +66,13 @@ impl Shrinker {
         let factor: Vec<f64> = sigma.iter().map(|s| 1.0 - level / s).collect();
         let right = la::columns(top.vectors.as_ref(), 0..kept);
         let nuclear = sigma.iter().map(|s| s - level).sum();
-        if 2 * kept < t.p() {
-            let inside = la::mul_tn(right.as_ref(), t.wide(), par);
-            let scaled = la::scale_cols(right.as_ref(), &factor);
-            dense::gemm(out.wide_mut(), 1.0, scaled.as_ref(), inside.as_ref(), 0.0, par);
+        let map = if 2 * kept < t.p() {
+            la::scale_cols(right.as_ref(), &factor)
         } else {
             let shrunk = Eigh { values: factor.clone(), vectors: right.clone() };
-            let w = dense::apply_spectral(&shrunk, |f| f, par);
-            dense::gemm(out.wide_mut(), 1.0, w.as_ref(), t.wide(), 0.0, par);
-        }
-        Ok(Shrunk { right, factor, nuclear })
+            dense::apply_spectral(&shrunk, |f| f, par)
+        };
+        Ok(Shrunk { right, factor, map, nuclear })
     }
 
     fn leading(&mut self, gram: MatRef<'_, f64>, threshold: f64, par: Par) -> Result<Leading, Error> {
@@ -124,10 +124,28 @@ fn by_power(gram: MatRef<'_, f64>, start: Mat<f64>, threshold: f64, par: Par) ->
 }
 
 impl Shrunk {
+    /// X of some whole rows of T, one after the other.
+    pub(crate) fn of_piece(&self, t: &[f64], x: &mut Vec<f64>) {
+        let p = self.right.nrows();
+        x.resize(t.len(), 0.0);
+        let rows = t.len() / p.max(1);
+        let t = MatRef::from_column_major_slice(t, p, rows);
+        let out = MatMut::from_column_major_slice_mut(x, p, rows);
+        if self.map.ncols() == p {
+            dense::gemm(out, 1.0, self.map.as_ref(), t, 0.0, Par::Seq);
+        } else {
+            let inside = la::mul(self.right.transpose(), t, Par::Seq);
+            dense::gemm(out, 1.0, self.map.as_ref(), inside.as_ref(), 0.0, Par::Seq);
+        }
+    }
+
     /// The factors of X from the T that was shrunk.
     pub(crate) fn factors(self, t: &Rows, par: Par) -> LowBlock {
-        let left = la::mul(t.wide().transpose(), self.right.as_ref(), par);
-        LowBlock { left: la::scale_cols(left.as_ref(), &self.factor), right: self.right }
+        let mut left = la::mul(t.wide().transpose(), self.right.as_ref(), par);
+        for (j, factor) in self.factor.iter().enumerate() {
+            left.col_as_slice_mut(j).iter_mut().for_each(|x| *x *= factor);
+        }
+        LowBlock { left, right: self.right }
     }
 }
 

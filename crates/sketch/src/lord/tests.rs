@@ -1,6 +1,7 @@
 //! The solver itself: what it leaves invariant, its certificate, its edge cases.
 
 use super::admm::admm;
+use super::packed::Probes;
 use super::program::*;
 use super::proximal::proximal;
 use super::*;
@@ -22,7 +23,11 @@ fn solve(omega: &Mat<f64>, m: &Mat<f64>) -> Fit {
 }
 
 fn solve_with(omega: &Mat<f64>, m: &Mat<f64>, options: &AdmmOptions) -> Fit {
-    admm(&[Block::new(omega.as_ref(), m.as_ref())], options, &Silent, Par::Seq).unwrap()
+    admm(&[block(omega, m)], options, &Silent, Par::Seq).unwrap()
+}
+
+fn block<'a>(omega: &Mat<f64>, m: &'a Mat<f64>) -> Block<'a> {
+    Block { omega: Probes::given(omega.as_ref()), m: m.as_ref() }
 }
 
 fn x(fit: &Fit) -> Mat<f64> {
@@ -167,7 +172,8 @@ fn the_penalised_program_is_biased_in_proportion_to_lambda() {
     let family = Family { rank: k, tail: Tail::None, symmetry: Symmetry::Psd };
     let (a, d) = synthmat::lord(n, &family, 1.0, 4).unwrap();
     let w = omega(n, p, Law::Gaussian);
-    let blocks = [Block::new(w.as_ref(), mul(&a, &w).as_ref())];
+    let m = mul(&a, &w);
+    let blocks = [block(&w, &m)];
     let mut errors = Vec::new();
     for lambda in [1e-2, 1e-3] {
         let options = ProximalOptions { lambda, ..ProximalOptions::default() };

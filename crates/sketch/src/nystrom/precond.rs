@@ -6,7 +6,7 @@
 use super::Nystrom;
 use crate::Error;
 use crate::products::check_shapes;
-use linop_core::{LinearOperator, Props};
+use linop_core::{Cost, LinearOperator, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 
 /// An operator near the inverse of `A + mu I`, up to scale; positive definite.
@@ -89,5 +89,10 @@ impl<T: Scalar> LinearOperator<T> for NystromPrecond<T> {
 
     fn props(&self) -> Props {
         Props::PD.close(self.nrows(), self.nrows())
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        let (n, r, k) = (self.u.nrows() as f64, self.excess.len() as f64, k as f64);
+        Cost { flops: 4.0 * n * r * k, bytes: size_of::<T>() as f64 * (2.0 * n * r + 3.0 * n * k) }
     }
 }

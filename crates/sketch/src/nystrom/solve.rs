@@ -7,7 +7,7 @@ use super::{Nystrom, NystromPrecond, NystromVariant, factor, probes};
 use crate::products::{Products, Wide};
 use crate::{Error, Settings, la};
 use linop_core::krylov::{Options, Solution, cg};
-use linop_core::{LinearOperator, Props};
+use linop_core::{Cost, LinearOperator, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 
 /// When the rank is large enough.
@@ -107,6 +107,10 @@ impl<T: Scalar> LinearOperator<T> for Damped<'_, T> {
     }
     fn props(&self) -> Props {
         (self.a.props() & Props::SELF_ADJOINT) | Props::PD.close(self.nrows(), self.ncols())
+    }
+    fn cost(&self, k: usize) -> Cost {
+        let (one, nk) = (self.a.cost(k), (self.a.nrows() * k) as f64);
+        Cost { flops: one.flops + 2.0 * nk, bytes: one.bytes + 3.0 * size_of::<T>() as f64 * nk }
     }
 }
 

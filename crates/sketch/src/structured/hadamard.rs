@@ -4,7 +4,7 @@ use super::fwht::transform;
 use super::{check, permutation, signs};
 use crate::Error;
 use crate::products::check_shapes;
-use linop_core::LinearOperator;
+use linop_core::{Cost, LinearOperator};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq};
 use std::ops::Range;
 
@@ -145,6 +145,10 @@ macro_rules! sketch {
                 &self, out: MatMut<'_, T>, alpha: T, x: MatRef<'_, T>, beta: T, _: Par, stack: &mut MemStack,
             ) -> Result<(), linop_core::Error> {
                 self.0.run(true, out, alpha, x, beta, stack)
+            }
+            fn cost(&self, k: usize) -> Cost {
+                let (n, stages, k) = (self.0.padded as f64, self.0.stages.len() as f64, k as f64);
+                Cost { flops: k * stages * n * (1.0 + n.log2()), bytes: size_of::<T>() as f64 * k * stages * 4.0 * n }
             }
         }
     )*};

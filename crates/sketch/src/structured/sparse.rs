@@ -3,7 +3,7 @@
 use super::check;
 use crate::Error;
 use crate::products::check_shapes;
-use linop_core::LinearOperator;
+use linop_core::{Cost, LinearOperator};
 use numerics::rng::{Role, Stream};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use std::ops::Range;
@@ -135,5 +135,11 @@ impl<T: Scalar> LinearOperator<T> for SparseSigns {
             }
         }
         Ok(())
+    }
+
+    fn cost(&self, k: usize) -> Cost {
+        let (entries, k) = (self.entries.len() as f64, k as f64);
+        let bytes = entries * size_of::<(u32, f64)>() as f64 + size_of::<T>() as f64 * k * (self.n + self.l) as f64;
+        Cost { flops: 2.0 * entries * k, bytes }
     }
 }

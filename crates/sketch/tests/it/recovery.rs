@@ -121,6 +121,41 @@ fn power_steps_help_slow_decay() {
     assert!(error(2) < error(0) && error(2) < 1.02 * best, "{} {} {best}", error(0), error(2));
 }
 
+/// Twelve columns a block: at equal products the Krylov space leaves less than power steps, and as many of its columns leave no
+/// more than two hundredths beyond the best approximation.
+#[test]
+fn krylov_blocks_beat_power_steps_at_equal_products() {
+    let values: Vec<f64> = (1..=120).map(|j| 1.0 / f64::from(j).sqrt()).collect();
+    let left = |a: &Mat<f64>, q: &Mat<f64>| fro(&sub(a, &mul(q, &mul(&t(q), a))));
+    let s = with_spectrum(&values, 17);
+    let (l, settings) = (12, Settings::default());
+    let power = range_finder(&symmetric(&s), l, 1, &settings).unwrap();
+    let krylov = range_krylov(&symmetric(&s), l, 2, &settings).unwrap();
+    assert_eq!((power.products, krylov.products, krylov.q.ncols(), krylov.status), (36, 36, 36, Status::Spent));
+    assert!(orthonormal(&krylov.q) && left(&s, &krylov.q) < 0.85 * left(&s, &power.q));
+    // the best part of rank 12 inside the basis against the best part of all
+    let best = values[l..].iter().map(|x| x * x).sum::<f64>().sqrt();
+    let inside = mul(&t(&krylov.q), &s);
+    let kept: f64 = dense::svd(inside.as_ref()).unwrap().s[..l].iter().map(|x| x * x).sum();
+    assert!((fro(&s).powi(2) - kept).sqrt() < 1.02 * best);
+    // without symmetry two products a step; more columns than the matrix has are cut
+    let a = mul(&s, &fixed_mat::<f64>(120, 90, 18));
+    let op = Dense::new(a.clone());
+    let krylov = range_krylov(&op, l, 2, &settings).unwrap();
+    let power = range_finder(&op, l, 2, &settings).unwrap();
+    assert_eq!((krylov.products, krylov.products_t), (power.products, power.products_t));
+    assert!(orthonormal(&krylov.q) && left(&a, &krylov.q) < 0.8 * left(&a, &power.q));
+    let all = range_krylov(&op, 40, 5, &settings).unwrap();
+    assert!(all.status == Status::Exact && all.q.ncols() == 90 && left(&a, &all.q) < 1e-10 * fro(&a));
+    // an invariant space: the rest of the basis is arbitrary, not spoiled
+    let low = with_spectrum(&[vec![1.0; 7], vec![0.0; 43]].concat(), 19);
+    let basis = range_krylov(&symmetric(&low), 5, 3, &settings).unwrap();
+    assert!(orthonormal(&basis.q) && left(&low, &basis.q) < 1e-10);
+    assert!(matches!(range_krylov(&op, 0, 1, &settings), Err(Error::SketchTooSmall { .. })));
+    let e = range_krylov(&opaque(&a, Props::NONE, false), 3, 1, &settings);
+    assert!(matches!(e, Err(Error::TransposeUnavailable { .. })));
+}
+
 #[test]
 fn adaptive_ranges_meet_their_tolerance() {
     let values: Vec<f64> = (0..100).map(|j| 0.7f64.powi(j)).collect();

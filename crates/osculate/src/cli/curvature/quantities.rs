@@ -91,11 +91,12 @@ impl<'a, T: Scalar> Session<'a, T> {
         let report = self.report;
         let _ = writeln!(
             self.text,
-            "products       {}, residuals {} ({} bytes kept), {} chunks of up to {} data",
+            "products       {}, residuals {} ({} bytes kept), {} chunk{} of up to {} data",
             self.products,
             report.mode.name(),
             report.cached_bytes,
             report.chunks,
+            if report.chunks == 1 { "" } else { "s" },
             report.chunk_size
         );
         let seconds = self.seconds.or_else(|| self.times.median());

@@ -3,7 +3,12 @@
 //! Functions are the usual benchmark set (sphere, ellipsoid of condition 1e6, cigar, Rosenbrock, Ackley), plain or in a
 //! basis turned by one fixed orthogonal matrix; all have the minimum 0. Matrix problems: log-det,
 //! `l(S) = Tr(S Q) - log det S`, whose affine-invariant Hessian at the optimum is the identity whatever the condition of `Q`,
-//! and metric nearness, `l(S) = (1/2N) sum |S Q x_i - x_i|^2`; both are minimised by the inverse of `Q`.
+//! and metric nearness, `l(S) = (1/2N) sum |S Q x_i - x_i|^2`; both are minimised by the inverse of `Q`. A source of
+//! symbols, for small language models: [`MarkovSource`].
+
+mod markov;
+
+pub use markov::MarkovSource;
 
 use crate::Error;
 use crate::error::{check, check_len};
@@ -193,6 +198,37 @@ impl SpdProblem {
     }
 }
 
+impl SpdProblem {
+    /// The gradient of a mini-batch: `Q` as seen through `batch` vectors of covariance `Q` for log-det, the mean over `batch` new
+    /// points for nearness. Its expectation is the gradient (for nearness, that of infinitely many points).
+    ///
+    /// # Errors
+    /// As [`SpdProblem::excess_and_gradient`], and an empty batch.
+    pub fn sampled_gradient(&self, s: MatRef<'_, f64>, batch: usize, stream: &mut Stream) -> Result<Mat<f64>, Error> {
+        let n = self.order();
+        check_len("rows", n, s.nrows())?;
+        check_len("columns", n, s.ncols())?;
+        check(batch > 0, "batch", batch as f64, "at least 1")?;
+        let x = Mat::from_fn(n, batch, |_, _| stream.normal());
+        let mut moment = Mat::zeros(n, n);
+        dense::syrk(moment.as_mut(), 1.0 / batch as f64, x.as_ref(), 0.0, Par::Seq);
+        dense::mirror_lower(moment.as_mut());
+        match self.kind {
+            SpdKind::LogDet { .. } => {
+                let root = dense::apply_spectral(&dense::eigh(self.q())?, f64::sqrt, Par::Seq);
+                let mut gradient = &root * moment * &root - dense::Llt::new(s, Par::Seq)?.inverse();
+                dense::symmetrize(gradient.as_mut());
+                Ok(gradient)
+            }
+            SpdKind::Nearness { .. } => {
+                let mut gradient = (s * &self.q - Mat::<f64>::identity(n, n)) * moment * &self.q;
+                dense::symmetrize(gradient.as_mut());
+                Ok(gradient)
+            }
+        }
+    }
+}
+
 fn spread(n: usize, condition: f64, seed: u64) -> Result<Mat<f64>, Error> {
     check(n > 0, "n", n as f64, "at least 1")?;
     check(condition >= 1.0 && condition.is_finite(), "condition", condition, "finite and at least 1")?;
@@ -246,6 +282,21 @@ mod tests {
                 let expected = if i == j { gradient[(i, j)] } else { 2.0 * gradient[(i, j)] };
                 assert!((slope - expected).abs() < 1e-7, "{slope} {expected}");
             }
+        }
+        // Mini-batches average to the gradient, with an error of one over the root of their number.
+        for p in [SpdProblem::log_det(3, 10.0, 1).unwrap(), SpdProblem::nearness(3, 10.0, 100_000, 1).unwrap()] {
+            let s = Mat::from_fn(3, 3, |i, j| if i == j { 1.5 } else { 0.2 });
+            let expected = p.excess_and_gradient(s.as_ref()).unwrap().1;
+            let mut stream = Stream::new(5, Role::TestProbe, 0, 0);
+            let mut mean = Mat::<f64>::zeros(3, 3);
+            for _ in 0..2000 {
+                let mut one = p.sampled_gradient(s.as_ref(), 20, &mut stream).unwrap();
+                dense::scale(one.as_mut(), 1.0 / 2000.0);
+                mean += one;
+            }
+            let error = (&mean - &expected).norm_max() / expected.norm_max();
+            assert!(error < 0.05, "{error}");
+            assert!(p.sampled_gradient(s.as_ref(), 0, &mut stream).is_err());
         }
         assert!(SpdProblem::log_det(0, 10.0, 1).is_err() && SpdProblem::log_det(3, 0.5, 1).is_err());
         assert!(SpdProblem::nearness(3, 10.0, 0, 1).is_err());
