@@ -116,7 +116,7 @@ fn merged_axes_are_one_axis() {
     let layout = Layout { merge: 48, ..layout };
     let muon = MuonConfig { layout, lr: 0.1, ..MuonConfig::default() };
     let adam = run(muon, &[2, 3, 8], &gradients, 1.0);
-    let mut plain = optim::AdamW::new(AdamWConfig { ..AdamWConfig::default() }).unwrap();
+    let mut plain = optim::AdamW::new(AdamWConfig::default()).unwrap();
     plain.init(&single(&[48])).unwrap();
     let mut w = noise(48, 1, 0);
     for g in &gradients {
