@@ -14,6 +14,7 @@ mod digits;
 mod fit;
 mod layers;
 mod matrices;
+mod optimisers;
 mod settings;
 mod spectrum;
 mod structure;
@@ -36,7 +37,7 @@ use std::time::Instant;
 use study::Study;
 
 /// The chapters in order; a chapter may use what earlier ones left in the study.
-const CHAPTERS: [Entry; 7] = [
+const CHAPTERS: [Entry; 8] = [
     entry::<digits::Digits>(),
     entry::<training::Training>(),
     entry::<spectrum::Spectrum>(),
@@ -44,6 +45,7 @@ const CHAPTERS: [Entry; 7] = [
     entry::<contact::Contact>(),
     entry::<layers::Layers>(),
     entry::<structure::Structure>(),
+    entry::<optimisers::Optimisers>(),
 ];
 
 /// Why a tour did not reach its end.
