@@ -139,7 +139,7 @@ fn the_tour_ends_with_the_path_of_its_report() {
     let v: serde_json::Value = serde_json::from_str(&out(&o)).expect("one JSON object");
     assert_eq!(
         (&v["command"], v["seed"].as_u64(), v["chapters"].as_array().map(Vec::len)),
-        (&"tour".into(), Some(2), Some(7))
+        (&"tour".into(), Some(2), Some(9))
     );
     for key in ["report", "findings", "net", "data"] {
         assert!(Path::new(v[key].as_str().expect("a path")).exists(), "{key}");

@@ -469,7 +469,7 @@ fn mistakes_are_one_line_and_leave_nothing() {
         (
             "name = \"digits\"",
             "name = \"letters\"",
-            "no data named \"letters\" come with the program; there are \"digits\"",
+            "no data named \"letters\" come with the program; there are \"digits\", \"prose\" and \"markov\"",
         ),
         (name, "path = \"nan.npz\"", "inputs hold NaN or infinity at [0, 0]"),
         (name, "path = \"empty.npz\"", "no data: inputs have shape [0, 64]"),

@@ -28,6 +28,7 @@ fn methods() -> Vec<(&'static str, Method)> {
     let kl = reference::kl_shampoo;
     let family = |statistics| kron(KronConfig { statistics, ..kl() });
     vec![
+        ("AdamW, second decay 0.999", Method::AdamW(AdamWConfig::default())),
         ("KL-Shampoo, start from the first gradient", kron(KronConfig { start: Start::FirstGradient, ..kl() })),
         ("SOAP", kron(reference::soap())),
         ("KL-Shampoo, published start", kron(kl())),
@@ -49,7 +50,6 @@ fn methods() -> Vec<(&'static str, Method)> {
             "KL-Shampoo, start from the first gradient, period 1",
             kron(KronConfig { start: Start::FirstGradient, period: 1, ..kl() }),
         ),
-        ("AdamW, second decay 0.999", Method::AdamW(AdamWConfig::default())),
         ("gradient descent with momentum", Method::Sgd(SgdConfig::default())),
         (
             "Shampoo, Adam graft",

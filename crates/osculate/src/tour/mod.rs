@@ -15,6 +15,7 @@ mod fit;
 mod laplacian;
 mod layers;
 mod matrices;
+mod optimisers;
 mod settings;
 mod spectrum;
 mod structure;
@@ -37,7 +38,7 @@ use std::time::Instant;
 use study::Study;
 
 /// The chapters in order; a chapter may use what earlier ones left in the study.
-const CHAPTERS: [Entry; 8] = [
+const CHAPTERS: [Entry; 9] = [
     entry::<digits::Digits>(),
     entry::<training::Training>(),
     entry::<spectrum::Spectrum>(),
@@ -46,6 +47,7 @@ const CHAPTERS: [Entry; 8] = [
     entry::<layers::Layers>(),
     entry::<structure::Structure>(),
     entry::<laplacian::Laplacian>(),
+    entry::<optimisers::Optimisers>(),
 ];
 
 /// Why a tour did not reach its end.

@@ -44,6 +44,12 @@ pub struct Settings {
     pub structure_products: Vec<usize>,
     /// Repetitions of each timing.
     pub repeats: usize,
+    /// Steps of each optimiser on the digits.
+    pub digit_steps: u64,
+    /// Steps of each optimiser on the small language model.
+    pub symbol_steps: u64,
+    /// Hidden width of the small language model.
+    pub symbol_hidden: usize,
 }
 
 impl Settings {
@@ -66,6 +72,9 @@ impl Settings {
             points: 81,
             structure_products: vec![20, 40, 80, 160, 320],
             repeats: 15,
+            digit_steps: 240,
+            symbol_steps: 360,
+            symbol_hidden: 64,
         }
     }
 
@@ -79,6 +88,9 @@ impl Settings {
             points: 41,
             structure_products: vec![20, 40, 80, 160],
             repeats: 7,
+            digit_steps: 60,
+            symbol_steps: 60,
+            symbol_hidden: 32,
             ..Settings::full(seed)
         }
     }
@@ -98,6 +110,9 @@ impl Settings {
             points: 7,
             structure_products: vec![12, 24],
             repeats: 1,
+            digit_steps: 4,
+            symbol_steps: 4,
+            symbol_hidden: 4,
             whole_spectrum: false,
             ..Settings::full(seed)
         }
@@ -120,6 +135,9 @@ impl Settings {
             (self.points >= 5, "points must be at least 5"),
             (self.structure_products.iter().all(|&m| m >= 8), "structure_products must be at least 8 each"),
             (self.repeats > 0, "repeats must be at least 1"),
+            (self.digit_steps > 0 && self.symbol_steps > 0, "steps of the optimisers must be at least 1"),
+            (self.digit_steps.max(self.symbol_steps) <= 1 << 32, "steps of the optimisers are too many to count"),
+            (self.symbol_hidden > 0, "symbol_hidden must be at least 1"),
         ];
         match rules.iter().find(|r| !r.0) {
             Some((_, what)) => Err(Error::Settings((*what).into())),

@@ -4,6 +4,7 @@
 //! model is judged here, so a run that cannot work stops before anything is read or written.
 
 use super::method::{Group, method_from_table};
+use super::source::{DataConfig, DataTable};
 use super::space::{SearchConfig, SearchTable};
 use super::{Error, Length, SchedulePlan, ShapeName};
 use autodiff::nn::{CrossEntropy, Loss};
@@ -64,50 +65,6 @@ pub enum ModelConfig {
     },
     /// The text of a `config.json`.
     Inline(serde_json::Value),
-}
-
-/// Where data come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// Data compiled into the program, by name.
-    Embedded(String),
-    /// A file, with the column of the targets if it is a table.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Name or number of the column.
-        target_column: Option<String>,
-    },
-}
-
-/// What is held out of training.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Validation {
-    /// Nothing.
-    None,
-    /// So many data, drawn at random.
-    Count(usize),
-    /// This share of the data, drawn at random.
-    Share(f64),
-    /// Data of their own.
-    File(PathBuf),
-}
-
-/// `[data]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DataConfig {
-    /// Where they come from.
-    pub source: Source,
-    /// Shape that each datum's inputs are given.
-    pub shape: Option<Vec<usize>>,
-    /// What is held out.
-    pub validation: Validation,
-    /// Data per step.
-    pub batch_size: usize,
-    /// A new order every epoch.
-    pub shuffle: bool,
-    /// Leave out the shorter batch at the end of an epoch.
-    pub drop_last: bool,
 }
 
 /// `[eval]`.
@@ -225,19 +182,6 @@ struct ModelTable {
     model_type: Option<String>,
     input: Option<Vec<usize>>,
     layers: Option<Vec<toml::Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DataTable {
-    name: Option<String>,
-    path: Option<PathBuf>,
-    target_column: Option<String>,
-    shape: Option<Vec<usize>>,
-    validation: Option<toml::Value>,
-    batch_size: Option<usize>,
-    shuffle: Option<bool>,
-    drop_last: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -383,36 +327,6 @@ impl ModelTable {
     }
 }
 
-impl DataTable {
-    fn checked(self) -> Result<DataConfig, Error> {
-        let wrong = |what: String| Error::setting("[data]", what);
-        let source = match (self.name, self.path) {
-            (Some(name), None) if self.target_column.is_none() => Source::Embedded(name),
-            (Some(_), None) => return Err(wrong("target_column belongs to a .csv table".into())),
-            (None, Some(path)) => Source::File { path, target_column: self.target_column },
-            _ => return Err(wrong("give either name, as \"digits\", or path, an .npz or .csv file".into())),
-        };
-        let batch_size = self.batch_size.unwrap_or(64);
-        if batch_size == 0 {
-            return Err(wrong("batch_size is 0, expected at least 1".into()));
-        }
-        let validation = match self.validation {
-            None => Validation::None,
-            Some(toml::Value::Integer(0)) => Validation::None,
-            Some(toml::Value::Integer(n)) if n > 0 => Validation::Count(usize::try_from(n).unwrap_or(usize::MAX)),
-            Some(toml::Value::Float(x)) if x > 0.0 && x < 1.0 => Validation::Share(x),
-            Some(toml::Value::String(path)) => Validation::File(path.into()),
-            Some(other) => {
-                return Err(wrong(format!(
-                    "validation is {other}, expected a number of data, a share between 0 and 1, or a file"
-                )));
-            }
-        };
-        let (shuffle, drop_last) = (self.shuffle.unwrap_or(true), self.drop_last.unwrap_or(false));
-        Ok(DataConfig { source, shape: self.shape, validation, batch_size, shuffle, drop_last })
-    }
-}
-
 impl LossTable {
     fn checked(self) -> Result<(Loss, Reduction), Error> {
         let wrong = |what: String| Error::setting("[loss]", what);
@@ -513,6 +427,7 @@ impl ScheduleTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Validation;
     use proptest::prelude::*;
 
     const GOOD: &str = r#"

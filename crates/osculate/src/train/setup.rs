@@ -1,11 +1,9 @@
 //! From a description to a run: model, data and their split, in the precision of the run.
 
-use super::config::{ModelConfig, Source, Validation};
+use super::config::ModelConfig;
 use super::{Cadence, Error, Problem, RunConfig, Samples, Settings, Trainer};
-use crate::data;
 use crate::io::{Dataset, Targets};
 use autodiff::nn::{Loss, Sequential};
-use numerics::rng::{Role, Stream};
 use numerics::store::File;
 use numerics::{Par, Scalar};
 use std::path::{Path, PathBuf};
@@ -101,60 +99,18 @@ impl RunConfig {
     }
 
     fn samples<T: Scalar>(&self, model: &Sequential, seed: u64) -> Result<Parts<T>, Error> {
-        let dataset = match &self.data.source {
-            Source::Embedded(name) if name == "digits" => {
-                let digits = data::digits()?;
-                digits.subset::<T>(&(0..digits.len()).collect::<Vec<_>>())?
-            }
-            Source::Embedded(name) => {
-                let what = format!("no data named {name:?} come with the program; there are \"digits\"");
-                return Err(Error::setting(format!("{}: [data]", self.name), what));
-            }
-            Source::File { path, target_column } => self.dataset(path, target_column.as_deref())?,
-        };
+        let loaded = self.load::<T>()?;
         let mut loss = self.loss.clone();
         if let Loss::CrossEntropy(options) = &mut loss {
-            options.soft_targets = matches!(dataset.targets(), Targets::Values { .. });
+            options.soft_targets = matches!(loaded.first.targets(), Targets::Values { .. });
         }
         let samples = |d: &Dataset| Samples::<T>::new(d, model, &loss, self.data.shape.as_deref());
-        let all = samples(&dataset)?;
-        let column = match &self.data.source {
-            Source::File { target_column, .. } => target_column.as_deref(),
-            Source::Embedded(_) => None,
+        let all = samples(&loaded.first)?;
+        let split = if loaded.whole { self.held_out(all.len(), seed)? } else { None };
+        let (train, validation) = match split {
+            Some((train, validation)) => (all.select(&train)?, Some(all.select(&validation)?)),
+            None => (all, loaded.validation.as_ref().map(samples).transpose()?),
         };
-        let held_out = match &self.data.validation {
-            Validation::None => None,
-            Validation::File(path) => {
-                let validation = samples(&self.dataset(path, column)?)?;
-                return Ok(Parts { loss, train: all, validation: Some(validation) });
-            }
-            Validation::Count(n) => Some(*n),
-            // At least one datum, if the share is too small for that.
-            Validation::Share(x) => Some(((all.len() as f64 * x).round() as usize).max(1)),
-        };
-        let Some(held_out) = held_out else { return Ok(Parts { loss, train: all, validation: None }) };
-        if held_out >= all.len() {
-            let what = format!("validation takes {held_out} of {} data, which leaves none for training", all.len());
-            return Err(Error::setting(format!("{}: [data]", self.name), what));
-        }
-        let order = split_order(all.len(), seed);
-        let (train, validation) = order.split_at(all.len() - held_out);
-        Ok(Parts { train: all.select(train)?, validation: Some(all.select(validation)?), loss })
+        Ok(Parts { loss, train, validation })
     }
-
-    fn dataset(&self, path: &Path, target_column: Option<&str>) -> Result<Dataset, Error> {
-        let path = self.base().join(path);
-        if path.extension().is_some_and(|e| e == "csv") && target_column.is_none() {
-            let what = format!("{} is a table: target_column must name the column of its targets", path.display());
-            return Err(Error::setting(format!("{}: [data]", self.name), what));
-        }
-        Ok(Dataset::read(&path, target_column)?)
-    }
-}
-
-/// A random order of the data whose end is held out; another stream than any epoch's.
-fn split_order(len: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..len).collect();
-    Stream::new(seed, Role::Shuffle, 0, 1).shuffle(&mut order);
-    order
 }

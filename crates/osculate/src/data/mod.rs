@@ -1,4 +1,11 @@
-//! Data that come with the program: 1797 handwritten digits of 8 × 8 pixels (see `docs/data.md` for their origin).
+//! Data that come with the program: 1797 handwritten digits of 8 × 8 pixels, Latin prose (see `docs/data.md` for their origin), and windows of
+//! an artificial source of symbols.
+
+mod symbols;
+mod text;
+
+pub use symbols::{MARKOV_CONTEXT, MARKOV_SYMBOLS, markov};
+pub use text::{Text, prose};
 
 use crate::io::{Array, ArrayData, Dataset, Error, Targets};
 use numerics::Scalar;
@@ -6,7 +13,7 @@ use numerics::rng::{Role, Stream};
 use numerics::store::{File, TensorData};
 
 const NAME: &str = "digits";
-const BYTES: &[u8] = include_bytes!("../data/digits.safetensors");
+const BYTES: &[u8] = include_bytes!("../../data/digits.safetensors");
 /// Pixels of one picture.
 pub const PIXELS: usize = 64;
 /// Number of classes.
