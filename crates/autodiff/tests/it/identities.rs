@@ -29,6 +29,7 @@
 //! | R = 0, K = 0, roots at zero, constants, NaN, ReLU | `jets::without_directions_the_sum_is_a_tangent`, `jets::order_zero_is_the_program_itself`, `jets::roots_at_zero`, `edges` |
 
 use crate::cases::{all, numbers};
+use crate::jets::assert_close;
 use autodiff::nn::Sequential;
 use autodiff::pde::{Coefficients, Operator, Pde, Scheme, Strategy};
 use autodiff::{Array, Expansion, Jet, Program, Tensor, TensorType, Value, trace};
@@ -37,14 +38,6 @@ use numerics::Scalar;
 fn run(program: &Program, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
     let inputs: Vec<Value<f64>> = inputs.iter().cloned().map(Value::from).collect();
     program.interpret(&inputs).unwrap().into_iter().map(|v| v.into_real().unwrap()).collect()
-}
-
-fn assert_close(what: &str, got: &[f64], expected: &[f64], tol: f64) {
-    assert_eq!(got.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        assert!((g - e).abs() <= tol * scale, "{what}, element {i}: {g} against {e}");
-    }
 }
 
 /// Orders 0 to `order` of a function of `u` and `v` `[2, 3]` along two curves.

@@ -11,7 +11,7 @@ fn run(program: &Program, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
     program.interpret(&inputs).unwrap().into_iter().map(|v| v.into_real().unwrap()).collect()
 }
 
-fn assert_close(what: &str, got: &[f64], expected: &[f64], tol: f64) {
+pub(crate) fn assert_close(what: &str, got: &[f64], expected: &[f64], tol: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {

@@ -1,6 +1,7 @@
 //! Differential operators: strategies and schemes against each other, closed forms, invariances, bad input.
 
 use crate::cases::numbers;
+use crate::jets::assert_close;
 use autodiff::pde::{Coefficients, Drift, Operator, Pde, Scheme, Strategy};
 use autodiff::{Array, Program, Tensor, TensorType, Tracer, Value, trace};
 
@@ -10,14 +11,6 @@ fn run(program: &Program, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
     program.verify().unwrap();
     let inputs: Vec<Value<f64>> = inputs.iter().cloned().map(Value::from).collect();
     program.interpret(&inputs).unwrap().into_iter().map(|v| v.into_real().unwrap()).collect()
-}
-
-fn assert_close(what: &str, got: &[f64], expected: &[f64], tol: f64) {
-    assert_eq!(got.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        assert!((g - e).abs() <= tol * scale, "{what}, element {i}: {g} against {e}");
-    }
 }
 
 fn at_points(n: usize, d: usize, f: impl FnOnce(&Tracer, &Tensor) -> Tensor) -> Program {
