@@ -218,11 +218,11 @@ impl Chapter for Laplacian {
              second derivatives for it.",
         ));
         section.prose(
-            "Four programs compute it. *Nested* derivatives multiply the Hessian by every unit vector, forward over reverse. *Taylor \
-             mode* moves along a line in each pixel and carries the first and the second coefficient of each through every layer; the \
-             second ones are added up at the end. But what is added at the end can be added at the start: *collapsed* Taylor mode \
+            "Four programs compute it. **Nested** derivatives multiply the Hessian by every unit vector, forward over reverse. **Taylor \
+             mode** moves along a line in each pixel and carries the first and the second coefficient of each through every layer; the \
+             second ones are added up at the end. But what is added at the end can be added at the start: **collapsed** Taylor mode \
              (arXiv:2505.13644) carries their sum alone, which is one vector in the place of one for each pixel, \
-             and moves along no more directions than the first layer is wide. *Automatic* is what \
+             and moves along no more directions than the first layer is wide. **Automatic** is what \
              a model of the finished programs' cost picks.",
         );
         self.table(section);
@@ -249,8 +249,7 @@ impl Chapter for Laplacian {
 
 impl Laplacian {
     fn table(&self, section: &mut Section) {
-        let mut table =
-            Table::new(["", "vectors", "operations for a picture", "memory, kB", "time for a picture", "difference"]);
+        let mut table = Table::new(["", "vectors", "operations", "memory, kB", "time", "difference"]);
         for (k, way) in self.ways.iter().enumerate() {
             let memory = way.memory.iter().find(|m| m.0 == self.chunk as f64);
             table = table.row([
@@ -264,7 +263,7 @@ impl Laplacian {
         }
         section.table(table);
         section.note(format!(
-            "Vectors: what one picture brings through a hidden layer. Memory: scratch memory for {} at a time. Difference: the \
+            "Vectors: what one picture brings through a hidden layer. Operations and time: for one picture. Memory: scratch memory for {} at a time. Difference: the \
              largest from the first row over {}, relative to the largest Laplacian.",
             plural(self.chunk, "picture"),
             plural(self.pictures, "picture")

@@ -115,7 +115,7 @@ impl Chapter for Structure {
 
     fn render(&self, section: &mut Section) {
         section.prose(format!(
-            "A matrix of {p} × {p} numbers that is known by its products alone can still be described: by how its eigenvalues              are spread, and by a simple matrix close to it. Both are found from some dozens of products on {}, without ever              writing the matrix down.",
+            "A matrix of {p} × {p} numbers that is known by its products alone can still be described: by how its eigenvalues are spread, and by a simple matrix close to it. Both are found from some dozens of products on {}, without ever writing the matrix down.",
             plural(self.data, "training picture"),
             p = self.parameters
         ));
@@ -178,13 +178,13 @@ impl Structure {
             (
                 Figure::Lines(&linear),
                 format!(
-                    "Densities of mass one from runs of Lanczos' method, {} for each matrix: every peak away from zero is an                      outlier, as wide as the method can see sharply.",
+                    "Densities of mass one from runs of Lanczos' method, {} for each matrix: every peak away from zero is an outlier, as wide as the method can see sharply.",
                     plural(products, "product")
                 ),
             ),
             (
                 Figure::Lines(&log),
-                "On a logarithmic axis the bulk at zero comes apart: most directions are flatter than the steepest by many                  powers of ten."
+                "On a logarithmic axis the bulk at zero comes apart: most directions are flatter than the steepest by many powers of ten."
                     .to_owned(),
             ),
         ]);
@@ -192,7 +192,7 @@ impl Structure {
 
     fn energies(&self, section: &mut Section) {
         section.prose(
-            "The steep directions are few, so a matrix of **low rank** should hold most of it; the flat ones are many, and a              **diagonal** may hold what they have in common. Taking one first spoils the other: the low-rank part has a diagonal              of its own, and the steepest directions take a share of the diagonal with them. The joint fit finds both at once              from one sketch (SketchLoRD, arXiv:2509.23587; the solver is ours).",
+            "The steep directions are few, so a matrix of **low rank** should hold most of it; the flat ones are many, and a **diagonal** may hold what they have in common. Taking one first spoils the other: the low-rank part has a diagonal of its own, and the steepest directions take a share of the diagonal with them. The joint fit finds both at once from one sketch (SketchLoRD, arXiv:2509.23587; the solver is ours).",
         );
         let chart = |m: &Matrix| {
             let mut chart = LineChart::new(m.name.as_str()).x("products", Scale::Log).y("residual energy", Scale::Log);
@@ -206,7 +206,7 @@ impl Structure {
         let charts: Vec<LineChart> = self.matrices.iter().map(chart).collect();
         let caption = |m: &Matrix| {
             format!(
-                "What each approximation of the {} leaves of the sum of squared entries, at equal numbers of products, by the                  same {} fresh probes. Methods in two parts give half of their products to each.",
+                "What each approximation of the {} leaves of the sum of squared entries, at equal numbers of products, by the same {} fresh probes. Methods in two parts give half of their products to each.",
                 m.name, self.probes
             )
         };
@@ -236,7 +236,7 @@ impl Structure {
                 )
             } else {
                 format!(
-                    "**{}:** here *{best}* is the closest of the five and leaves {}, the joint fit of rank {rank} {}. A tail of                      eigenvalues that falls slowly is neither of low rank nor diagonal, and a fit from one pass pays for it; that                      is why a fit should be judged by fresh probes, as these are.",
+                    "**{}:** here **{best}** is the closest of the five and leaves {}, the joint fit of rank {rank} {}. A tail of eigenvalues that falls slowly is neither of low rank nor diagonal, and a fit from one pass pays for it; that is why a fit should be judged by fresh probes, as these are.",
                     m.name,
                     three(energy),
                     three(joint)
