@@ -9,8 +9,8 @@ Memory is compared apart from time: for each case every system starts in a fresh
 growth of the process from there to its peak in its first run (what a system compiles then is its own, as it is for whoever uses
 it); ours counts at least its planned scratch memory and its result.
 
-Environment: TAYLOR_POINTS (default 1,8,32,128; empty: no times), TAYLOR_ROUNDS (5), TAYLOR_THREADS (all cores), TAYLOR_DTYPES (f64,f32), TAYLOR_MEMORY
-(laplacian:128,gradient:32,biharmonic:32; empty: none).
+Environment: TAYLOR_TIMES (default laplacian:1,..:8,..:32,..:128,gradient:32,biharmonic:1,biharmonic:32; empty: none), TAYLOR_MEMORY
+(laplacian:128,gradient:32,biharmonic:32; empty: none), TAYLOR_ROUNDS (5), TAYLOR_THREADS (all cores), TAYLOR_DTYPES (f64,f32).
 """
 
 import json
@@ -26,7 +26,7 @@ from _taylor_peers import SYSTEMS
 
 HIDDEN = [768, 768, 512, 512, 1]
 TOLERANCE = {"f64": 1e-9, "f32": 5e-3}
-GRADIENT_POINTS, BIHARMONIC_POINTS = [32], [1, 32]
+TIMES = "laplacian:1,laplacian:8,laplacian:32,laplacian:128,gradient:32,biharmonic:1,biharmonic:32"
 MEMORY = "laplacian:128,gradient:32,biharmonic:32"
 
 
@@ -58,6 +58,11 @@ class Peer:
 
 def listed(name, default):
     return [word for word in os.environ.get(name, default).split(",") if word]
+
+
+def cases(name, default):
+    """Pairs of a case and its number of points."""
+    return [(case, int(n)) for case, n in (entry.split(":") for entry in listed(name, default))]
 
 
 def request(scratch, case, n, dtype, threads):
@@ -127,7 +132,7 @@ def memory(out, binary, scratch, case, n, dtype, threads):
 
 def main():
     args = arguments()
-    points = [int(n) for n in listed("TAYLOR_POINTS", "1,8,32,128")]
+    times, memories = cases("TAYLOR_TIMES", TIMES), cases("TAYLOR_MEMORY", MEMORY)
     rounds, threads = int(os.environ.get("TAYLOR_ROUNDS", "5")), int(os.environ.get("TAYLOR_THREADS", str(cores())))
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
@@ -136,20 +141,16 @@ def main():
             write_model(scratch / case, config, tensors)
             arrays = list(tensors.values())
             weights = {f"w{k}": w for k, w in enumerate(arrays[0::2])} | {f"b{k}": b for k, b in enumerate(arrays[1::2])}
-            x = np.random.default_rng(1).uniform(0.0, 1.0, (max([*points, 128]), d))
+            x = np.random.default_rng(1).uniform(0.0, 1.0, (max([n for _, n in times + memories], default=1), d))
             np.savez(scratch / f"{case}.npz", x=x, **weights)
         for dtype in listed("TAYLOR_DTYPES", "f64,f32"):
-            peers = [Peer(system, threads, dtype, scratch) for system in SYSTEMS] if points else []
-            plan = [("laplacian", n) for n in points]
-            if points:
-                plan += [("gradient", n) for n in GRADIENT_POINTS] + [("biharmonic", n) for n in BIHARMONIC_POINTS]
-            for case, n in plan:
+            peers = [Peer(system, threads, dtype, scratch) for system in SYSTEMS] if times else []
+            for case, n in times:
                 measure(args.out, args.binary, scratch, peers, case, n, dtype, threads, rounds)
             for peer in peers:
                 peer.close()
-            for entry in listed("TAYLOR_MEMORY", MEMORY):
-                case, n = entry.split(":")
-                memory(args.out, args.binary, scratch, case, int(n), dtype, threads)
+            for case, n in memories:
+                memory(args.out, args.binary, scratch, case, n, dtype, threads)
 
 
 if __name__ == "__main__":
