@@ -49,7 +49,7 @@ fn main() -> Result<(), Failure> {
     }
     all.retain(|job| o.only.as_ref().is_none_or(|name| job.table == *name));
     if all.is_empty() {
-        return Err("no such table: fits, matrices, search, quadratic, markov, markov-ablation".into());
+        return Err("no such table: fits, matrices, search, matrices-sampled, quadratic, markov, markov-ablation, markov-sources".into());
     }
     let path = match &o.docs {
         _ if o.fast => std::env::temp_dir().join("optim-tables-fast.jsonl"),

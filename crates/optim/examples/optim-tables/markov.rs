@@ -23,12 +23,13 @@ pub(crate) struct Data {
     /// `CONTEXT + 1` symbols for each position.
     train: Vec<usize>,
     test: Vec<usize>,
-    entropy: f64,
+    pub(crate) entropy: f64,
 }
 
 impl Data {
-    pub(crate) fn new(train: usize, test: usize) -> Result<Self, Failure> {
-        let source = MarkovSource::new(SYMBOLS, 0.15, 0)?;
+    /// Windows of the source that `draw` decides.
+    pub(crate) fn new(train: usize, test: usize, draw: u64) -> Result<Self, Failure> {
+        let source = MarkovSource::new(SYMBOLS, 0.15, draw)?;
         let windows = |count, part| source.windows(count, CONTEXT + 1, STREAMS, part);
         Ok(Data { entropy: source.entropy_rate(), train: windows(train, 1), test: windows(test, 2) })
     }

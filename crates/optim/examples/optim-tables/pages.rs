@@ -1,6 +1,7 @@
 //! Tables in Markdown from the results, put into the pages between their markers, and compared with the values that are known.
 
 use crate::jobs::{Failure, Table};
+use crate::settings::OVER_SOURCES;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -172,6 +173,9 @@ pub(crate) fn tables(results: &BTreeMap<String, Table>, compared: bool) -> BTree
     }
     if let Some(t) = results.get("search") {
         all.insert("search", crossed(t, "evaluations") + &known("search"));
+    }
+    if let Some(t) = results.get("markov-sources") {
+        all.insert("markov-sources", plain(t, &OVER_SOURCES));
     }
     for name in ["markov", "markov-ablation"] {
         all.extend(results.get(name).map(|t| (name, by_median(t))));

@@ -67,6 +67,11 @@ fn methods() -> Vec<(&'static str, Method)> {
     ]
 }
 
+/// Methods whose loss is looked at over other draws of the source, each draw with a start of its own, and how many draws.
+pub(crate) const OVER_SOURCES: [&str; 6] =
+    ["AdamW", "Muon", "KL-Shampoo, published start", "KL-Shampoo, start from the first gradient", "KL-SOAP", "SOAP"];
+const SOURCES: u64 = 10;
+
 fn with_lr(method: &Method, lr: f64) -> Method {
     let mut method = method.clone();
     match &mut method {
@@ -136,7 +141,8 @@ fn chosen(data: &Data, method: &Method, rates: &[f64], seeds: u64, steps: u64) -
 }
 
 pub(crate) fn jobs(fast: bool) -> Result<Vec<Job>, Failure> {
-    let data = Arc::new(if fast { Data::new(40_000, 6_000)? } else { Data::new(400_000, 60_000)? });
+    let (train_size, test_size) = if fast { (40_000, 6_000) } else { (400_000, 60_000) };
+    let data = Arc::new(Data::new(train_size, test_size, 0)?);
     let (seeds, steps) = if fast { (1, 100) } else { (5, 1500) };
     let mut jobs = Vec::new();
     let mut grid = |table: &'static str, name: &'static str, method: Method, rates: &'static [f64]| {
@@ -156,6 +162,17 @@ pub(crate) fn jobs(fast: bool) -> Result<Vec<Job>, Failure> {
     for (name, config) in ablations().into_iter().take(if fast { 2 } else { usize::MAX }) {
         let rates: &[f64] = if fast { &[1e-2] } else { &[7e-3, 1e-2, 1.4e-2] };
         grid("markov-ablation", name, with_vectors(config), rates);
+    }
+    for (name, method) in methods().into_iter().filter(|m| OVER_SOURCES.contains(&m.0)) {
+        for draw in 0..if fast { 1 } else { SOURCES } {
+            let method = with_lr(&method, if name == "Muon" { 2e-2 } else { 1e-2 });
+            let work = move || {
+                let data = Data::new(train_size, test_size, draw)?;
+                let excess = train(&data, &method, draw, steps)?.0;
+                Ok(vec![("entropy of the source".to_owned(), Some(data.entropy)), ("nats above it".to_owned(), excess)])
+            };
+            jobs.push(Job::new("markov-sources", name, draw, work));
+        }
     }
     Ok(jobs)
 }
