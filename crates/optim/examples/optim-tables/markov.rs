@@ -180,6 +180,8 @@ fn part(method: &Method, from: usize, to: usize) -> Result<Part, Failure> {
     }
     let mut optimizer = method.build::<f32>()?;
     optimizer.init(&list)?;
+    // Root-free methods see the curvature of single data in the gradient of a mean.
+    optimizer.set_batch(BATCH as f64)?;
     Ok((optimizer, ranges()[from].start..ranges()[to - 1].end))
 }
 

@@ -63,6 +63,10 @@ fn methods() -> Vec<(&'static str, Method)> {
             }),
         ),
         ("SIRF-Shampoo", Method::Sirf(SirfConfig { vectors, ..SirfConfig::default() })),
+        (
+            "SIRF-Shampoo, factors' step 0.1",
+            Method::Sirf(SirfConfig { curvature_lr: 0.1, vectors, ..SirfConfig::default() }),
+        ),
         ("PSGD-Kron", Method::Psgd(PsgdConfig { vectors, ..PsgdConfig::default() })),
     ]
 }
@@ -154,6 +158,7 @@ pub(crate) fn jobs(fast: bool) -> Result<Vec<Job>, Failure> {
         let rates: &[f64] = match (fast, name) {
             (true, _) => &[1e-2],
             (_, "gradient descent with momentum") => &[3e-2, 1e-1, 3e-1, 1.0],
+            (_, "SIRF-Shampoo" | "SIRF-Shampoo, factors' step 0.1") => &[3e-4, 1e-3, 3e-3, 1e-2],
             (_, "Muon") => &[5e-3, 1e-2, 2e-2, 5e-2],
             _ => &[1e-3, 3e-3, 1e-2, 3e-2],
         };
