@@ -2,7 +2,7 @@
 //!
 //! Subnormal operands count as zeros there and subnormal sums become zeros, whatever the processor's mode.
 
-use super::product::Job;
+use super::product::{Job, Targets};
 use super::{LANES, Line, TILE};
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -24,6 +24,20 @@ pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
     });
 }
 
+/// Rounds and writes all blocks of a matrix.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn pack(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
+    for (panel, tile) in out.blocks() {
+        let block = block(panel, tile);
+        let mut x = [_mm512_setzero_ps(); TILE];
+        for (x, from) in x.iter_mut().zip(&block) {
+            // SAFETY: 16 numbers.
+            *x = unsafe { _mm512_loadu_ps(from.as_ptr()) };
+        }
+        store(out, round(x), panel, tile);
+    }
+}
+
 /// `V` panels of rows by eight columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn group<const V: usize>(job: &Job<'_>, panel: usize, tile: usize) {
@@ -31,7 +45,7 @@ fn group<const V: usize>(job: &Job<'_>, panel: usize, tile: usize) {
     let b = &job.b[tile * TILE / LANES * job.pairs..][..job.pairs];
     let sums = sums::<V>(a, b, tile * TILE % LANES);
     for (v, sums) in sums.into_iter().enumerate() {
-        store(job, finish(job, sums, panel + v, tile), panel + v, tile);
+        store(&job.out, finish(job, sums, panel + v, tile), panel + v, tile);
     }
 }
 
@@ -67,7 +81,7 @@ fn half(x: __m512i) -> __m512bh {
     unsafe { core::mem::transmute::<__m512i, __m512bh>(x) }
 }
 
-/// The rounded result of 16 rows and eight columns: two columns to a vector, the left one in its lower half. Zeros outside of the matrix.
+/// The rounded result of 16 rows and eight columns. Zeros outside of the matrix.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn finish(job: &Job<'_>, mut sums: [__m512; TILE], panel: usize, tile: usize) -> [__m512i; TILE / 2] {
@@ -91,17 +105,24 @@ fn finish(job: &Job<'_>, mut sums: [__m512; TILE], panel: usize, tile: usize) ->
             }
         }
     }
-    let rows = LANES.min(job.rows - LANES * panel);
-    let cols = TILE.min(job.cols.saturating_sub(TILE * tile));
+    let rows = LANES.min(job.out.rows - LANES * panel);
+    let cols = TILE.min(job.out.cols.saturating_sub(TILE * tile));
     if rows < LANES || cols < TILE {
         let inside = ((1_u32 << rows) - 1) as u16;
         for (j, s) in sums.iter_mut().enumerate() {
             *s = _mm512_maskz_mov_ps(if j < cols { inside } else { 0 }, *s);
         }
     }
+    round(sums)
+}
+
+/// Two columns to a vector, the left one in its lower half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn round(x: [__m512; TILE]) -> [__m512i; TILE / 2] {
     let mut out = [_mm512_setzero_si512(); TILE / 2];
     for p in 0..TILE / 2 {
-        let two = _mm512_cvtne2ps_pbh(sums[2 * p + 1], sums[2 * p]);
+        let two = _mm512_cvtne2ps_pbh(x[2 * p + 1], x[2 * p]);
         // SAFETY: both are 512 bits without padding, and every pattern is a value of either.
         out[p] = unsafe { core::mem::transmute::<__m512bh, __m512i>(two) };
     }
@@ -128,8 +149,8 @@ const LAST: [i64; 8] = [4, 5, 12, 13, 6, 7, 14, 15];
 /// Writes the block to the result and to its transpose.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn store(job: &Job<'_>, x: [__m512i; TILE / 2], panel: usize, tile: usize) {
-    if let Some(out) = &job.by_rows {
+fn store(to: &Targets, x: [__m512i; TILE / 2], panel: usize, tile: usize) {
+    if let Some(out) = &to.by_rows {
         // SAFETY: 64 bytes, read from an array of that size.
         let turns = unsafe { _mm512_loadu_si512(TURNS.as_ptr().cast()) };
         for (p, x) in x.into_iter().enumerate() {
@@ -140,7 +161,7 @@ fn store(job: &Job<'_>, x: [__m512i; TILE / 2], panel: usize, tile: usize) {
             }
         }
     }
-    if let Some(out) = &job.by_columns {
+    if let Some(out) = &to.by_columns {
         let (across, offset) = (tile * TILE / LANES, tile * TILE % LANES);
         for (q, two) in turn(x).into_iter().enumerate() {
             let pair = LANES / 2 * panel + 2 * q;

@@ -1,6 +1,9 @@
 //! Rounding to bfloat16, and matrices of `f32` or `f64` into panels and back: one pass each.
 
-use super::{LANES, Line, Panels, PanelsMut};
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+use super::product::{Out, Targets, hardware};
+use super::{LANES, Panels, PanelsMut, TILE, portable};
 use crate::{MatMut, MatRef, Scalar, simd};
 
 /// The nearest bfloat16 number, ties to even; a NaN stays one, subnormal numbers become zeros.
@@ -27,12 +30,6 @@ pub fn from_bits(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// Two neighbours in one word.
-#[inline(always)]
-pub(super) fn word(left: f32, right: f32) -> u32 {
-    u32::from(to_bits(left)) | u32::from(to_bits(right)) << 16
-}
-
 /// The left one of a word.
 #[inline(always)]
 pub(super) fn left(word: u32) -> f32 {
@@ -50,78 +47,65 @@ fn single<T: Scalar>(x: T) -> f32 {
     x.to_f64() as f32
 }
 
-impl PanelsMut<'_> {
-    /// The rounded matrix `factor a`, the product taken in the precision of `a`. Panics on a shape mismatch.
-    ///
-    /// Fastest if rows or columns are contiguous.
-    pub fn pack<T: Scalar>(&mut self, a: MatRef<'_, T>, factor: T) {
-        assert_eq!((a.nrows(), a.ncols()), (self.rows, self.cols), "pack: the matrix has the wrong shape");
-        let pairs = self.cols.div_ceil(2);
-        if pairs == 0 {
-            return;
+/// The rounded matrix `factor a`, the product taken in the precision of `a`: as panels, as those of its transpose, or both in one pass.
+///
+/// Fastest if rows or columns are contiguous. Panics on a shape mismatch.
+pub fn pack<T: Scalar>(out: Out<'_>, a: MatRef<'_, T>, factor: T) {
+    let out = Targets::new(out, (a.nrows(), a.ncols()), "pack");
+    match (a.transpose().try_as_col_major(), a.try_as_col_major()) {
+        (_, Some(a)) => contiguous(&out, |j| a.col(j).as_slice(), factor),
+        (Some(a), None) => contiguous(&out.transpose(), |j| a.col(j).as_slice(), factor),
+        (None, None) => {
+            let (rows, cols) = (a.nrows(), a.ncols());
+            blocks(&out, |panel, tile| {
+                core::array::from_fn(|j| {
+                    core::array::from_fn(|r| {
+                        let (i, j) = (LANES * panel + r, TILE * tile + j);
+                        if i < rows && j < cols { single(factor * a[(i, j)]) } else { 0.0 }
+                    })
+                })
+            });
         }
-        let by_rows = a.transpose().try_as_col_major();
-        for (panel, lines) in self.lines.chunks_exact_mut(pairs).enumerate() {
+    }
+}
+
+/// Blocks of a matrix whose columns are contiguous.
+fn contiguous<'a, T: Scalar>(out: &Targets, column: impl Fn(usize) -> &'a [T], factor: T) {
+    let (rows, cols) = (out.rows, out.cols);
+    blocks(
+        out,
+        #[inline(always)]
+        |panel, tile| {
+            let mut block = [[0.0; LANES]; TILE];
             let start = LANES * panel;
-            let rows = LANES.min(self.rows - start);
-            if let Some(by_rows) = by_rows {
-                simd::wide(|| pack_rows(lines, rows, |r| by_rows.col(start + r).as_slice(), factor));
-            } else if let Some(by_columns) = a.try_as_col_major() {
-                let column = |j: usize| by_columns.col(j).as_slice().get(start..start + rows);
-                simd::wide(|| pack_columns(lines, self.cols, column, factor));
-            } else {
-                let entry = |i: usize, j: usize| {
-                    if i < rows && j < self.cols { single(factor * a[(start + i, j)]) } else { 0.0 }
-                };
-                for (p, line) in lines.iter_mut().enumerate() {
-                    *line = Line(core::array::from_fn(|r| word(entry(r, 2 * p), entry(r, 2 * p + 1))));
+            for (j, x) in block.iter_mut().enumerate().take(cols.saturating_sub(TILE * tile)) {
+                let from = &column(TILE * tile + j)[start..rows.min(start + LANES)];
+                if let Some(from) = from.first_chunk::<LANES>() {
+                    *x = from.map(|y| single(factor * y));
+                } else {
+                    x.iter_mut().zip(from).for_each(|(x, &y)| *x = single(factor * y));
                 }
             }
-        }
-    }
+            block
+        },
+    );
 }
 
-/// A panel of contiguous rows: sixteen words of each at a time, and a turn of the block.
+/// Writes all blocks of 16 rows and eight columns, given by columns.
 #[inline(always)]
-fn pack_rows<'a, T: Scalar>(lines: &mut [Line], rows: usize, row: impl Fn(usize) -> &'a [T], factor: T) {
-    let mut block = [[0_u32; LANES]; LANES];
-    for (at, lines) in lines.chunks_mut(LANES).enumerate() {
-        for (r, words) in block.iter_mut().enumerate().take(rows) {
-            let from = &row(r)[2 * LANES * at..];
-            if let Some(from) = from.first_chunk::<{ 2 * LANES }>() {
-                for (k, w) in words.iter_mut().enumerate() {
-                    *w = word(single(factor * from[2 * k]), single(factor * from[2 * k + 1]));
-                }
-            } else {
-                let entry = |j: usize| from.get(j).map_or(0.0, |&x| single(factor * x));
-                for (k, w) in words.iter_mut().enumerate() {
-                    *w = word(entry(2 * k), entry(2 * k + 1));
-                }
-            }
-        }
-        for (p, line) in lines.iter_mut().enumerate() {
-            for (r, w) in line.0.iter_mut().enumerate() {
-                *w = block[r][p];
-            }
-        }
+fn blocks(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
+    #[cfg(target_arch = "x86_64")]
+    if hardware() {
+        // SAFETY: `hardware` has seen every feature that the function is compiled for.
+        return unsafe { avx512::pack(out, block) };
     }
+    portable::pack(out, block);
 }
 
-/// A panel of contiguous columns, two to a line.
-#[inline(always)]
-fn pack_columns<'a, T: Scalar>(lines: &mut [Line], cols: usize, column: impl Fn(usize) -> Option<&'a [T]>, factor: T) {
-    for (p, line) in lines.iter_mut().enumerate() {
-        let one = |j: usize| -> [f32; LANES] {
-            let mut x = [0.0; LANES];
-            if let Some(from) = if j < cols { column(j) } else { None } {
-                x.iter_mut().zip(from).for_each(|(x, &y)| *x = single(factor * y));
-            }
-            x
-        };
-        let (x, y) = (one(2 * p), one(2 * p + 1));
-        for (r, w) in line.0.iter_mut().enumerate() {
-            *w = word(x[r], y[r]);
-        }
+impl PanelsMut<'_> {
+    /// [`pack`] into this matrix alone.
+    pub fn pack<T: Scalar>(&mut self, a: MatRef<'_, T>, factor: T) {
+        pack(Out { by_rows: Some(self.reborrow()), by_columns: None }, a, factor);
     }
 }
 

@@ -38,7 +38,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-pub use convert::{from_bits, to_bits};
+pub use convert::{from_bits, pack, to_bits};
 pub use product::{Out, product, symmetric_product};
 
 use crate::Scalar;

@@ -1,7 +1,7 @@
 //! The tile of a product in plain arithmetic: words are taken apart into two single-precision numbers, whose products are exact.
 
 use super::convert::{left, right, to_bits};
-use super::product::Job;
+use super::product::{Job, Targets};
 use super::{LANES, Panels, TILE};
 use crate::simd;
 use core::ops::Range;
@@ -13,12 +13,22 @@ pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
     simd::wide(|| job.tiles(columns, 1, |panel, _, tile| block(job, panel, tile)));
 }
 
+/// Rounds and writes all blocks of a matrix.
+#[inline(always)]
+pub(super) fn pack(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
+    simd::wide(|| {
+        for (panel, tile) in out.blocks() {
+            store(out, panel, tile, &block(panel, tile).map(|x| x.map(to_bits)));
+        }
+    });
+}
+
 /// Sixteen rows by eight columns.
 #[inline(always)]
 fn block(job: &Job<'_>, panel: usize, tile: usize) {
     let mut rounded = [[0_u16; LANES]; TILE];
-    let rows = LANES.min(job.rows - LANES * panel);
-    let cols = TILE.min(job.cols.saturating_sub(TILE * tile));
+    let rows = LANES.min(job.out.rows - LANES * panel);
+    let cols = TILE.min(job.out.cols.saturating_sub(TILE * tile));
     for start in (0..TILE).step_by(COLUMNS) {
         let sums = sums(job, panel, tile, start);
         for (j, sums) in sums.iter().enumerate().take(cols.saturating_sub(start)) {
@@ -28,7 +38,7 @@ fn block(job: &Job<'_>, panel: usize, tile: usize) {
             }
         }
     }
-    store(job, panel, tile, &rounded);
+    store(&job.out, panel, tile, &rounded);
 }
 
 #[inline(always)]
@@ -60,9 +70,9 @@ fn added(add: Option<(f32, Panels<'_>)>, panel: usize, j: usize) -> [f32; LANES]
 }
 
 #[inline(always)]
-fn store(job: &Job<'_>, panel: usize, tile: usize, x: &[[u16; LANES]; TILE]) {
+fn store(to: &Targets, panel: usize, tile: usize, x: &[[u16; LANES]; TILE]) {
     let word = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
-    if let Some(out) = &job.by_rows {
+    if let Some(out) = &to.by_rows {
         for (p, x) in x.chunks_exact(2).enumerate() {
             let pair = TILE / 2 * tile + p;
             if pair < out.pairs {
@@ -74,7 +84,7 @@ fn store(job: &Job<'_>, panel: usize, tile: usize, x: &[[u16; LANES]; TILE]) {
             }
         }
     }
-    if let Some(out) = &job.by_columns {
+    if let Some(out) = &to.by_columns {
         let (across, offset) = (tile * TILE / LANES, tile * TILE % LANES);
         for q in 0..LANES / 2 {
             let pair = LANES / 2 * panel + q;

@@ -29,12 +29,7 @@ pub struct Out<'a> {
 ///
 /// `2 m n k` flops. Panics on a shape mismatch. See [the module](super) for rounding, bits and threads.
 pub fn product(out: Out<'_>, alpha: f32, a: Panels<'_>, b: Panels<'_>, add: Option<(f32, Panels<'_>)>, par: Par) {
-    let shape = (a.rows, b.rows);
-    assert!(out.by_rows.as_ref().is_none_or(|o| (o.rows, o.cols) == shape), "product: wrong shape of the result");
-    assert!(out.by_columns.as_ref().is_none_or(|o| (o.cols, o.rows) == shape), "product: wrong shape of the transpose");
-    let Out { by_rows, by_columns } = out;
-    let (by_rows, by_columns) = (by_rows.map(Target::new), by_columns.map(Target::new));
-    run(Job::new(a, b, alpha, add, by_rows, by_columns), par);
+    run(Job::new(a, b, alpha, add, Targets::new(out, (a.rows, b.rows), "product")), par);
 }
 
 /// `alpha a b^T + beta c` for a symmetric `c` and factors whose product is known to be symmetric: `b = a`, or two that commute.
@@ -52,7 +47,8 @@ pub fn symmetric_product(
     assert_eq!((out.rows, out.cols), (a.rows, a.rows), "symmetric product: wrong shape of the result");
     assert_eq!(a.rows, b.rows, "symmetric product: the factors have different numbers of rows");
     let target = Target::new(out);
-    run(Job { symmetric: true, ..Job::new(a, b, alpha, add, Some(target), Some(target)) }, par);
+    let out = Targets { rows: a.rows, cols: a.rows, by_rows: Some(target), by_columns: Some(target) };
+    run(Job { symmetric: true, ..Job::new(a, b, alpha, add, out) }, par);
 }
 
 /// Lines that tiles write to, each its own.
@@ -92,55 +88,63 @@ impl Target {
     }
 }
 
+/// A result and its transpose.
+#[derive(Clone, Copy)]
+pub(super) struct Targets {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) by_rows: Option<Target>,
+    pub(super) by_columns: Option<Target>,
+}
+
+impl Targets {
+    /// Panics if a form is not of this shape.
+    pub(super) fn new(out: Out<'_>, shape: (usize, usize), op: &str) -> Self {
+        let Out { by_rows, by_columns } = out;
+        assert!(by_rows.as_ref().is_none_or(|o| (o.rows, o.cols) == shape), "{op}: wrong shape of the result");
+        assert!(by_columns.as_ref().is_none_or(|o| (o.cols, o.rows) == shape), "{op}: wrong shape of the transpose");
+        let (by_rows, by_columns) = (by_rows.map(Target::new), by_columns.map(Target::new));
+        Targets { rows: shape.0, cols: shape.1, by_rows, by_columns }
+    }
+
+    pub(super) fn transpose(self) -> Self {
+        Targets { rows: self.cols, cols: self.rows, by_rows: self.by_columns, by_columns: self.by_rows }
+    }
+
+    /// Blocks of 16 rows and eight columns that cover both forms to the end of their panels.
+    pub(super) fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        let tiles = self.cols.div_ceil(LANES) * (LANES / TILE);
+        (0..self.rows.div_ceil(LANES)).flat_map(move |panel| (0..tiles).map(move |tile| (panel, tile)))
+    }
+}
+
 /// One product.
 pub(super) struct Job<'a> {
     pub(super) a: &'a [Line],
     pub(super) b: &'a [Line],
     /// Lines of a panel of either factor.
     pub(super) pairs: usize,
-    pub(super) rows: usize,
-    pub(super) cols: usize,
     pub(super) alpha: f32,
     pub(super) add: Option<(f32, Panels<'a>)>,
-    pub(super) by_rows: Option<Target>,
-    pub(super) by_columns: Option<Target>,
+    pub(super) out: Targets,
     symmetric: bool,
     /// By AVX512-BF16.
-    pub(super) hardware: bool,
+    hardware: bool,
 }
 
 impl<'a> Job<'a> {
-    fn new(
-        a: Panels<'a>,
-        b: Panels<'a>,
-        alpha: f32,
-        add: Option<(f32, Panels<'a>)>,
-        by_rows: Option<Target>,
-        by_columns: Option<Target>,
-    ) -> Self {
+    fn new(a: Panels<'a>, b: Panels<'a>, alpha: f32, add: Option<(f32, Panels<'a>)>, out: Targets) -> Self {
         assert_eq!(a.cols, b.cols, "product: inner dimensions differ");
         let shape = (a.rows, b.rows);
         assert!(add.is_none_or(|(_, c)| (c.rows, c.cols) == shape), "product: wrong shape of the added matrix");
-        Job {
-            a: a.lines,
-            b: b.lines,
-            pairs: a.pairs(),
-            rows: a.rows,
-            cols: b.rows,
-            alpha,
-            add,
-            by_rows,
-            by_columns,
-            symmetric: false,
-            hardware: hardware(),
-        }
+        Job { a: a.lines, b: b.lines, pairs: a.pairs(), alpha, add, out, symmetric: false, hardware: hardware() }
     }
 
     /// Calls `f(panel, count, tile)` for groups of at most `widest` panels of rows and tiles of these panels of columns, a
     /// block of rows at a time.
     #[inline(always)]
     pub(super) fn tiles(&self, columns: Range<usize>, widest: usize, mut f: impl FnMut(usize, usize, usize)) {
-        let panels = self.rows.div_ceil(LANES);
+        let panels = self.out.rows.div_ceil(LANES);
         let bytes = (self.pairs * size_of::<Line>()).max(1);
         let block = (SECOND_CACHE / bytes / WIDEST * WIDEST).max(WIDEST);
         for start in (0..panels).step_by(block) {
@@ -163,7 +167,7 @@ impl<'a> Job<'a> {
 
     /// Where to cut panels of columns so that the first part has this share of the work.
     fn cut(&self, columns: &Range<usize>, share: f64) -> usize {
-        let panels = self.rows.div_ceil(LANES);
+        let panels = self.out.rows.div_ceil(LANES);
         let work = |j: usize| if self.symmetric { panels - j } else { 1 };
         let wanted = share * columns.clone().map(work).sum::<usize>() as f64;
         let mut sum = 0;
@@ -176,12 +180,12 @@ impl<'a> Job<'a> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn hardware() -> bool {
+pub(super) fn hardware() -> bool {
     super::avx512::available() && !forced::portable()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn hardware() -> bool {
+pub(super) fn hardware() -> bool {
     false
 }
 
@@ -203,12 +207,12 @@ pub(super) mod forced {
 }
 
 fn run(job: Job<'_>, par: Par) {
-    if job.rows == 0 || job.cols == 0 {
+    if job.out.rows == 0 || job.out.cols == 0 {
         return;
     }
-    let multiplications = job.rows.saturating_mul(job.cols).saturating_mul(2 * job.pairs);
+    let multiplications = job.out.rows.saturating_mul(job.out.cols).saturating_mul(2 * job.pairs);
     let threads = if multiplications >= PARALLEL { par.degree() } else { 1 };
-    split(&job, 0..job.cols.div_ceil(LANES), threads);
+    split(&job, 0..job.out.cols.div_ceil(LANES), threads);
 }
 
 fn split(job: &Job<'_>, columns: Range<usize>, threads: usize) {
