@@ -271,7 +271,8 @@ def agreement(program, scratch):
         peers["pytorch_optimizer (float32)", "muon"] = (
             "muon", {"eps": 0.0}, 0.01, lambda p: muon_widened(p, torch.float64, lr=0.01), TOLERANCE
         )
-        peers["pytorch_optimizer", "muon-bfloat16"] = ("muon-bfloat16", {"eps": 0.0}, 0.01, lambda p: muon(p, lr=0.01), 1e-2)
+        # Entries of directions are near 1/4 and at most 2 % apart, as rounding has it: 40 steps of 0.01 move weights apart by 2e-3 at most.
+        peers["pytorch_optimizer", "muon-bfloat16"] = ("muon-bfloat16", {"eps": 0.0}, 0.01, lambda p: muon(p, lr=0.01), 2e-3)
     except ImportError:
         pass
     errors = {}
