@@ -7,16 +7,16 @@
 //! `OPTIM_SHAPES` (default `256x256,512x512,many`; any `MxN`, and `MxN-dense` for a dense factor on a long axis), `OPTIM_DTYPES` (`f32`) and
 //! `OPTIM_METHODS` choose; the sizes above the defaults take minutes each.
 
-use benches::optimizers::{PERIOD, Stepper, flops, method, shapes};
+use benches::optimizers::{PERIOD, Stepper, flops, half_product, method, shapes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use numerics::{Mat, Par, Scalar, dense};
 use optim::Method;
 use std::hint::black_box;
 use std::time::Duration;
 
-const METHODS: [&str; 6] = ["soap", "kl-shampoo", "shampoo", "muon", "spectral", "adamw"];
+const METHODS: [&str; 7] = ["soap", "kl-shampoo", "shampoo", "muon", "muon-bfloat16", "spectral", "adamw"];
 
-/// Products with as many flops as a period of the method, `(m x n)(n x n)` again and again.
+/// Products with as many flops as a period of the method, `(m x n)(n x n)` again and again, in the precision that the method has them in.
 fn products<T: Scalar>(c: &mut Criterion, group: &str, name: &str, flops: f64, (m, n): (usize, usize)) {
     let (rows, inner) = (m.max(n), m.min(n));
     let one = 2.0 * rows as f64 * (inner * inner) as f64;
@@ -24,13 +24,16 @@ fn products<T: Scalar>(c: &mut Criterion, group: &str, name: &str, flops: f64, (
     let fill = |r: usize, c: usize| Mat::<T>::from_fn(r, c, |i, j| T::from_f64(((i * 7 + j * 3) as f64).sin()));
     let (x, y) = (fill(rows, inner), fill(inner, inner));
     let mut out = Mat::zeros(rows, inner);
+    let mut half = half_product(x.as_ref(), y.as_ref(), Par::Seq);
+    let mut single = || dense::gemm(out.as_mut(), T::ONE, x.as_ref(), y.as_ref(), T::ZERO, Par::Seq);
+    let product: &mut dyn FnMut() = if name.ends_with("-bfloat16") { &mut half } else { &mut single };
     let mut group = c.benchmark_group(group);
     // The rate is what is compared: the count is rounded up.
     group.throughput(Throughput::Elements((count * one) as u64));
     group.bench_function(format!("products of {name}"), |b| {
         b.iter(|| {
             for _ in 0..count as usize {
-                dense::gemm(out.as_mut(), T::ONE, x.as_ref(), y.as_ref(), T::ZERO, Par::Seq);
+                product();
             }
         });
     });

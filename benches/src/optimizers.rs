@@ -1,9 +1,10 @@
 //! One step of an optimiser, the same for the criterion benchmark and for the comparison with other systems: shapes, methods,
 //! gradients, and the flops that a method's products take.
 
+use numerics::dense::bf16::{self, Line, Out, PanelsMut};
 use numerics::rng::{Role, Stream};
-use numerics::{Mat, Par, Scalar, dense, simd};
-use optim::{Grads, Method, Optimizer, ParamGroup, ParamList};
+use numerics::{Mat, MatRef, Par, Scalar, dense, simd};
+use optim::{Grads, Method, Optimizer, ParamGroup, ParamList, Precision};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -15,9 +16,11 @@ const GRADIENTS: usize = 3;
 /// A method by the name of a case, with the recommended settings and a refresh every [`PERIOD`] steps.
 ///
 /// `soap`, `kl-shampoo`, `shampoo`, `muon`, `adamw`, and any other name of [`Method::NAMES`]; a suffix `-dense` gives long axes a
-/// dense factor too, a suffix `-reference` takes the published settings.
+/// dense factor too, a suffix `-reference` takes the published settings, a suffix `-bfloat16` iterates in that
+/// precision (Muon).
 pub fn method(case: &str) -> Option<Method> {
     let (name, dense) = case.strip_suffix("-dense").map_or((case, false), |n| (n, true));
+    let (name, half) = name.strip_suffix("-bfloat16").map_or((name, false), |n| (n, true));
     let (name, published) = name.strip_suffix("-reference").map_or((name, false), |n| (n, true));
     let mut method = Method::named(name, published)?;
     let longest = if dense { usize::MAX } else { 2048 };
@@ -32,6 +35,8 @@ pub fn method(case: &str) -> Option<Method> {
             c.eps = 1e-6;
             c.layout = optim::Layout { max_dim: longest, ..optim::Layout::default() };
         }
+        Method::Muon(c) if half => c.precision = Precision::Bfloat16,
+        _ if half => return None,
         _ => {}
     }
     Some(method)
@@ -65,7 +70,7 @@ fn warm_up(shapes: &[Vec<usize>]) -> usize {
 }
 
 /// Seconds that products take for as many flops as a step of the method, or a pass over the memory that a step of a method
-/// without products touches: the machine's limit. `None` for lists of tensors of a matrix method.
+/// without products touches: the machine's limit. Products are in the precision that the method has them in. `None` for lists of tensors of a matrix method.
 pub fn limit<T: Scalar>(method: &Method, shapes: &[Vec<usize>], par: Par) -> Option<f64> {
     let Some((m, n, flops)) = (match shapes {
         [shape] if shape.len() == 2 => flops(method, shape[0], shape[1]).map(|f| (shape[0], shape[1], f)),
@@ -78,8 +83,28 @@ pub fn limit<T: Scalar>(method: &Method, shapes: &[Vec<usize>], par: Par) -> Opt
     let fill = |r: usize, c: usize| Mat::<T>::from_fn(r, c, |i, j| T::from_f64(((i * 7 + j * 3) as f64).sin()));
     let (x, y, mut out) = (fill(rows, inner), fill(inner, inner), Mat::zeros(rows, inner));
     let one = 2.0 * rows as f64 * (inner * inner) as f64;
+    let count = (flops / one).ceil() as usize;
+    if matches!(method, Method::Muon(c) if c.precision == Precision::Bfloat16) {
+        return Some(median_time(count, &mut half_product(x.as_ref(), y.as_ref(), par)) * flops / one);
+    }
     let mut product = || dense::gemm(out.as_mut(), T::ONE, x.as_ref(), y.as_ref(), T::ZERO, par);
-    Some(median_time((flops / one).ceil() as usize, &mut product) * flops / one)
+    Some(median_time(count, &mut product) * flops / one)
+}
+
+/// The product with the transpose of the second factor, in bfloat16.
+pub fn half_product<T: Scalar>(x: MatRef<'_, T>, y: MatRef<'_, T>, par: Par) -> impl FnMut() {
+    let packed = |a: MatRef<'_, T>| {
+        let mut memory = vec![Line::ZERO; bf16::lines(a.nrows(), a.ncols())];
+        PanelsMut::new(&mut memory, a.nrows(), a.ncols()).pack(a, T::ONE);
+        memory
+    };
+    let (rows, inner, cols) = (x.nrows(), x.ncols(), y.nrows());
+    let (mut x, mut y, mut out) = (packed(x), packed(y), vec![Line::ZERO; bf16::lines(rows, cols)]);
+    move || {
+        let (x, y) = (PanelsMut::new(&mut x, rows, inner), PanelsMut::new(&mut y, cols, inner));
+        let out = Out { by_rows: Some(PanelsMut::new(&mut out, rows, cols)), by_columns: None };
+        bf16::product(out, 1.0, x.view(), y.view(), None, par);
+    }
 }
 
 /// Seconds of a pass that reads and writes three arrays and reads a fourth.

@@ -76,7 +76,7 @@ pub use kron_engine::{
     Bias, Clamp, Eigenvalues, KronConfig, Order, Phase, Refresh, Scale, Start, Statistics, Storage, Transport,
 };
 pub use method::Method;
-pub use muon::MuonConfig;
+pub use muon::{MuonConfig, Precision};
 pub use optimizer::{NonFinite, Optimizer, SecondMoment, StepInfo};
 pub use params::{Grads, Param, ParamGroup, ParamList};
 pub use presets::{recommended, reference};

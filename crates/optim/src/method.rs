@@ -1,8 +1,8 @@
 //! A method by name, with its settings: what a configuration file says.
 
 use crate::{
-    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, NonFinite, Optimizer, Preconditioned, PsgdConfig, Settings, Sgd,
-    SgdConfig, ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
+    AdamW, AdamWConfig, Error, KronConfig, MuonConfig, NonFinite, Optimizer, Precision, Preconditioned, PsgdConfig,
+    Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig, SpectralConfig, Statistics, recommended, reference,
 };
 use numerics::{Par, Scalar};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,10 @@ impl Method {
             }),
             "sirf-shampoo" => Method::Sirf(SirfConfig::default()),
             "psgd-kron" => Method::Psgd(PsgdConfig::default()),
-            "muon" => Method::Muon(MuonConfig::default()),
+            "muon" => Method::Muon(MuonConfig {
+                precision: if published { Precision::Bfloat16 } else { Precision::Own },
+                ..MuonConfig::default()
+            }),
             _ => return None,
         })
     }

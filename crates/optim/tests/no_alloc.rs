@@ -2,7 +2,7 @@
 use optim::spectral::{Cayley, SpectralRules};
 use optim::{
     Accumulator, AdamW, AdamWConfig, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList,
-    Preconditioned, PsgdConfig, Refresh, RootEngine, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig,
+    Precision, Preconditioned, PsgdConfig, Refresh, RootEngine, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig,
     SpectralConfig, clip_global_norm, recommended, reference,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -107,6 +107,7 @@ fn no_matrix_method_allocates_after_its_first_steps() {
     methods.push(boxed(SirfConfig::default()));
     methods.push(boxed(PsgdConfig::default()));
     methods.push(boxed(MuonConfig::default()));
+    methods.push(boxed(MuonConfig { precision: Precision::Bfloat16, ..MuonConfig::default() }));
     let gradients: Vec<Vec<f64>> =
         (0..9).map(|t| (0..list.len()).map(|i| (1.7 * i as f64 + 0.31 * (t * t) as f64).sin()).collect()).collect();
     let mut sum = Accumulator::new(&list);

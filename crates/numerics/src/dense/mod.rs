@@ -21,6 +21,7 @@
 //! Costs, in flops for order `n`: product `2 n^3`, Cholesky `n^3/3`, LU `2n^3/3`, symmetric eigenpairs about
 //! `9 n^3`.
 
+pub mod bf16;
 mod eigen;
 mod elementwise;
 mod expm;

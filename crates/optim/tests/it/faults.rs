@@ -2,8 +2,8 @@
 use crate::common::{bits, single, wave};
 use numerics::{Par, Scalar};
 use optim::{
-    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList, Preconditioned,
-    PsgdConfig, Settings, ShampooConfig, SirfConfig, SpectralConfig, recommended, reference,
+    Clamp, Error, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList, Precision,
+    Preconditioned, PsgdConfig, Settings, ShampooConfig, SirfConfig, SpectralConfig, recommended, reference,
 };
 
 /// Every method with matrices, at settings that refresh often.
@@ -28,6 +28,7 @@ pub(crate) fn methods<T: Scalar>(non_finite: NonFinite) -> Vec<Preconditioned<T>
     add(&mut all, SirfConfig { non_finite, ..SirfConfig::default() });
     add(&mut all, PsgdConfig { non_finite, ..PsgdConfig::default() });
     add(&mut all, MuonConfig { non_finite, ..MuonConfig::default() });
+    add(&mut all, MuonConfig { non_finite, precision: Precision::Bfloat16, ..MuonConfig::default() });
     all.into_iter().map(|make| make()).collect()
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod kron;
 mod lists;
+mod muon;
 mod resume;
 mod schedules;
 mod search;

@@ -4,8 +4,8 @@ use numerics::store::{State, Tensor};
 use numerics::{DType, Scalar};
 use optim::{
     AdamW, AdamWConfig, Error, Grads, KronConfig, LargeMode, Layout, MuonConfig, NonFinite, Optimizer, ParamList,
-    Phase, Preconditioned, PsgdConfig, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig, SpectralConfig,
-    recommended, reference,
+    Phase, Precision, Preconditioned, PsgdConfig, Schedule, Settings, Sgd, SgdConfig, ShampooConfig, SirfConfig,
+    SpectralConfig, recommended, reference,
 };
 
 const STEPS: usize = 8;
@@ -92,6 +92,7 @@ fn other_matrix_methods<T: Scalar>() {
     matrix::<T>(SirfConfig { non_finite, ..SirfConfig::default() });
     matrix::<T>(PsgdConfig { non_finite, balance_probability: 0.5, ..PsgdConfig::default() });
     matrix::<T>(MuonConfig { non_finite, ..MuonConfig::default() });
+    matrix::<T>(MuonConfig { non_finite, precision: Precision::Bfloat16, ..MuonConfig::default() });
 }
 
 #[test]
