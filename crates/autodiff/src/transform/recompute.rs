@@ -229,7 +229,7 @@ impl<'a> Choice<'a> {
             let (n, last) = (self.numel(i), self.last(i));
             match &self.split[i] {
                 Some(again) => {
-                    let before = self.reads[i].iter().copied().filter(|&r| r < again.from).last();
+                    let before = self.reads[i].iter().copied().rfind(|&r| r < again.from);
                     if let Some(before) = before {
                         span(i, before, n);
                     }
