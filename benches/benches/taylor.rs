@@ -6,12 +6,12 @@
 //! nested derivatives.
 //!
 //! `cargo bench --bench taylor -- [--quick] [--only laplacian|gradient|biharmonic|stochastic] [--rounds N] [--threads N]
-//! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json] [--processor]`; the last counts seconds that are spent on processors, for
-//! a machine that others use too.
+//! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json] [--processor] [--steps]`; with `--processor` it counts seconds that are spent on
+//! processors, for a machine that others use too; with `--steps` it prints what each step of one chunk's programs takes, and their memory.
 
 use autodiff::nn::Sequential;
 use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
-use autodiff::{Error, Input, Output, Program, trace};
+use autodiff::{Error, Input, Output, Program, Workspace, trace};
 use benches::options::{Options, par};
 use benches::perceptron::layers;
 use benches::rounds::{Entry, alternate, alternate_processor, best, median, ratio};
@@ -62,16 +62,19 @@ impl<T: Scalar> Setting<T> {
         }
     }
 
+    /// Half the mean of the squares, and its gradient in the parameters.
+    fn slope(&self, rows: usize, operator: &Operator, strategy: Strategy) -> Result<Program, Error> {
+        let operator = self.pde(rows, operator, strategy);
+        let ports = [("params", operator.input_type(0).clone()), ("x", operator.input_type(1).clone())];
+        let scale = 0.5 / self.n as f64;
+        let loss = trace(&ports, |t, x| {
+            vec![("loss", t.call(&operator, &[&x[0], &x[1]]).swap_remove(0).powf(2.0).sum_all() * scale)]
+        })?;
+        loss.value_and_grad(&[0])?.simplify()
+    }
+
     fn gradient(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| -> Result<Program, Error> {
-            let operator = self.pde(rows, operator, strategy);
-            let ports = [("params", operator.input_type(0).clone()), ("x", operator.input_type(1).clone())];
-            let scale = 0.5 / self.n as f64;
-            let loss = trace(&ports, |t, x| {
-                vec![("loss", t.call(&operator, &[&x[0], &x[1]]).swap_remove(0).powf(2.0).sum_all() * scale)]
-            })?;
-            loss.value_and_grad(&[0])?.simplify()
-        };
+        let make = |rows: usize| self.slope(rows, operator, strategy);
         let outputs = vec![vec![T::ZERO], vec![T::ZERO; self.params.len()]];
         Case { chunked: Chunked::new(self.n, self.chunk, make).expect("a compiled program"), outputs }
     }
@@ -111,6 +114,21 @@ fn vectors(hidden: usize) -> [usize; 5] {
     [1, hidden, hidden, hidden, 2]
 }
 
+/// What each step of a program takes for one chunk.
+fn steps<T: Scalar>(s: &Setting<T>, name: &str, make: impl Fn(usize) -> Program) {
+    let rows = s.chunk.min(s.n);
+    let program = make(rows).stack().and_then(|p| p.recompute()).expect("a program");
+    let exe = program.compile::<T>().expect("a compiled program");
+    let given: Vec<Vec<T>> = exe.input_types().zip(7..).map(|(ty, k)| benches::numbers(ty.numel(), k)).collect();
+    let mut made: Vec<Vec<T>> = exe.output_types().map(|ty| vec![T::ZERO; ty.numel()]).collect();
+    let inputs: Vec<Input<'_, T>> = given.iter().map(|x| Input::Real(x)).collect();
+    let mut outputs: Vec<Output<'_, T>> = made.iter_mut().map(|x| Output::Real(x)).collect();
+    let room = exe.workspace_bytes() as f64 / f64::from(1 << 20);
+    let mut workspace = Workspace::with_par(s.par);
+    let profile = exe.profile(&mut workspace, &inputs, &mut outputs, 10).expect("a run");
+    println!("{name}, {rows} points at a time, {room:.2} MiB\n{profile}");
+}
+
 /// One measurement: the first entry against all others.
 fn report<T: Scalar>(options: &Options, what: &str, threads: usize, n: usize, entries: &mut [Entry<'_>]) {
     let on_processors = std::env::args().any(|a| a == "--processor");
@@ -140,6 +158,10 @@ fn report<T: Scalar>(options: &Options, what: &str, threads: usize, n: usize, en
 fn laplacian<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
     let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
     let kinds = [Strategy::Collapsed, Strategy::Taylor, Strategy::Nested];
+    if options.steps {
+        let of = |k| move |rows: usize| s.pde(rows, &Operator::Laplacian, k);
+        return kinds[..2].iter().for_each(|&k| steps(s, &format!("laplacian {k:?} {}", T::DTYPE), of(k)));
+    }
     let [mut a, mut b, mut c] = kinds.map(|k| s.value(&Operator::Laplacian, k));
     let mut entries = [
         Entry::new("collapsed", || a.run(s)),
@@ -152,6 +174,11 @@ fn laplacian<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usiz
 
 fn gradient<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
     let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
+    if options.steps {
+        let of = |k| move |rows: usize| s.slope(rows, &Operator::Laplacian, k).expect("a program");
+        let kinds = [Strategy::Collapsed, Strategy::Taylor];
+        return kinds.iter().for_each(|&k| steps(s, &format!("gradient {k:?} {}", T::DTYPE), of(k)));
+    }
     let [mut a, mut b] = [Strategy::Collapsed, Strategy::Nested].map(|k| s.gradient(&Operator::Laplacian, k));
     let mut one = products::<T>(&WIDTHS, &vectors(WIDTHS[0] + 2), n, s.par);
     let mut entries = [
@@ -166,6 +193,12 @@ fn gradient<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize
 fn biharmonic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
     let widths = [5, 768, 768, 512, 512, 1];
     let s = &Setting::<T>::new(&widths, n, chunk, par(threads));
+    if options.steps {
+        let direct = Operator::Biharmonic(Scheme::Direct);
+        steps(s, &format!("biharmonic direct {}", T::DTYPE), |rows| s.pde(rows, &direct, Strategy::Auto));
+        let slope = |rows: usize| s.slope(rows, &direct, Strategy::Auto).expect("a program");
+        return steps(s, &format!("gradient of biharmonic direct {}", T::DTYPE), slope);
+    }
     let case = |scheme, strategy| s.value(&Operator::Biharmonic(scheme), strategy);
     let mut direct = case(Scheme::Direct, Strategy::Auto);
     let mut symmetric = case(Scheme::Symmetric, Strategy::Collapsed);
@@ -189,6 +222,12 @@ fn stochastic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usi
     s.directions = Some((benches::numbers(samples * d, 5), vec![T::from_f64(1.0 / samples as f64); samples]));
     let s = &s;
     let operator = Operator::Directional { order, directions: samples, per_datum: false };
+    if options.steps {
+        let (s, operator) = (s, &operator);
+        let of = |k| move |rows: usize| s.pde(rows, operator, k);
+        let kinds = [Strategy::Collapsed, Strategy::Taylor];
+        return kinds.iter().for_each(|&k| steps(s, &format!("order {order}, {samples} samples, {k:?}"), of(k)));
+    }
     let [mut a, mut b] = [Strategy::Collapsed, Strategy::Taylor].map(|k| s.value(&operator, k));
     let mut entries = [Entry::new("collapsed", || a.run(s)), Entry::new("standard", || b.run(s))];
     report::<T>(options, &format!("stochastic order {order}, {samples} samples"), threads, n, &mut entries);

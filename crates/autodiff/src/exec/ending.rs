@@ -1,7 +1,8 @@
 //! Reductions at the end of a fused run: what the run computes is added up (or its maximum taken) block by block, while it
 //! is in the cache.
 //!
-//! The iteration space is a matrix, row-major: either every row gives one number, or the rows are added into one. Numbers are
+//! The iteration space is a matrix, row-major: either every row gives one number, or the rows (of each of several such matrices) are added
+//! into one. Numbers are
 //! added in the order of the same reduction on its own ([`row_sum`]), whatever the blocks and threads: rows in order, and a
 //! long row by pieces of fixed length, also in order. Threads share out the rows, the columns, or the pieces.
 
@@ -31,6 +32,8 @@ pub(super) struct Grid {
     terms: usize,
     /// Number of partial results; one if they are the results.
     parts: usize,
+    /// Matrices whose rows are added, one behind the other.
+    blocks: usize,
 }
 
 impl Grid {
@@ -43,20 +46,36 @@ impl Grid {
             return None;
         }
         if kept == 1 {
-            return Some(Grid { down: false, row: PIECE, terms, parts: terms.div_ceil(PIECE) });
+            return Some(Grid { down: false, row: PIECE, terms, parts: terms.div_ceil(PIECE), blocks: 1 });
         }
         // Axes of size one stand anywhere.
         let wide: Vec<bool> = (0..shape.len()).filter(|&i| shape[i] > 1).map(|i| axes.contains(&i)).collect();
         if wide.is_sorted() {
-            return Some(Grid { down: false, row: terms, terms, parts: 1 });
+            return Some(Grid { down: false, row: terms, terms, parts: 1, blocks: 1 });
         }
-        let shared = kept >= WIDE || kept * terms < MANY;
-        (shared && wide.is_sorted_by(|a, b| a >= b)).then_some(Grid { down: true, row: kept, terms, parts: 1 })
+        let long: Vec<usize> = (0..shape.len()).filter(|&i| shape[i] > 1).collect();
+        let first = wide.iter().position(|&gone| gone)?;
+        let blocks: usize = long[..first].iter().map(|&i| shape[i]).product();
+        let (row, together) = (kept / blocks, wide[first..].is_sorted_by(|a, b| a >= b));
+        // Short rows are better added up by themselves.
+        let shared = if blocks > 1 { row >= SHORT } else { kept >= WIDE || kept * terms < MANY };
+        (shared && together).then_some(Grid { down: true, row, terms, parts: 1, blocks })
     }
 
     /// Positions that threads must not part.
     pub(super) fn unit(&self) -> usize {
-        self.row
+        if self.down { self.row * self.terms } else { self.row }
+    }
+
+    /// Whether threads share out columns.
+    pub(super) fn by_columns(&self) -> bool {
+        self.down && self.blocks == 1
+    }
+
+    /// Where rows are added: place of the sum of the position `at`, and whether it is the first of its sum.
+    fn column(&self, at: usize) -> (usize, bool) {
+        let (whole, within) = (at / self.unit() * self.row, at % self.unit());
+        (whole + within % self.row, within < self.row)
     }
 
     /// Elements of the partial results, zero if there are none.
@@ -122,9 +141,10 @@ impl Ending {
             let most = if down { row - column } else { (row - column).min(PIECE - column % PIECE) };
             let (now, later) = x.split_at(x.len().min(most));
             if down {
-                // SAFETY: a part of the one row of results, which no other thread has.
-                let out = unsafe { core::slice::from_raw_parts_mut(target.add(column), now.len()) };
-                match at < row {
+                let (place, first) = self.grid.column(at);
+                // SAFETY: a part of a row of results, which no other thread has.
+                let out = unsafe { core::slice::from_raw_parts_mut(target.add(place), now.len()) };
+                match first {
                     true => out.copy_from_slice(now),
                     false => simd::binary_left(self.op(), out, now),
                 }
@@ -139,6 +159,27 @@ impl Ending {
                 *out = if column == 0 { part } else { self.join(*out, part) };
             }
             (at, x) = (at + now.len(), later);
+        }
+    }
+
+    /// Takes in the products of the values at the positions from `at` on, of a sum over rows: the bits of products that are made first.
+    ///
+    /// # Safety
+    /// As for [`Ending::take`]; rows are added.
+    pub(super) unsafe fn take_product<T: Scalar>(&self, m: &Machine<'_, T>, at: usize, x: &[T], y: &[T]) {
+        let target = self.target(m);
+        let (mut at, mut x, mut y) = (at, x, y);
+        while !x.is_empty() {
+            let (place, first) = self.grid.column(at);
+            let n = x.len().min(self.grid.row - at % self.grid.row);
+            let ((x_now, x_later), (y_now, y_later)) = (x.split_at(n), y.split_at(n));
+            // SAFETY: a part of a row of results, which no other thread has.
+            let out = unsafe { core::slice::from_raw_parts_mut(target.add(place), n) };
+            match first {
+                true => simd::binary(Binary::Mul, x_now, y_now, out),
+                false => simd::mul_acc(out, x_now, y_now),
+            }
+            (at, x, y) = (at + n, x_later, y_later);
         }
     }
 

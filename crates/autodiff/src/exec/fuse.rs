@@ -3,7 +3,8 @@
 //! A block is a range of the row-major positions. Operands that lie row-major or in long rows are read in place, uniform
 //! ones enter as numbers, all others are gathered into a register (a block of scratch memory). Values that somebody else needs are
 //! computed straight into their buffers, the rest live in registers that a linear scan reuses. A value that takes the place of an
-//! operand waits in a register until the block's other instructions are done. A run may end in reductions.
+//! operand waits in a register until the block's other instructions are done. A product that is added to something and read by nobody else
+//! is made in the same pass, rounded as if it were made alone. A run may end in reductions.
 
 use super::ending::{Ending, PIECE};
 use super::loops;
@@ -11,8 +12,8 @@ use super::machine::Machine;
 use super::view::{View, coalesce};
 use crate::ops::{Binary, BinaryFn, Op, Unary};
 use crate::types::{Dims, strides};
-use numerics::simd::{self, Binary as SimdBinary, Unary as SimdUnary};
-use numerics::{Scalar, simd::TernaryFn};
+use numerics::Scalar;
+use numerics::simd::{self, Binary as SimdBinary, Ternary, Unary as SimdUnary};
 use std::collections::HashMap;
 
 /// Elements per block where the registers are few.
@@ -50,9 +51,13 @@ enum Code<T> {
     Binary(simd::BinaryFn<T>, Src, Src),
     BinaryScalar(simd::BinaryScalarFn<T>, Src, Src),
     ScalarBinary(simd::ScalarBinaryFn<T>, Src, Src),
-    Select(TernaryFn<T>, Src, Src, Src),
+    Select(simd::TernaryFn<T>, Src, Src, Src),
+    Ternary(simd::TernaryFn<T>, Src, Src, Src),
+    ScalarTernary(simd::ScalarTernaryFn<T>, Src, Src, Src),
     /// Hands the block to a reduction.
     Reduce(usize, Src),
+    /// Hands the product of two blocks to a sum.
+    ReduceProduct(usize, Src, Src),
 }
 
 /// A strided operand.
@@ -258,6 +263,23 @@ impl<T: Scalar> Assembler<T> {
         }
     }
 
+    /// A sum or difference with a product that waits, in one pass.
+    fn chained(&mut self, m: &Member<'_>, args: &[Src; 3], waiting: &HashMap<usize, [Src; 2]>) -> Option<Code<T>> {
+        let side = (0..m.args.len()).find(|&i| matches!(m.args[i], Operand::Member(j) if waiting.contains_key(&j)))?;
+        let Operand::Member(j) = m.args[side] else { return None };
+        let op = match (m.op, side) {
+            (Op::Binary(Binary(BinaryFn::Add)), _) => Ternary::MulAdd,
+            (_, 0) => Ternary::MulSub,
+            _ => Ternary::SubMul,
+        };
+        let [a, b] = waiting[&j];
+        let c = self.block(args[1 - side]);
+        Some(match a {
+            Src::Uniform { .. } => Code::ScalarTernary(simd::scalar_ternary_kernel(op), a, b, c),
+            _ => Code::Ternary(simd::ternary_kernel(op), a, b, c),
+        })
+    }
+
     /// Maps single-assignment registers to few real ones.
     fn finish(mut self, numel: usize, endings: Vec<Ending>) -> Kernel<T> {
         let mut last = vec![0; self.virtuals];
@@ -313,14 +335,63 @@ impl<T: Scalar> Assembler<T> {
     }
 }
 
+/// Who alone reads a product.
+#[derive(Clone, Copy)]
+enum Reader {
+    /// A sum or difference among the members.
+    Member(usize),
+    /// A reduction.
+    Ending(usize),
+}
+
+fn reads(m: &Member<'_>, j: usize) -> bool {
+    m.args.iter().any(|a| matches!(a, Operand::Member(i) if *i == j))
+}
+
+/// The readers of products that are not stored and that one sum, difference or reduction reads, and nobody else.
+fn products_read_once(members: &[Member<'_>], endings: &[(usize, Ending)]) -> Vec<Option<Reader>> {
+    let mut readers: Vec<Vec<Reader>> = vec![Vec::new(); members.len()];
+    for (k, m) in members.iter().enumerate() {
+        for a in &m.args {
+            if let Operand::Member(j) = a {
+                readers[*j].push(Reader::Member(k));
+            }
+        }
+    }
+    for (i, (of, _)) in endings.iter().enumerate() {
+        readers[*of].push(Reader::Ending(i));
+    }
+    let sums = |k: usize| matches!(members[k].op, Op::Binary(Binary(BinaryFn::Add | BinaryFn::Sub)));
+    let one = |(m, readers): (&Member<'_>, Vec<Reader>)| match (m.op, &m.store, &readers[..]) {
+        (Op::Binary(Binary(BinaryFn::Mul)), None, &[Reader::Member(k)]) if sums(k) => Some(Reader::Member(k)),
+        (Op::Binary(Binary(BinaryFn::Mul)), None, &[Reader::Ending(i)]) => Some(Reader::Ending(i)),
+        _ => None,
+    };
+    members.iter().zip(readers).map(one).collect()
+}
+
+/// The factors of a product, a single number first; `None` if both are.
+fn factors(a: Src, b: Src) -> Option<[Src; 2]> {
+    match (a, b) {
+        (Src::Uniform { .. }, Src::Uniform { .. }) => None,
+        (_, Src::Uniform { .. }) => Some([b, a]),
+        _ => Some([a, b]),
+    }
+}
+
 fn sources<T>(code: &mut Code<T>) -> [Option<&mut Src>; 3] {
     match code {
         Code::Load(_) => [None, None, None],
         Code::Copy(a) | Code::Unary(_, a) | Code::Powi(_, a) | Code::Powf(_, a) | Code::Reduce(_, a) => {
             [Some(a), None, None]
         }
-        Code::Binary(_, a, b) | Code::BinaryScalar(_, a, b) | Code::ScalarBinary(_, a, b) => [Some(a), Some(b), None],
-        Code::Select(_, a, b, c) => [Some(a), Some(b), Some(c)],
+        Code::Binary(_, a, b)
+        | Code::BinaryScalar(_, a, b)
+        | Code::ScalarBinary(_, a, b)
+        | Code::ReduceProduct(_, a, b) => [Some(a), Some(b), None],
+        Code::Select(_, a, b, c) | Code::Ternary(_, a, b, c) | Code::ScalarTernary(_, a, b, c) => {
+            [Some(a), Some(b), Some(c)]
+        }
     }
 }
 
@@ -334,8 +405,11 @@ impl<T: Scalar> Kernel<T> {
             filled: HashMap::new(),
             virtuals: 0,
         };
+        let alone = products_read_once(members, &endings);
         let mut values: Vec<Src> = Vec::with_capacity(members.len());
-        for m in members {
+        // Factors of products that wait for the sum that reads them.
+        let mut waiting: HashMap<usize, [Src; 2]> = HashMap::new();
+        for (k, m) in members.iter().enumerate() {
             let mut args = [Src::Reg(0); 3];
             for (slot, arg) in args.iter_mut().zip(&m.args) {
                 *slot = match arg {
@@ -343,7 +417,29 @@ impl<T: Scalar> Kernel<T> {
                     Operand::Outside(view) => asm.outside(view),
                 };
             }
-            let code = asm.member(m.op, &args[..m.args.len()]);
+            if let (Some(reader), [a, b, _]) = (alone[k], args)
+                && let Some(factors) = factors(a, b)
+            {
+                let waits = match reader {
+                    Reader::Member(sum) => !waiting.keys().any(|&j| reads(&members[sum], j)),
+                    Reader::Ending(i) => {
+                        let grid = endings[i].1.grid;
+                        grid.down && endings[i].1.sum && !matches!(factors[0], Src::Uniform { .. })
+                    }
+                };
+                if waits {
+                    if let Reader::Ending(i) = reader {
+                        asm.code.push((Code::ReduceProduct(i, factors[0], factors[1]), Src::Nowhere));
+                    }
+                    waiting.insert(k, factors);
+                    values.push(Src::Nowhere);
+                    continue;
+                }
+            }
+            let code = match asm.chained(m, &args, &waiting) {
+                Some(code) => code,
+                None => asm.member(m.op, &args[..m.args.len()]),
+            };
             let dst = match &m.store {
                 Some(view) if !m.last => asm.target(view),
                 _ => asm.fresh(),
@@ -367,8 +463,12 @@ impl<T: Scalar> Kernel<T> {
 
     /// One per instruction and element, loads and copies apart.
     pub(super) fn flops(&self) -> usize {
-        let moves = self.code.iter().filter(|(c, _)| matches!(c, Code::Load(_) | Code::Copy(_))).count();
-        self.numel * (self.code.len() - moves)
+        let count = |(code, _): &(Code<T>, Src)| match code {
+            Code::Load(_) | Code::Copy(_) => 0,
+            Code::Ternary(..) | Code::ScalarTernary(..) | Code::ReduceProduct(..) => 2,
+            _ => 1,
+        };
+        self.numel * self.code.iter().map(count).sum::<usize>()
     }
 
     /// Evaluates all positions, on several threads where that pays. An element's value does not depend on the block that it
@@ -382,7 +482,7 @@ impl<T: Scalar> Kernel<T> {
         // SAFETY: handed on.
         unsafe {
             match self.endings.first().map(|e| e.grid) {
-                Some(grid) if grid.down => self.columns(m, 0, threads, (0, grid.row), grid.row),
+                Some(grid) if grid.by_columns() => self.columns(m, 0, threads, (0, grid.row), grid.row),
                 _ => self.split(m, 0, threads, 0, self.numel),
             }
             self.endings.iter().for_each(|e| e.finish(m));
@@ -469,9 +569,12 @@ impl<T: Scalar> Kernel<T> {
             // SAFETY: as above; nothing writes to it while this instruction runs.
             unsafe { core::slice::from_raw_parts(p, len) }
         };
-        if let Code::Reduce(i, x) = *code {
+        match *code {
             // SAFETY: a unit's positions are one thread's, which takes them in order.
-            return unsafe { self.endings[i].take(m, at, read(x)) };
+            Code::Reduce(i, x) => return unsafe { self.endings[i].take(m, at, read(x)) },
+            // SAFETY: as above.
+            Code::ReduceProduct(i, x, y) => return unsafe { self.endings[i].take_product(m, at, read(x), read(y)) },
+            _ => {}
         }
         let out = match dst {
             // SAFETY: register `r` has `block >= n` elements.
@@ -504,8 +607,9 @@ impl<T: Scalar> Kernel<T> {
             Code::Binary(f, x, y) => f(read(x), read(y), out),
             Code::BinaryScalar(f, x, s) => f(read(x), read(s)[0], out),
             Code::ScalarBinary(f, s, y) => f(read(s)[0], read(y), out),
-            Code::Select(f, p, x, y) => f(read(p), read(x), read(y), out),
-            Code::Reduce(..) => {}
+            Code::Select(f, x, y, z) | Code::Ternary(f, x, y, z) => f(read(x), read(y), read(z), out),
+            Code::ScalarTernary(f, s, y, z) => f(read(s)[0], read(y), read(z), out),
+            Code::Reduce(..) | Code::ReduceProduct(..) => {}
         }
     }
 }

@@ -6,6 +6,38 @@ use crate::ops::Op;
 use crate::program::{NodeId, Program};
 use crate::types::Dims;
 
+/// When values are made and read for the last time, counted in products.
+pub(super) struct Times {
+    made: Vec<usize>,
+    read: Vec<usize>,
+}
+
+impl Times {
+    pub(super) fn of(program: &Program, users: &[Vec<usize>]) -> Self {
+        let nodes = program.nodes();
+        let shows =
+            |i: usize| matches!(nodes[i].op, Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_));
+        let mut made: Vec<usize> = Vec::with_capacity(nodes.len());
+        let (mut now, mut at) = (0, Vec::with_capacity(nodes.len()));
+        for (i, node) in nodes.iter().enumerate() {
+            made.push(if shows(i) { made[node.args[0].index()] } else { now });
+            at.push(now);
+            now += usize::from(matches!(node.op, Op::Dot(_)));
+        }
+        let mut read = at.clone();
+        for i in (0..nodes.len()).rev() {
+            let last = users[i].iter().map(|&u| if shows(u) { read[u] } else { at[u] }).max();
+            read[i] = last.unwrap_or(at[i]);
+        }
+        Times { made, read }
+    }
+
+    /// Whether a part is there long before it is joined, or read long after the joined value: in the joined value's place it would hold that.
+    pub(super) fn outlives(&self, part: usize, joined: usize) -> bool {
+        self.made[part] + 1 < self.made[joined] || self.read[part] > self.read[joined] + 1
+    }
+}
+
 /// Lets the node that computes `id` put its value where it shows as `view`, through reshapes and transpositions, unless it has
 /// a place already or cannot write there.
 pub(super) fn assign(program: &Program, targets: &mut [Option<View>], id: NodeId, view: View) {

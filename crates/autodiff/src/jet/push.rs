@@ -7,7 +7,7 @@
 
 use super::algebra::{Coefficient, add, mul, scale};
 use super::recurrence::unary;
-use super::tower::monomials;
+use super::tower::{Factors, all_hold_squares, monomials};
 use crate::error::Error;
 use crate::ops::{BinaryFn, Dot, Op, Taylor, Unary};
 use crate::program::{Builder, NodeId, Program};
@@ -317,14 +317,23 @@ fn faa_di_bruno(
         let term = mul(b, Some(derivative), square)?;
         return scale(b, term, 0.5);
     }
+    // The weights go into the square that the higher monomials are made of: once, not into each of them.
+    let first = series.each.first().copied().flatten();
+    let weighted = mode.is_top(k) && mode.weights.is_some() && k > 2;
+    let square = if weighted { mul(b, first, first)?.map(|s| mode.weigh(b, s)).transpose()? } else { None };
     for q in 2..=k {
-        let Some(monomials) = monomials(b, &series.each, k, q)? else { continue };
+        let square = square.filter(|_| all_hold_squares(k, q));
+        let Some((factor, monomials)) = monomials(b, &Factors { u: &series.each, square }, k, q)? else { continue };
         let derivative = f.derivative(b, x, y, q as u32)?;
         if b.splat(derivative) == Some(0.0) {
             continue;
         }
+        let derivative = b.scale(derivative, factor)?;
         let term = if mode.is_top(k) {
-            let summed = mode.weighted_sum(b, Some(monomials))?;
+            let summed = match square {
+                Some(_) => b.sum(monomials, &[0]).map(Some)?,
+                None => mode.weighted_sum(b, Some(monomials))?,
+            };
             mul(b, Some(derivative), summed)?
         } else {
             let derivative = mode.spread(b, derivative)?;

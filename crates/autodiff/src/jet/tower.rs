@@ -5,7 +5,7 @@
 
 use super::algebra::{Coefficient, add, mul, scale};
 use crate::error::Error;
-use crate::program::Builder;
+use crate::program::{Builder, NodeId};
 
 /// A partition of `k`: `(part, multiplicity)`, parts increasing.
 pub(super) type Partition = Vec<(usize, u32)>;
@@ -37,29 +37,57 @@ pub(super) fn partitions(k: usize, q: usize) -> Vec<Partition> {
     out
 }
 
-/// `Q_q` of order `k` from the coefficients `u_1 ..` (`u[j - 1]`).
-pub(super) fn monomials(b: &mut Builder, u: &[Coefficient], k: usize, q: usize) -> Result<Coefficient, Error> {
-    let mut sum = None;
+/// What makes `Q_q` from coefficients.
+pub(super) struct Factors<'a> {
+    /// The coefficients `u_1 ..` (`u[j - 1]`).
+    pub(super) u: &'a [Coefficient],
+    /// `u_1^2` where it is not the product of `u_1` with itself: weighted.
+    pub(super) square: Coefficient,
+}
+
+/// `Q_q` of order `k` as a number times a node: the factor of its only partition is left to whoever multiplies fewer numbers.
+pub(super) fn monomials(
+    b: &mut Builder,
+    from: &Factors<'_>,
+    k: usize,
+    q: usize,
+) -> Result<Option<(f64, NodeId)>, Error> {
+    let mut terms: Vec<(f64, NodeId)> = Vec::new();
     for partition in partitions(k, q) {
-        let mut term = None;
-        let mut factor = 1.0;
-        let mut zero = false;
-        for (part, multiplicity) in partition {
-            let Some(base) = u.get(part - 1).copied().flatten() else {
-                zero = true;
-                break;
-            };
-            for i in 1..=multiplicity {
-                term = if term.is_none() { Some(base) } else { mul(b, term, Some(base))? };
-                factor /= f64::from(i);
-            }
-        }
-        if !zero {
-            let term = scale(b, term, factor)?;
-            sum = add(b, sum, term)?;
+        let factor = partition.iter().map(|&(_, m)| 1.0 / (1..=m).map(f64::from).product::<f64>()).product();
+        if let Some(term) = monomial(b, from, &partition)? {
+            terms.push((factor, term));
         }
     }
-    Ok(sum)
+    let [(factor, only)] = terms[..] else {
+        let mut sum = None;
+        for (factor, term) in terms {
+            let term = scale(b, Some(term), factor)?;
+            sum = add(b, sum, term)?;
+        }
+        return Ok(sum.map(|sum| (1.0, sum)));
+    };
+    Ok(Some((factor, only)))
+}
+
+/// `prod_j u_j^{m_j}`.
+fn monomial(b: &mut Builder, from: &Factors<'_>, partition: &Partition) -> Result<Coefficient, Error> {
+    let (mut term, mut taken) = (None, 0);
+    if let (Some(square), Some(&(1, 2..))) = (from.square, partition.first()) {
+        (term, taken) = (Some(square), 2);
+    }
+    for &(part, multiplicity) in partition {
+        let Some(base) = from.u.get(part - 1).copied().flatten() else { return Ok(None) };
+        for _ in if part == 1 { taken } else { 0 }..multiplicity {
+            term = if term.is_none() { Some(base) } else { mul(b, term, Some(base))? };
+        }
+    }
+    Ok(term)
+}
+
+/// Whether every partition of `k` into `q` parts holds `u_1^2`.
+pub(super) fn all_hold_squares(k: usize, q: usize) -> bool {
+    partitions(k, q).iter().all(|p| matches!(p.first(), Some(&(1, 2..))))
 }
 
 #[cfg(test)]

@@ -125,9 +125,9 @@ impl<T: Scalar> Chunked<T> {
                 Error::unsupported(format!("{:?} {}", out.name, out.ty), "chunking", "outputs must be real").into()
             );
         }
-        let mut parts = vec![(rows, program.stack()?.compile()?)];
+        let mut parts = vec![(rows, program.stack()?.recompute()?.compile()?)];
         for &rows in &sizes[1..] {
-            parts.push((rows, make(rows)?.stack()?.compile()?));
+            parts.push((rows, make(rows)?.stack()?.recompute()?.compile()?));
         }
         Ok(Chunked { data, chunk, parts, inputs, outputs, idle: Mutex::default() })
     }

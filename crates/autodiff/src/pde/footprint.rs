@@ -44,7 +44,8 @@ impl Pde<'_> {
     pub fn footprints<T: Scalar>(&self, wrt: &[usize]) -> Result<Vec<Footprint>, Error> {
         let one = |strategy| {
             let (program, vectors) = self.clone().strategy(strategy).counted()?;
-            let (program, gradient) = (program.stack()?, squares(&program)?.value_and_grad(wrt)?.simplify()?.stack()?);
+            let gradient = squares(&program)?.value_and_grad(wrt)?.simplify()?.stack()?.recompute()?;
+            let program = program.stack()?.recompute()?;
             Ok(Footprint {
                 strategy,
                 vectors,

@@ -55,6 +55,12 @@ impl Builder {
         Ok(id)
     }
 
+    /// Adds a node of this graph's operands, even if another computes the same.
+    pub(crate) fn repeat(&mut self, node: Node) -> NodeId {
+        self.origin = node.origin;
+        self.append(node.op, node.args, node.ty)
+    }
+
     /// A leaf that is no input: it stands for a tangent while a transformation is under way.
     pub(crate) fn placeholder(&mut self, ty: TensorType) -> NodeId {
         self.append(Op::Input(Input { index: usize::MAX, ty: ty.clone() }), Args::new(), ty)

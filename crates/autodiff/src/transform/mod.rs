@@ -8,6 +8,7 @@ mod data;
 mod forward;
 mod inline;
 mod linearize;
+mod recompute;
 mod reverse;
 mod simplify;
 mod stack;

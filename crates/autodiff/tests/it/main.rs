@@ -20,6 +20,7 @@ mod nested;
 mod nn;
 mod pde;
 mod properties;
+mod recompute;
 mod simplify;
 mod stack;
 mod streams;

@@ -2,9 +2,9 @@
 
 use super::dispatch::{
     BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, ScalarBinaryFn,
-    UnaryFn, UnaryInplaceFn,
+    ScalarTernaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
-use super::{Binary, Unary};
+use super::{Binary, Ternary, Unary};
 use crate::Scalar;
 
 macro_rules! lookups {
@@ -47,6 +47,18 @@ lookups! {
     binary_scalar_left_kernel(Binary) -> BinaryScalarLeftFn, binary_scalar_left;
     /// The kernel behind [`binary_scalar_right`].
     binary_scalar_right_kernel(Binary) -> BinaryScalarRightFn, binary_scalar_right;
+    /// A product and a sum of three slices, to keep.
+    ///
+    /// ```
+    /// use numerics::simd::{self, Ternary};
+    ///
+    /// let mut y = [0.0];
+    /// simd::ternary_kernel::<f64>(Ternary::SubMul)(&[2.0], &[3.0], &[10.0], &mut y);
+    /// assert_eq!(y, [4.0]);
+    /// ```
+    ternary_kernel(Ternary) -> TernaryFn, ternary;
+    /// The same with a number as the first factor.
+    scalar_ternary_kernel(Ternary) -> ScalarTernaryFn, scalar_ternary;
 }
 
 /// `y = op(x)`.
@@ -129,6 +141,13 @@ pub fn fma<T: Scalar>(a: &[T], b: &[T], c: &[T], y: &mut [T]) {
 pub fn fma_acc<T: Scalar>(y: &mut [T], a: &[T], b: &[T]) {
     debug_assert!(a.len() == y.len() && b.len() == y.len());
     (T::kernels().fma_acc)(y, a, b);
+}
+
+/// `y += a * b`, each rounded: the bits of [`binary`] followed by [`binary_left`].
+#[inline]
+pub fn mul_acc<T: Scalar>(y: &mut [T], a: &[T], b: &[T]) {
+    debug_assert!(a.len() == y.len() && b.len() == y.len());
+    (T::kernels().mul_acc)(y, a, b);
 }
 
 /// `y = a` where `p` is not zero, else `b`.

@@ -1,6 +1,6 @@
 //! Arithmetic, comparisons, and the real power, which goes to the standard library one element at a time.
 
-use super::loops::{BinaryOp, UnaryOp};
+use super::loops::{BinaryOp, TernaryOp, UnaryOp};
 use super::real::{Real, Token};
 
 macro_rules! unary_ops {
@@ -26,6 +26,20 @@ macro_rules! binary_ops {
             impl<R: Real> BinaryOp<R> for $name {
                 #[inline(always)]
                 fn eval($a: R, $b: R) -> R {
+                    $body
+                }
+            }
+        )*
+    };
+}
+
+macro_rules! ternary_ops {
+    ($($name:ident: $a:ident, $b:ident, $c:ident => $body:expr;)*) => {
+        $(
+            pub(super) struct $name;
+            impl<R: Real> TernaryOp<R> for $name {
+                #[inline(always)]
+                fn eval($a: R, $b: R, $c: R) -> R {
                     $body
                 }
             }
@@ -70,4 +84,10 @@ binary_ops! {
     Ge: a, b => truth(a >= b);
     Eq: a, b => truth(a == b);
     Ne: a, b => truth(a != b);
+}
+
+ternary_ops! {
+    MulAdd: a, b, c => a * b + c;
+    MulSub: a, b, c => a * b - c;
+    SubMul: a, b, c => c - a * b;
 }

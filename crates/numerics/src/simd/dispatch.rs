@@ -6,9 +6,9 @@
 
 use std::sync::OnceLock;
 
-use super::loops::{self, BinaryOp, UnaryOp};
+use super::loops::{self, BinaryOp, TernaryOp, UnaryOp};
 use super::real::{self, Real};
-use super::{Binary, SimdKernels, Unary};
+use super::{Binary, SimdKernels, Ternary, Unary};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +75,8 @@ pub type BinaryScalarLeftFn<T> = fn(&mut [T], T);
 pub type BinaryScalarRightFn<T> = fn(T, &mut [T]);
 /// `y = f(a, b, c)`.
 pub type TernaryFn<T> = fn(&[T], &[T], &[T], &mut [T]);
+/// `y = f(s, b, c)` for a number `s`.
+pub type ScalarTernaryFn<T> = fn(T, &[T], &[T], &mut [T]);
 
 /// One type's kernels for one instruction set.
 pub struct Kernels<T> {
@@ -87,6 +89,9 @@ pub struct Kernels<T> {
     pub(super) binary_right: [BinaryRightFn<T>; Binary::ALL.len()],
     pub(super) binary_scalar_left: [BinaryScalarLeftFn<T>; Binary::ALL.len()],
     pub(super) binary_scalar_right: [BinaryScalarRightFn<T>; Binary::ALL.len()],
+    pub(super) ternary: [TernaryFn<T>; Ternary::ALL.len()],
+    pub(super) scalar_ternary: [ScalarTernaryFn<T>; Ternary::ALL.len()],
+    pub(super) mul_acc: fn(&mut [T], &[T], &[T]),
     pub(super) fma: TernaryFn<T>,
     pub(super) fma_acc: fn(&mut [T], &[T], &[T]),
     pub(super) select: TernaryFn<T>,
@@ -132,6 +137,13 @@ macro_rules! table {
             binary_right: [$(binary_right::<$t, ops::$bin>),*],
             binary_scalar_left: [$(binary_scalar_left::<$t, ops::$bin>),*],
             binary_scalar_right: [$(binary_scalar_right::<$t, ops::$bin>),*],
+            ternary: [ternary::<$t, ops::MulAdd>, ternary::<$t, ops::MulSub>, ternary::<$t, ops::SubMul>],
+            scalar_ternary: [
+                scalar_ternary::<$t, ops::MulAdd>,
+                scalar_ternary::<$t, ops::MulSub>,
+                scalar_ternary::<$t, ops::SubMul>,
+            ],
+            mul_acc: mul_acc::<$t>,
             fma: fma::<$t>,
             fma_acc: fma_acc::<$t>,
             select: select::<$t>,
@@ -159,6 +171,9 @@ macro_rules! level {
             entry!([$($feature)?] $token binary_right [O: BinaryOp] (a: &[R], y: &mut [R]));
             entry!([$($feature)?] $token binary_scalar_left [O: BinaryOp] (y: &mut [R], s: R));
             entry!([$($feature)?] $token binary_scalar_right [O: BinaryOp] (s: R, y: &mut [R]));
+            entry!([$($feature)?] $token ternary [O: TernaryOp] (a: &[R], b: &[R], c: &[R], y: &mut [R]));
+            entry!([$($feature)?] $token scalar_ternary [O: TernaryOp] (s: R, b: &[R], c: &[R], y: &mut [R]));
+            entry!([$($feature)?] $token mul_acc [] (y: &mut [R], a: &[R], b: &[R]));
             entry!([$($feature)?] $token fma [] (a: &[R], b: &[R], c: &[R], y: &mut [R]));
             entry!([$($feature)?] $token fma_acc [] (y: &mut [R], a: &[R], b: &[R]));
             entry!([$($feature)?] $token select [] (p: &[R], a: &[R], b: &[R], y: &mut [R]));

@@ -30,6 +30,12 @@ pub(super) trait BinaryOp<R: Real>: 'static {
     fn eval(a: R, b: R) -> R;
 }
 
+/// A function of three variables.
+pub(super) trait TernaryOp<R: Real>: 'static {
+    /// The branch-free body.
+    fn eval(a: R, b: R, c: R) -> R;
+}
+
 /// Elements between two looks for arguments outside the fast range.
 const GUARD_BLOCK: usize = 128;
 
@@ -145,6 +151,27 @@ pub(super) fn fma<R: Real, K: Token>(a: &[R], b: &[R], c: &[R], y: &mut [R]) {
 pub(super) fn fma_acc<R: Real, K: Token>(y: &mut [R], a: &[R], b: &[R]) {
     for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
         *y = a.fma::<K>(b, *y);
+    }
+}
+
+#[inline(always)]
+pub(super) fn ternary<R: Real, O: TernaryOp<R>, K: Token>(a: &[R], b: &[R], c: &[R], y: &mut [R]) {
+    for (((y, &a), &b), &c) in y.iter_mut().zip(a).zip(b).zip(c) {
+        *y = O::eval(a, b, c);
+    }
+}
+
+#[inline(always)]
+pub(super) fn scalar_ternary<R: Real, O: TernaryOp<R>, K: Token>(s: R, b: &[R], c: &[R], y: &mut [R]) {
+    for ((y, &b), &c) in y.iter_mut().zip(b).zip(c) {
+        *y = O::eval(s, b, c);
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul_acc<R: Real, K: Token>(y: &mut [R], a: &[R], b: &[R]) {
+    for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+        *y = *y + a * b;
     }
 }
 

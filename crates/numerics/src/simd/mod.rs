@@ -46,7 +46,7 @@ mod wide;
 pub use api::*;
 pub use dispatch::{
     BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, Kernels, Level,
-    ScalarBinaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
+    ScalarBinaryFn, ScalarTernaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
 pub use wide::wide;
 
@@ -156,6 +156,22 @@ pub enum Binary {
     Eq,
     /// 1 if `a != b`, else 0.
     Ne,
+}
+
+/// A product and a sum or difference, each rounded: the bits of two passes in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ternary {
+    /// `a * b + c`.
+    MulAdd,
+    /// `a * b - c`.
+    MulSub,
+    /// `c - a * b`.
+    SubMul,
+}
+
+impl Ternary {
+    /// Every operation, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::MulAdd, Self::MulSub, Self::SubMul];
 }
 
 macro_rules! lists {

@@ -28,6 +28,8 @@ use sums::Sums;
 
 /// Members of a run before it is closed anyway: compilation of a run is quadratic at worst.
 const LONGEST_RUN: usize = 256;
+/// A part smaller than a joined value by this factor has memory of its own if it lives at other times.
+const SMALL_PART: usize = 4;
 /// Terms of a sum up to which ...
 const SHORT_SUM: usize = 24;
 /// ... that many neighbouring sums are formed side by side.
@@ -191,6 +193,7 @@ impl<T: Scalar> Planner<'_, T> {
             target::assign(program, &mut self.targets, port.node, view.clone());
             self.ends.push(Some(view));
         }
+        let times = target::Times::of(program, &self.users);
         for (i, node) in program.nodes().iter().enumerate().rev() {
             let Op::Concat(c) = &node.op else { continue };
             let view = match self.targets[i].clone() {
@@ -198,7 +201,11 @@ impl<T: Scalar> Planner<'_, T> {
                 None => View::dense(self.real(node.ty.numel()), &node.ty.shape),
             };
             self.targets[i] = Some(view.clone());
+            let lasts = !matches!(self.bufs[view.buf].home, Home::Arena);
             for (&arg, part) in node.args.iter().zip(self.parts(node, c.axis, &view)) {
+                if !lasts && part.numel() * SMALL_PART < view.numel() && times.outlives(arg.index(), i) {
+                    continue;
+                }
                 target::assign(program, &mut self.targets, arg, part);
             }
         }

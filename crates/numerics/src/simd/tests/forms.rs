@@ -2,7 +2,7 @@
 
 use super::{apply, levels};
 use crate::Scalar;
-use crate::simd::{self, Binary, Level, Unary};
+use crate::simd::{self, Binary, Level, Ternary, Unary};
 
 /// Deterministic numbers of mixed sign and size, specials among them.
 fn numbers<T: Scalar>(n: usize, salt: u64) -> Vec<T> {
@@ -166,6 +166,43 @@ fn ternary_forms_and_their_accumulating_versions_agree() {
         (k.select)(&[0.0, 1.0, f64::NAN, -0.0, -2.0], &a[..5], &b[..5], &mut y[..5]);
         assert_same(&y[..5], &[b[0], a[1], a[2], b[3], a[4]], "select");
     }
+}
+
+/// One pass has the bits of two.
+fn chained<T: Scalar>() {
+    let (a, b, c) = (numbers::<T>(75, 4), numbers::<T>(75, 5), numbers::<T>(75, 6));
+    for (level, k) in levels::<T>() {
+        let binary = |op: Binary, x: &[T], y: &[T]| {
+            let mut z = vec![T::ZERO; x.len()];
+            (k.binary[op as usize])(x, y, &mut z);
+            z
+        };
+        for s in [None, Some(T::from_f64(-0.3))] {
+            let left = s.map_or_else(|| a.clone(), |s| vec![s; a.len()]);
+            let product = binary(Binary::Mul, &left, &b);
+            for (op, want) in [
+                (Ternary::MulAdd, binary(Binary::Add, &product, &c)),
+                (Ternary::MulSub, binary(Binary::Sub, &product, &c)),
+                (Ternary::SubMul, binary(Binary::Sub, &c, &product)),
+            ] {
+                let mut y = vec![T::ZERO; a.len()];
+                match s {
+                    Some(s) => (k.scalar_ternary[op as usize])(s, &b, &c, &mut y),
+                    None => (k.ternary[op as usize])(&a, &b, &c, &mut y),
+                }
+                assert_same(&y, &want, &format!("{level:?} {op:?} {}", s.is_some()));
+            }
+            let mut y = c.clone();
+            (k.mul_acc)(&mut y, &left, &b);
+            assert_same(&y, &binary(Binary::Add, &c, &product), "mul_acc");
+        }
+    }
+}
+
+#[test]
+fn products_with_sums_round_twice() {
+    chained::<f32>();
+    chained::<f64>();
 }
 
 #[test]
