@@ -3,7 +3,7 @@
 //! faer's traits cannot fail: [`AsFaer`] keeps the first error, fills the product with NaN and hands the error out
 //! through [`AsFaer::take_error`]. faer has no `alpha`, `beta`: [`FromFaer`] needs a temporary where they are used.
 
-use crate::{Error, LinearOperator, Props};
+use crate::{Cost, Error, LinearOperator, Props};
 use faer::linalg::{temp_mat_scratch, temp_mat_zeroed};
 use faer::mat::AsMatMut;
 use faer::matrix_free::conjugate_gradient::{CgError, CgParams, conjugate_gradient, conjugate_gradient_scratch};
@@ -76,16 +76,37 @@ impl<T: Scalar> Precond<T> for AsFaer<'_, T> {}
 impl<T: Scalar> BiPrecond<T> for AsFaer<'_, T> {}
 
 /// A faer operator as one of this crate.
+///
+/// faer's operators do not tell what a product costs. Without [`FromFaer::with_cost`] it is taken for a stored matrix.
 #[derive(Debug)]
 pub struct FromFaer<L> {
     op: L,
     props: Props,
+    /// Of a product with no columns, and of each column.
+    cost: Option<(Cost, Cost)>,
 }
 
 impl<L> FromFaer<L> {
     /// Wraps a faer operator; `props` are the facts the caller knows about it ([`Props::NONE`] if none).
     pub fn new(op: L, props: Props) -> Self {
-        Self { op, props }
+        Self { op, props, cost: None }
+    }
+
+    /// States what a product costs: `once` for any number of columns, and `each` for every column.
+    ///
+    /// ```
+    /// use linop_core::bridge::{AsFaer, FromFaer};
+    /// use linop_core::ops::Diagonal;
+    /// use linop_core::{Cost, LinearOperator, Props};
+    /// let d = Diagonal::new(vec![1.0f64; 100]);
+    /// let (once, each) = (Cost { flops: 0.0, bytes: 800.0 }, Cost { flops: 100.0, bytes: 1600.0 });
+    /// let a = FromFaer::new(AsFaer::new(&d), Props::NONE).with_cost(once, each);
+    /// let two = LinearOperator::<f64>::cost(&a, 2);
+    /// assert_eq!((two.flops, two.bytes), (200.0, 4000.0));
+    /// ```
+    pub fn with_cost(mut self, once: Cost, each: Cost) -> Self {
+        self.cost = Some((once, each));
+        self
     }
 
     /// The operator.
@@ -174,6 +195,15 @@ impl<T: Scalar, L: BiLinOp<T> + Send> LinearOperator<T> for FromFaer<L> {
     }
     fn props(&self) -> Props {
         self.props
+    }
+    /// As stated, otherwise that of a stored matrix.
+    fn cost(&self, k: usize) -> Cost {
+        let (m, n) = (self.op.nrows() as f64, self.op.ncols() as f64);
+        let size = size_of::<T>() as f64;
+        let (once, each) = self
+            .cost
+            .unwrap_or((Cost { flops: 0.0, bytes: size * m * n }, Cost { flops: 2.0 * m * n, bytes: size * (m + n) }));
+        Cost { flops: once.flops + k as f64 * each.flops, bytes: once.bytes + k as f64 * each.bytes }
     }
 }
 

@@ -221,7 +221,7 @@ fn hutchinson(products: &Products<'_>, m: usize, ratio: bool) -> Result<Diagonal
 /// `d = rowdot(Q, A^T Q) + mean of g o (I - Q Q^T) A g`, with a third of the products for each term.
 fn diagpp(products: &Products<'_>, m: usize) -> Result<Diagonal, Error> {
     let (par, k) = (products.par(), m / 3);
-    let q = la::orth(products.apply(products.right(0..k).as_ref())?.as_ref(), par)?;
+    let q = la::orth(products.apply(products.right(0..k).as_ref())?, par)?;
     let z = products.apply_t(q.as_ref())?;
     let inside = la::row_dots(q.as_ref(), z.as_ref());
     let count = m - 2 * k;

@@ -1,8 +1,8 @@
 //! The few dense words the methods are written in: products, orthonormal bases, row and column sums, least squares.
 //! All in double precision, with the bits of `numerics::dense`.
 
-use crate::Error;
-use numerics::dense::{self, Diag, TallQr, Triangle};
+use crate::{Error, tall};
+use numerics::dense::{self, Diag, Triangle};
 use numerics::{Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -85,8 +85,8 @@ pub(crate) fn symmetric_core(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -
 }
 
 /// An orthonormal basis of the columns (completed arbitrarily where they are dependent).
-pub(crate) fn orth(y: MatRef<'_, f64>, par: Par) -> Result<Mat<f64>, Error> {
-    Ok(dense::qr_tall(y, par)?.q)
+pub(crate) fn orth(y: Mat<f64>, par: Par) -> Result<Mat<f64>, Error> {
+    Ok(tall::qr(y, par)?.0)
 }
 
 /// The same for columns that are well conditioned, as tall Gaussian ones are: `Y L^-T` with `Y^T Y = L L^T`, or by
@@ -97,12 +97,12 @@ pub(crate) fn orth_random(mut y: Mat<f64>, par: Par) -> Result<Mat<f64>, Error> 
     let k = y.ncols();
     let llt = match dense::Llt::new(gram(y.as_ref(), par).as_ref(), par) {
         Ok(llt) => llt,
-        Err(numerics::Error::NotPositiveDefinite { .. }) => return orth(y.as_ref(), par),
+        Err(numerics::Error::NotPositiveDefinite { .. }) => return orth(y, par),
         Err(e) => return Err(e.into()),
     };
     let pivots = || (0..k).map(|j| llt.l()[(j, j)]);
     if pivots().fold(f64::INFINITY, f64::min) < RATIO * pivots().fold(0.0, f64::max) {
-        return orth(y.as_ref(), par);
+        return orth(y, par);
     }
     solve_rows(y.as_mut(), llt.l(), par);
     Ok(y)
@@ -141,22 +141,17 @@ pub(crate) struct Extension {
 pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Result<Extension, Error> {
     if q.ncols() == 0 {
         let inside = Mat::zeros(0, y.ncols());
-        if y.nrows() < y.ncols() {
-            let f = dense::qr(y.as_ref())?;
-            return Ok(Extension { inside, q: f.q, r: f.r });
-        }
-        let f = TallQr::of(y, par)?;
-        let r = f.r().to_owned();
-        return Ok(Extension { inside, q: f.into_q(par), r });
+        let (q, r) = tall::qr(y, par)?;
+        return Ok(Extension { inside, q, r });
     }
     let mut inside = mul_tn(q, y.as_ref(), par);
     let mut rest = sub_mul(y, q, inside.as_ref(), par);
     let again = mul_tn(q, rest.as_ref(), par);
     rest = sub_mul(rest, q, again.as_ref(), par);
     dense::axpy(inside.as_mut(), 1.0, again.as_ref());
-    let f = dense::qr_tall(rest.as_ref(), par)?;
+    let (basis, _) = tall::qr(rest.clone(), par)?;
     // where the rest is rounding noise its directions need not be orthogonal to q
-    let fresh = orth(project_out(q, f.q, par).as_ref(), par)?;
+    let (fresh, _) = tall::qr(project_out(q, basis, par), par)?;
     let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
     let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
     Ok(Extension { inside, q: fresh, r })

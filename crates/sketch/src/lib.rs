@@ -42,6 +42,7 @@ mod spectrum;
 mod structure;
 mod structured;
 pub mod synthmat;
+mod tall;
 mod trace;
 mod triangular;
 

@@ -218,7 +218,7 @@ pub fn norm_lower_bounds<T: Scalar>(
         return Ok((0.0, 0.0));
     }
     let q = q.min(products.m).min(products.n);
-    let basis = la::orth(products.apply(products.right(0..q).as_ref())?.as_ref(), settings.par)?;
+    let basis = la::orth(products.apply(products.right(0..q).as_ref())?, settings.par)?;
     let b = products.apply_t(basis.as_ref())?;
     let s = dense::svd(b.as_ref())?.s;
     Ok((s[0], la::fro_sq(b.as_ref()).sqrt()))

@@ -6,7 +6,7 @@
 
 use crate::Error;
 use crate::products::check_shapes;
-use linop_core::{LinearOperator, Props};
+use linop_core::{Cost, LinearOperator, Props};
 use numerics::rng::{self, Law, Role};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use rayon::prelude::*;
@@ -73,6 +73,8 @@ pub struct ProbeMatrix {
 
 /// Columns drawn at a time. Part of the definition of the sums in a product, hence fixed.
 const WIDTH: usize = 32;
+/// Flops of a normal number, about.
+const NORMAL: f64 = 20.0;
 
 impl ProbeMatrix {
     /// Where the columns come from.
@@ -161,11 +163,42 @@ impl<T: Scalar> LinearOperator<T> for ProbeMatrix {
     fn props(&self) -> Props {
         Props::NONE
     }
+
+    /// Nothing is read but the vectors; every entry is drawn anew, written once in double precision and once in the operator's
+    /// own, and read as often. Results of n rows are visited for every block of columns drawn.
+    fn cost(&self, k: usize) -> Cost {
+        let (n, p, k) = (self.n as f64, self.p as f64, k as f64);
+        let draw = match self.probe.law {
+            Law::Rademacher | Law::Coordinates => 1.0,
+            Law::Gaussian | Law::Sphere => NORMAL,
+        };
+        let own = size_of::<T>() as f64;
+        let drawn = 2.0 * (size_of::<f64>() as f64 + own) * n * p;
+        let visits = 2.0 * self.p.div_ceil(WIDTH) as f64;
+        Cost { flops: n * p * (2.0 * k + draw), bytes: drawn + own * k * (visits * n + p) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Drawing does not grow with the columns of a product, everything else does.
+    #[test]
+    fn the_cost_is_that_of_drawing_and_of_the_product() {
+        let signs = Probe { law: Law::Rademacher, seed: 0, role: Role::RightProbe };
+        let cost = |a: ProbeMatrix, k| LinearOperator::<f64>::cost(&a, k);
+        let a = signs.operator(1000, 64);
+        let (none, one, ten) = (cost(a, 0), cost(a, 1), cost(a, 10));
+        assert_eq!(ten.flops - none.flops, 10.0 * (one.flops - none.flops));
+        assert_eq!(one.flops - none.flops, 2.0 * 1000.0 * 64.0);
+        assert_eq!(none.bytes, 32.0 * 1000.0 * 64.0);
+        assert_eq!(one.bytes - none.bytes, 8.0 * (4.0 * 1000.0 + 64.0));
+        let normal = Probe { law: Law::Gaussian, ..signs }.operator(1000, 64);
+        assert!(cost(normal, 1).flops > cost(a, 1).flops);
+        let single = LinearOperator::<f32>::cost(&a, 1);
+        assert!(single.flops == one.flops && single.bytes < one.bytes);
+    }
 
     /// Columns one, seven or all at a time, on one thread or two; more columns change none of the first, other roles all.
     #[test]

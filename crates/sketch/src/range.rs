@@ -7,9 +7,9 @@
 
 use crate::loo::LeaveOut;
 use crate::products::{Products, Wide};
-use crate::{Error, Settings, Status, la};
+use crate::{Error, Settings, Status, la, tall};
 use linop_core::LinearOperator;
-use numerics::{Mat, Scalar, dense};
+use numerics::{Mat, Scalar};
 
 /// An orthonormal basis and what is known about it.
 #[derive(Clone, Debug)]
@@ -62,17 +62,17 @@ pub(crate) fn find(products: &Products<'_>, l: usize, power: usize) -> Result<(M
     products.plan(products.spent() + l * (1 + 2 * power));
     let y = products.apply(products.right(0..l).as_ref())?;
     if power == 0 {
-        let f = dense::qr_tall(y.as_ref(), products.par())?;
+        let (q, r) = tall::qr(y, products.par())?;
         // dependent columns: the range is captured to rounding
-        let leave = LeaveOut::from_triangle(f.r.as_ref(), products.m, products.par());
-        return Ok((f.q, Some(leave.map_or(0.0, |leave| leave.error_sq()))));
+        let leave = LeaveOut::from_triangle(r.as_ref(), products.m, products.par());
+        return Ok((q, Some(leave.map_or(0.0, |leave| leave.error_sq()))));
     }
-    let mut q = la::orth(y.as_ref(), products.par())?;
+    let mut q = la::orth(y, products.par())?;
     for _ in 0..power {
         let z = products.apply_t(q.as_ref())?;
-        q = la::orth(z.as_ref(), products.par())?;
+        q = la::orth(z, products.par())?;
         let y = products.apply(q.as_ref())?;
-        q = la::orth(y.as_ref(), products.par())?;
+        q = la::orth(y, products.par())?;
     }
     Ok((q, None))
 }
@@ -109,7 +109,7 @@ pub fn range_krylov<T: Scalar>(
     }
     let (l, par) = (l.min(top), settings.par);
     products.plan(l * (1 + steps * if products.symmetric { 1 } else { 2 }));
-    let mut q = la::orth(products.apply(products.right(0..l).as_ref())?.as_ref(), par)?;
+    let mut q = la::orth(products.apply(products.right(0..l).as_ref())?, par)?;
     for _ in 0..steps {
         let old = q.ncols();
         if old == top {
@@ -121,7 +121,7 @@ pub fn range_krylov<T: Scalar>(
             products.apply(latest)?
         } else {
             let image = products.apply_t(latest)?;
-            products.apply(la::orth(image.as_ref(), par)?.as_ref())?
+            products.apply(la::orth(image, par)?.as_ref())?
         };
         let more = la::extend_basis(q.as_ref(), next, par)?;
         q = la::hcat(q.as_ref(), more.q.as_ref());

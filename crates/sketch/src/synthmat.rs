@@ -72,6 +72,11 @@ fn gaussian(n: usize, k: usize, array: u64, seed: u64) -> Mat<f64> {
     out
 }
 
+/// By reflections, so that signs, too, are part of what a seed means.
+fn basis(gaussian: Mat<f64>) -> Result<Mat<f64>, Error> {
+    Ok(dense::qr_tall(gaussian.as_ref(), Par::Seq)?.q)
+}
+
 fn random_signs(k: usize, seed: u64) -> Vec<f64> {
     let mut out = vec![0.0; k];
     Stream::new(seed, Role::SyntheticMatrix, SIGNS, 0).fill_signs(&mut out);
@@ -108,9 +113,9 @@ pub fn matrix(h: usize, w: usize, family: &Family, seed: u64) -> Result<Mat<f64>
         return Ok(a);
     }
     let mut values = family.spectrum(small);
-    let u = la::orth(gaussian(h, small, LEFT, seed).as_ref(), Par::Seq)?;
+    let u = basis(gaussian(h, small, LEFT, seed))?;
     if family.symmetry == Symmetry::General {
-        let v = la::orth(gaussian(w, small, RIGHT, seed).as_ref(), Par::Seq)?;
+        let v = basis(gaussian(w, small, RIGHT, seed))?;
         return Ok(la::mul_nt(la::scale_cols(u.as_ref(), &values).as_ref(), v.as_ref(), Par::Seq));
     }
     if family.symmetry == Symmetry::Indefinite {
@@ -151,11 +156,11 @@ pub fn implicit_lord(n: usize, family: &Family, ratio: f64, seed: u64) -> Result
     if k > n || family.tail != Tail::None {
         return Err(Error::argument("synthetic matrix", format!("needs rank <= {n} and no tail, got {family:?}")));
     }
-    let u = la::orth(gaussian(n, k, LEFT, seed).as_ref(), Par::Seq)?;
+    let u = basis(gaussian(n, k, LEFT, seed))?;
     let signs = if family.symmetry == Symmetry::Indefinite { random_signs(k, seed) } else { vec![1.0; k] };
     let core = Mat::from_fn(k, k, |i, j| if i == j { signs[i] } else { 0.0 });
     let v = match family.symmetry {
-        Symmetry::General => Some(la::orth(gaussian(n, k, RIGHT, seed).as_ref(), Par::Seq)?),
+        Symmetry::General => Some(basis(gaussian(n, k, RIGHT, seed))?),
         _ => None,
     };
     let d = diagonal(n, k as f64, ratio, seed);

@@ -5,6 +5,8 @@
 //! hundred times where that is below 1e-10 and only rounding or the solver's tolerance is left; the program fails if
 //! one is not.
 
+mod page;
+
 use linop_core::ops::Dense;
 use linop_core::{Props, to_dense};
 use numerics::rng::Law;
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     }
     for (name, table) in &tables {
         println!("{table}");
-        if let Some(Err(e)) = page.as_ref().map(|page| replace(page, name, table)) {
+        if let Some(Err(e)) = page.as_ref().map(|page| page::replace(page, name, table)) {
             missed.push(e);
         }
     }
@@ -42,17 +44,6 @@ fn main() -> ExitCode {
 }
 
 type Make = fn(&mut Vec<String>) -> Result<String, Error>;
-
-/// Puts a table between its two markers in a page.
-fn replace(page: &str, name: &str, table: &str) -> Result<(), String> {
-    let text = std::fs::read_to_string(page).map_err(|e| format!("{page}: {e}"))?;
-    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
-    let missing = || format!("{page}: no place for the table {name}");
-    let from = text.find(&begin).map(|at| at + begin.len()).ok_or_else(missing)?;
-    let to = text.find(&end).filter(|&to| to >= from).ok_or_else(missing)?;
-    let whole = format!("{}\n{table}\n{}", &text[..from], &text[to..]);
-    std::fs::write(page, whole).map_err(|e| format!("{page}: {e}"))
-}
 
 fn check(missed: &mut Vec<String>, what: String, got: f64, want: f64) {
     let factor = if want < 1e-10 { 100.0 } else { 2.0 };

@@ -21,7 +21,7 @@ pub(crate) use row_norm::xrow_norm;
 pub(crate) use xdiag::xdiag;
 pub(crate) use xtrace::{XTrace, xtrace};
 
-use crate::{Error, la};
+use crate::{Error, la, tall};
 use numerics::rng::Law;
 use numerics::{Mat, MatRef, Par, dense};
 
@@ -94,9 +94,9 @@ pub(crate) struct Downdate {
 impl Downdate {
     /// From the columns of Y (`n x k`, k <= n).
     pub(crate) fn new(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
-        let f = dense::qr_tall(y, par)?;
-        match LeaveOut::from_triangle(f.r.as_ref(), y.nrows(), par) {
-            Some(leave) => Ok(Downdate { q: f.q, leave }),
+        let (q, r) = tall::qr(y.to_owned(), par)?;
+        match LeaveOut::from_triangle(r.as_ref(), y.nrows(), par) {
+            Some(leave) => Ok(Downdate { q, leave }),
             None => Self::pivoted(y, y.nrows(), par),
         }
     }

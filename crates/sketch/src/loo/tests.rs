@@ -320,7 +320,7 @@ fn the_free_error_estimate_has_the_right_mean() {
     for law in [Law::Gaussian, Law::Rademacher] {
         let (n, k) = (30, 6);
         let a = Mat::from_fn(n, n, |i, j| if i == j { 0.6f64.powi(i as i32) } else { 0.0 });
-        let q = la::orth(fixed_mat::<f64>(n, n, 15).as_ref(), Par::Seq).unwrap();
+        let q = la::orth(fixed_mat::<f64>(n, n, 15), Par::Seq).unwrap();
         let a = mul(&mul(&q, &a), &q.transpose().to_owned());
         let (mut free, mut truth) = (Vec::new(), Vec::new());
         for seed in 0..3000 {

@@ -5,7 +5,7 @@
 
 use super::{Downdate, LeaveOut, check_probes, check_resphere};
 use crate::products::Products;
-use crate::{Error, la};
+use crate::{Error, la, tall};
 use numerics::{Mat, MatRef, Par, dense};
 
 /// The small products that samples are made of.
@@ -74,7 +74,7 @@ pub(crate) struct XTrace {
     q: Mat<f64>,
     r: Mat<f64>,
     core: Core,
-    /// Whether more probes may come.
+    /// Whether more probes may come; otherwise probes and basis are not kept.
     grows: bool,
     /// The image of the basis, for probes to come, of an operator that is not self-adjoint.
     z: Mat<f64>,
@@ -97,9 +97,9 @@ impl XTrace {
     pub(crate) fn grow(&mut self, products: &Products<'_>, k: usize) -> Result<(), Error> {
         let (n, par, old) = (products.n, products.par(), self.probes());
         check_probes(products.op, k, n)?;
-        let omega = products.right(old..k);
+        let mut omega = products.right(old..k);
         let y = products.apply(omega.as_ref())?;
-        let new = la::extend_basis(self.q.as_ref(), y, par)?;
+        let (new, beside) = self.extend(y, omega.as_ref(), par)?;
         let mut r = Mat::zeros(k, k);
         dense::copy(r.as_mut().submatrix_mut(0, 0, old, old), self.r.as_ref());
         for j in old..k {
@@ -111,11 +111,14 @@ impl XTrace {
             }
         }
         let mut core = Core { w: larger(&self.core.w, k), h: larger(&self.core.h, k), ..self.core.clone() };
-        core.lengths.0.extend(la::col_dots(omega.as_ref(), omega.as_ref()));
+        core.lengths.0.extend(self.lengths(omega.as_ref()));
         let (q, fresh) = (self.q.as_ref(), new.q.as_ref());
         put(&mut core.w, (0, old), q, omega.as_ref(), par);
         put(&mut core.w, (old, 0), fresh, self.omega.as_ref(), par);
-        put(&mut core.w, (old, old), fresh, omega.as_ref(), par);
+        match &beside {
+            Some((seen, _)) => core.w = seen.clone(),
+            None => put(&mut core.w, (old, old), fresh, omega.as_ref(), par),
+        }
         if products.symmetric {
             core.t = r.clone();
         } else {
@@ -123,13 +126,18 @@ impl XTrace {
             put(&mut core.h, (old, 0), fresh, self.z.as_ref(), par);
             put(&mut core.t, (0, old), self.z.as_ref(), omega.as_ref(), par);
         }
-        let mut z = dense::zeros(n, products.width().min(k - old), par);
+        // fresh memory costs as much as a product, so the image takes that of probes that are not needed any more
+        let spent = products.symmetric && !self.grows;
+        let room = || dense::zeros(n, products.width().min(k - old), par);
+        let mut z = if spent { core::mem::replace(&mut omega, Mat::zeros(n, 0)) } else { room() };
         products.by_blocks(old..k, |columns| {
             let (first, count) = (columns.start, columns.len());
             products.apply_into(fresh.subcols(first - old, count), z.as_mut().subcols_mut(0, count))?;
             let z = z.as_ref().subcols(0, count);
             put(&mut core.h, (0, first), q, z, par);
-            put(&mut core.h, (old, first), fresh, z, par);
+            // of a self-adjoint operator the upper triangle is the lower one
+            let from = if products.symmetric { first } else { old };
+            put(&mut core.h, (from, first), fresh.subcols(from - old, k - from), z, par);
             if !products.symmetric {
                 put(&mut core.t, (first, 0), z, self.omega.as_ref(), par);
                 put(&mut core.t, (first, old), z, omega.as_ref(), par);
@@ -142,11 +150,36 @@ impl XTrace {
         if products.symmetric {
             let mirrored = core.h.as_ref().submatrix(0, old, old, k - old).transpose().to_owned();
             dense::copy(core.h.as_mut().submatrix_mut(old, 0, k - old, old), mirrored.as_ref());
+            dense::mirror_lower(core.h.as_mut().submatrix_mut(old, old, k - old, k - old));
         }
-        la::append(&mut self.omega, omega);
-        la::append(&mut self.q, new.q);
+        if let Some((_, Some(turn))) = beside {
+            core = core.turned(turn.as_ref(), par);
+            if products.symmetric {
+                core.t = r.clone();
+            }
+        }
+        if self.grows {
+            la::append(&mut self.omega, omega);
+            la::append(&mut self.q, new.q);
+        }
         (self.r, self.core) = (r, core);
         Ok(())
+    }
+
+    /// Squared lengths of probes. Nobody reads them unless probes are rescaled.
+    fn lengths(&self, omega: MatRef<'_, f64>) -> Vec<f64> {
+        if self.resphere { la::col_dots(omega, omega) } else { vec![omega.nrows() as f64; omega.ncols()] }
+    }
+
+    /// The new columns of the basis. If they are all that will ever be, they are made orthonormal by a turn of the small products
+    /// only, and come with their products with the probes, and the turn.
+    fn extend(&self, y: Mat<f64>, omega: MatRef<'_, f64>, par: Par) -> Result<(la::Extension, Option<Turned>), Error> {
+        if self.grows || self.q.ncols() > 0 {
+            return Ok((la::extend_basis(self.q.as_ref(), y, par)?, None));
+        }
+        let inside = Mat::zeros(0, y.ncols());
+        let tall::Nearly { p, turn, r, beside } = tall::nearly(y, omega, par)?;
+        Ok((la::Extension { inside, q: p, r }, Some((beside, turn))))
     }
 
     /// The samples. Where columns are dependent the span of `Y = Q R` is found anew in the coordinates of Q.
@@ -159,6 +192,9 @@ impl XTrace {
         Ok(self.core.turned(basis.q.as_ref(), par).samples(&basis.leave, self.resphere, par))
     }
 }
+
+/// Products of a basis with the probes, and what turns it into an orthonormal one.
+type Turned = (Mat<f64>, Option<Mat<f64>>);
 
 /// A square matrix in the corner of a larger one of zeros.
 fn larger(a: &Mat<f64>, k: usize) -> Mat<f64> {

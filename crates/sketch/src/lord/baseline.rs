@@ -88,7 +88,7 @@ fn low(
     let n = products.square()?;
     crate::loo::check_probes(products.op, p, n)?;
     products.plan(2 * p);
-    let q = la::orth(products.apply(products.right(0..p).as_ref())?.as_ref(), settings.par)?;
+    let q = la::orth(products.apply(products.right(0..p).as_ref())?, settings.par)?;
     let lord = if products.symmetric {
         let core = la::symmetric_core(q.as_ref(), products.apply(q.as_ref())?.as_ref(), settings.par);
         Lord::new(d, q, core, None)?

@@ -127,19 +127,32 @@ impl Probes {
     }
 
     /// Row i; `room` holds p numbers.
+    #[inline(always)]
     pub(crate) fn row<'a>(&'a self, i: usize, room: &'a mut [f64]) -> &'a [f64] {
+        self.unpack(i, room);
+        self.unpacked(i, room)
+    }
+
+    /// Writes row i into the room, unless it can be read where it is.
+    #[inline(always)]
+    pub(crate) fn unpack(&self, i: usize, room: &mut [f64]) {
         const ONE: u64 = 1.0f64.to_bits();
+        if let Probes::Signs { n, words, .. } = self {
+            for (g, out) in room.chunks_mut(WORD).enumerate() {
+                let word = words[g * n + i];
+                for (c, x) in out.iter_mut().enumerate() {
+                    *x = f64::from_bits(ONE | ((word >> c) << 63));
+                }
+            }
+        }
+    }
+
+    /// Row i that was unpacked last into the room.
+    #[inline(always)]
+    pub(crate) fn unpacked<'a>(&'a self, i: usize, room: &'a [f64]) -> &'a [f64] {
         match self {
             Probes::Dense(rows) => rows.row(i),
-            Probes::Signs { n, words, .. } => {
-                for (g, out) in room.chunks_mut(WORD).enumerate() {
-                    let word = words[g * n + i];
-                    for (c, x) in out.iter_mut().enumerate() {
-                        *x = f64::from_bits(ONE | ((word >> c) << 63));
-                    }
-                }
-                room
-            }
+            Probes::Signs { .. } => room,
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::packed::{Probes, ROWS, Rows, for_each};
 use super::shrink::Shrunk;
-use numerics::{Mat, MatMut, MatRef, Par, dense};
+use numerics::{Mat, MatMut, MatRef, Par, dense, simd};
 
 /// Probes and their products.
 #[derive(Clone, Debug)]
@@ -185,23 +185,26 @@ impl<'b, 'm> RowFit<'b, 'm> {
         let room = || (self.room(), vec![Vec::new(); self.blocks.len()]);
         for_each(cut(s, e, &mut moved), self.par, room, |(room, x), (first, mut s, e, moved)| {
             s.iter().zip(shrunk).zip(&mut *x).for_each(|((t, shrunk), x)| shrunk.of_piece(t, x));
-            for i in 0..e.len() {
-                let row = first + i;
-                let mut inner = 0.0;
-                for (k, block) in self.blocks.iter().enumerate() {
-                    let at = i * block.omega.p()..(i + 1) * block.omega.p();
-                    let w = block.omega.row(row, &mut room[k]);
-                    inner += apart(w, &s[k][at.clone()], &x[k][at]);
+            let s = &mut s;
+            simd::wide(|| {
+                for i in 0..e.len() {
+                    let row = first + i;
+                    let mut inner = 0.0;
+                    for (k, block) in self.blocks.iter().enumerate() {
+                        let at = i * block.omega.p()..(i + 1) * block.omega.p();
+                        let w = block.omega.row(row, &mut room[k]);
+                        inner += apart(w, &s[k][at.clone()], &x[k][at]);
+                    }
+                    let step = self.divide(row, inner);
+                    e[i] += step;
+                    for (k, block) in self.blocks.iter().enumerate() {
+                        let at = i * block.omega.p()..(i + 1) * block.omega.p();
+                        let w = block.omega.unpacked(row, &room[k]);
+                        let (t, x) = (&mut s[k][at.clone()], &x[k][at]);
+                        moved[i] += step_row(w, b[k].row(row), x, t, step, e[i]);
+                    }
                 }
-                let step = self.divide(row, inner);
-                e[i] += step;
-                for (k, block) in self.blocks.iter().enumerate() {
-                    let at = i * block.omega.p()..(i + 1) * block.omega.p();
-                    let w = block.omega.row(row, &mut room[k]);
-                    let (t, x) = (&mut s[k][at.clone()], &x[k][at]);
-                    moved[i] += step_row(w, b[k].row(row), x, t, step, e[i]);
-                }
-            }
+            });
         });
         moved.iter().sum()
     }
@@ -214,24 +217,27 @@ impl<'b, 'm> RowFit<'b, 'm> {
             self.par,
             || self.room(),
             |room, (first, mut s, e, _)| {
-                for (k, block) in self.blocks.iter().enumerate() {
-                    let p = block.omega.p();
-                    for (i, s) in s[k].chunks_mut(p.max(1)).enumerate() {
-                        let (e, w) = (e[i], block.omega.row(first + i, &mut room[k]));
-                        s.iter_mut()
-                            .zip(b[k].row(first + i))
-                            .zip(w)
-                            .for_each(|((s, b), w)| *s = b - e * w + factor * *s);
+                simd::wide(|| {
+                    for (k, block) in self.blocks.iter().enumerate() {
+                        let p = block.omega.p();
+                        for (i, s) in s[k].chunks_mut(p.max(1)).enumerate() {
+                            let (e, w) = (e[i], block.omega.row(first + i, &mut room[k]));
+                            let terms = s.iter_mut().zip(b[k].row(first + i)).zip(w);
+                            terms.for_each(|((s, b), w)| *s = b - e * w + factor * *s);
+                        }
                     }
-                }
+                });
             },
         );
     }
 }
 
-/// `<w, t - x>` in lanes, so that it vectorises.
+/// Partial sums of a row, so that its loops vectorise.
+const LANES: usize = 8;
+
+/// `<w, t - x>`.
+#[inline(always)]
 fn apart(w: &[f64], t: &[f64], x: &[f64]) -> f64 {
-    const LANES: usize = 8;
     let mut sums = [0.0; LANES];
     let whole = w.len() / LANES * LANES;
     for ((w, t), x) in w.chunks_exact(LANES).zip(t.chunks_exact(LANES)).zip(x.chunks_exact(LANES)) {
@@ -244,15 +250,21 @@ fn apart(w: &[f64], t: &[f64], x: &[f64]) -> f64 {
 }
 
 /// `t <- t - x - step w`; returns `|b - x - e w|^2`.
+#[inline(always)]
 fn step_row(w: &[f64], b: &[f64], x: &[f64], t: &mut [f64], step: f64, e: f64) -> f64 {
-    const LANES: usize = 8;
     let mut sums = [0.0; LANES];
-    let n = w.len();
-    let (b, x, t) = (&b[..n], &x[..n], &mut t[..n]);
-    for (j, &w) in w.iter().enumerate() {
-        let gap = b[j] - x[j] - e * w;
-        t[j] = t[j] - x[j] - step * w;
-        sums[j % LANES] += gap * gap;
+    let mut entry = |l: usize, w: f64, b: f64, x: f64, t: &mut f64| {
+        let gap = b - x - e * w;
+        *t = *t - x - step * w;
+        sums[l] += gap * gap;
+    };
+    let whole = w.len() / LANES * LANES;
+    let chunks = w.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(x.chunks_exact(LANES));
+    for (((w, b), x), t) in chunks.zip(t.chunks_exact_mut(LANES)) {
+        for l in 0..LANES {
+            entry(l, w[l], b[l], x[l], &mut t[l]);
+        }
     }
+    (whole..w.len()).for_each(|j| entry(j - whole, w[j], b[j], x[j], &mut t[j]));
     sums.iter().sum()
 }

@@ -97,7 +97,7 @@ fn by_power(gram: MatRef<'_, f64>, start: Mat<f64>, threshold: f64, par: Par) ->
     let mut q = start;
     let mut image = la::mul(gram, q.as_ref(), par);
     for _ in 0..POWER_STEPS {
-        q = la::orth(image.as_ref(), par)?;
+        q = la::orth(image, par)?;
         image = la::mul(gram, q.as_ref(), par);
         let e = dense::eigh(la::symmetric_core(q.as_ref(), image.as_ref(), par).as_ref())?;
         let order: Vec<usize> = (0..e.values.len()).rev().collect();

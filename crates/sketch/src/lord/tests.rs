@@ -68,7 +68,7 @@ fn equivariant_under_shift_scale_rotation_and_permutation() {
     near(&x(&other), &Mat::from_fn(n, p, |i, j| 1e5 * x(&base)[(i, j)]), 1e-10);
     near_vec(&other.d, &base.d.iter().map(|d| 1e5 * d).collect::<Vec<_>>(), 1e-10);
     // other probes of the same space
-    let r = la::orth(omega(p, p, Law::Gaussian).as_ref(), Par::Seq).unwrap();
+    let r = la::orth(omega(p, p, Law::Gaussian), Par::Seq).unwrap();
     let turned = mul(&w, &r);
     let other = solve(&turned, &mul(&a, &turned));
     near_vec(&other.d, &base.d, 1e-10);

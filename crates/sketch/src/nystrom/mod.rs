@@ -194,7 +194,7 @@ mod tests {
         let f = fixed_mat::<f64>(n, n, 1);
         let a = la::mul_nt(f.as_ref(), f.as_ref(), Par::Seq);
         let omega = probes(n, 0..l, NystromVariant::Stable, &Settings::seeded(3)).unwrap();
-        let turn = la::orth(fixed_mat::<f64>(l, l, 2).as_ref(), Par::Seq).unwrap();
+        let turn = la::orth(fixed_mat::<f64>(l, l, 2), Par::Seq).unwrap();
         let other = la::mul(omega.as_ref(), turn.as_ref(), Par::Seq);
         let run = |omega: &Mat<f64>| {
             let y = la::mul(a.as_ref(), omega.as_ref(), Par::Seq);

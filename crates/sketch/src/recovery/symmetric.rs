@@ -127,7 +127,7 @@ pub fn eigh<T: Scalar>(
             symmetric_part(left.as_ref(), right.as_ref(), par)?
         }
         EighRecovery::ThreeSketch => {
-            let q = la::orth(products.apply(products.right(0..k).as_ref())?.as_ref(), par)?;
+            let q = la::orth(products.apply(products.right(0..k).as_ref())?, par)?;
             let mut core = inner_core(&products, q.as_ref(), q.as_ref(), options.sizes.inner.min(n))?;
             dense::symmetrize(core.as_mut());
             (q, core)
@@ -164,7 +164,7 @@ fn one_sketch(products: &Products<'_>, k: usize, n: usize) -> Result<(Mat<f64>, 
     let y = products.apply(omega.as_ref())?;
     if k == n {
         // the probes span everything
-        let q = la::orth(y.as_ref(), par)?;
+        let q = la::orth(y.clone(), par)?;
         let seen = la::mul_tn(q.as_ref(), omega.as_ref(), par);
         let z = la::mul_tn(q.as_ref(), y.as_ref(), par);
         let mut core = la::lstsq(seen.transpose(), z.transpose(), par)?;

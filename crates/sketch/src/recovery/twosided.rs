@@ -169,7 +169,7 @@ pub(super) fn left_least_squares(products: &Products<'_>, k: usize, l: usize) ->
     let y = products.apply(products.right(0..k).as_ref())?;
     let psi = products.draw(products.settings.law, Role::LeftProbe, products.m, 0..l);
     let w = products.apply_t(psi.as_ref())?;
-    let q = la::orth(y.as_ref(), products.par())?;
+    let q = la::orth(y, products.par())?;
     let seen = la::mul_tn(psi.as_ref(), q.as_ref(), products.par());
     let b = la::lstsq(seen.as_ref(), w.transpose(), products.par())?;
     Ok((q, b))
@@ -202,7 +202,7 @@ fn three_sketch(products: &Products<'_>, k: usize, s: usize) -> Result<Triplets,
     let y = products.apply(products.right(0..k).as_ref())?;
     let psi = products.draw(products.settings.law, Role::LeftProbe, products.m, 0..k);
     let w = products.apply_t(psi.as_ref())?;
-    let (q, p) = (la::orth(y.as_ref(), par)?, la::orth(w.as_ref(), par)?);
+    let (q, p) = (la::orth(y, par)?, la::orth(w, par)?);
     let core = inner_core(products, q.as_ref(), p.as_ref(), s)?;
     let f = dense::svd(core.as_ref())?;
     Ok((la::mul(q.as_ref(), f.u.as_ref(), par), f.s, la::mul(p.as_ref(), f.v.as_ref(), par)))

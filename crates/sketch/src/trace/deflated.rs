@@ -14,7 +14,7 @@ pub(super) fn hutchpp(products: &Products<'_>, m: usize) -> Result<Stage, Error>
     let par = products.par();
     let k = m / 3;
     let y = products.apply(products.right(0..k).as_ref())?;
-    let q = la::orth(y.as_ref(), products.par())?;
+    let q = la::orth(y, products.par())?;
     let aq = products.apply(q.as_ref())?;
     let inside = la::col_dots(q.as_ref(), aq.as_ref()).iter().sum::<f64>();
     let mut samples = Vec::new();
@@ -74,7 +74,7 @@ pub(super) fn na_hutchpp(products: &Products<'_>, m: usize) -> Result<Stage, Err
 pub(super) fn nystrompp(products: &Products<'_>, m: usize) -> Result<Stage, Error> {
     let (par, n) = (products.par(), products.n);
     let k = m / 2;
-    let omega = la::orth(products.draw(Law::Gaussian, Role::RightProbe, n, 0..k).as_ref(), products.par())?;
+    let omega = la::orth(products.draw(Law::Gaussian, Role::RightProbe, n, 0..k), products.par())?;
     let y = products.apply(omega.as_ref())?;
     let low = factor(products.op, omega.as_ref(), y, NystromVariant::Stable, par)?;
     let inside = low.values.iter().sum::<f64>();
