@@ -250,7 +250,7 @@ fn refresh_original<T: Scalar>(
     if want_turn { Move::Turned } else { Move::Stayed }
 }
 
-/// `diag(Q^T S Q)`, into `out`; `scratch` has room for a matrix.
+/// `diag(Q^T S Q)`, into `out`; `scratch` has room for a matrix. With the original storage `S` has to be complete.
 pub(crate) fn projected_diagonal<T: Scalar>(
     storage: Storage,
     f: &Factor<T>,

@@ -87,7 +87,7 @@ pub(crate) enum Ready<T> {
     NotFinite,
 }
 
-/// Scales a factor, which is symmetric as [`super::modes::Shape::outer`] leaves it, into `copy`.
+/// Scales a factor, both triangles of which are there, into `copy`.
 pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, copy: &mut [T]) -> Ready<T> {
     if !all_finite(s) {
         return Ready::NotFinite;
