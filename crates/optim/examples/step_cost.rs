@@ -2,7 +2,7 @@
 //! eigendecomposition. One thread, both sides of a ratio interleaved, medians of several rounds.
 //!
 //! `cargo run --release -p optim --example step_cost [-- SHAPE ..]`, for instance `512 768x3072 768x3072-dense`, or `threads` for what
-//! a second thread brings.
+//! a second thread brings; `256 only=SOAP` steps one method and prints nothing, for a profiler.
 
 use numerics::rng::{Role, Stream};
 use numerics::{Mat, Par, dense};
@@ -121,7 +121,7 @@ impl Case {
 }
 
 /// Steps of a period of ten, so that one refresh is in every round.
-fn steps(case: &Case) -> Result<(), optim::Error> {
+fn steps(case: &Case, only: Option<&str>) -> Result<(), optim::Error> {
     let (m, n) = (case.m, case.n);
     let mut list = ParamList::new();
     let group = list.add_group(ParamGroup::new("all"));
@@ -136,12 +136,12 @@ fn steps(case: &Case) -> Result<(), optim::Error> {
         run("KL-Shampoo", kron(recommended::kl_shampoo()), &list, Par::Seq)?,
         run("KL-Shampoo, no refresh", never(recommended::kl_shampoo()), &list, Par::Seq)?,
     ];
-    let large = m * n > 1 << 20;
-    if !large {
-        let shampoo = ShampooConfig { eps: 1e-6, period: 10, layout, ..ShampooConfig::default() };
-        runs.push(run("KL-Shampoo, reference order", kron(reference::kl_shampoo()), &list, Par::Seq)?);
-        runs.push(run("spectral, period 2", SpectralConfig::default(), &list, Par::Seq)?);
-        runs.push(run("Shampoo, roots every 10", shampoo, &list, Par::Seq)?);
+    let shampoo = ShampooConfig { eps: 1e-6, period: 10, layout, ..ShampooConfig::default() };
+    runs.push(run("KL-Shampoo, reference order", kron(reference::kl_shampoo()), &list, Par::Seq)?);
+    runs.push(run("spectral, period 2", SpectralConfig::default(), &list, Par::Seq)?);
+    runs.push(run("Shampoo, roots every 10", shampoo, &list, Par::Seq)?);
+    if let Some(r) = runs.iter_mut().find(|r| only == Some(r.name)) {
+        return timed(r, &gradients, 20 * case.periods(), |f| seconds(f)).map(drop);
     }
     let rounds = if m * n < 1 << 20 { ROUNDS } else { 3 };
     for round in 0..=rounds {
@@ -164,6 +164,39 @@ fn steps(case: &Case) -> Result<(), optim::Error> {
     for [with, without] in [[0, 1], [2, 3]] {
         let share = runs[with].times.iter().zip(&runs[without].times).map(|(a, b)| 100.0 - 100.0 * b / a).collect();
         println!("  refresh: {:.0} % of a step of {}", median(share), runs[with].name);
+    }
+    Ok(())
+}
+
+/// The same where a step takes a good part of a second: every step is timed on its own, over two periods.
+fn large(case: &Case) -> Result<(), optim::Error> {
+    let (m, n) = (case.m, case.n);
+    let mut list = ParamList::new();
+    let group = list.add_group(ParamGroup::new("all"));
+    list.push("w", &[m, n], group)?;
+    let gradients: Vec<_> = (0..3).map(|t| noise(m * n, t)).collect();
+    println!("{m} x {n}{}, f32, two periods", if case.dense { ", dense" } else { "" });
+    for (name, config) in [("SOAP", recommended::soap()), ("KL-Shampoo", recommended::kl_shampoo())] {
+        let mut r = run(name, KronConfig { layout: case.layout(), ..config }, &list, Par::Seq)?;
+        // Makes the bases.
+        r.method.step(&mut r.w, Grads::all(&gradients[0]), 1.0)?;
+        let (mut plain, mut with, mut products) = (Vec::new(), Vec::new(), Vec::new());
+        for t in 1..=20 {
+            let one = timed(&mut r, &gradients[t % 3..=t % 3], 1, |f| seconds(f))?;
+            if t % 10 == 0 {
+                with.push(one)
+            } else {
+                plain.push(one)
+            }
+            products.push(case.flops() * flop(768));
+        }
+        let (plain, with, products) = (median(plain), with.iter().sum::<f64>() / 2.0, median(products));
+        let step = (9.0 * plain + with) / 10.0;
+        let share = 100.0 * (with - plain) / (10.0 * step);
+        println!(
+            "  {name:28} its flops at {:3.0} % of the product rate, refresh: {share:.0} %",
+            100.0 * products / step
+        );
     }
     Ok(())
 }
@@ -246,13 +279,14 @@ fn main() -> Result<(), optim::Error> {
         }
         return Ok(());
     }
+    let only = words.iter().find_map(|w| w.strip_prefix("only="));
     let cases: Vec<Case> = if words.is_empty() {
         ["256", "512"].iter().filter_map(|s| shape(s)).collect()
     } else {
         words.iter().filter_map(|s| shape(s)).collect()
     };
     for case in &cases {
-        steps(case)?;
+        if case.m * case.n > 1 << 20 { large(case)? } else { steps(case, only)? }
     }
-    spectral(256)
+    only.map_or_else(|| spectral(256), |_| Ok(()))
 }

@@ -12,7 +12,7 @@
 //! them a chain of fused multiply-adds, whoever computes its tile: threads change no bit. One buffer per thread is kept
 //! for the panels.
 
-use crate::simd::{self, Level};
+use crate::simd::{self, Level, Wide};
 use crate::{MatMut, MatRef, Par, Scalar};
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::cell::Cell;
@@ -146,14 +146,7 @@ pub(super) fn lower<T: Tiles>(
                 }
             }
         });
-        split(0, panels, ways, true, &|from, to| {
-            simd::wide(|| {
-                for p in from..to {
-                    // SAFETY: all panels are packed, and no tile belongs to two panels of rows.
-                    unsafe { job.rows(p) };
-                }
-            });
-        });
+        split(0, panels, ways, true, &|from, to| simd::run_wide(Rows { job, from, to }));
     }
     PANELS.set(buffer);
     true
@@ -181,6 +174,25 @@ impl<T: Tiles> Operand<'_, T> {
         let weights = self.weights.map_or(core::ptr::null(), <[T]>::as_ptr);
         // SAFETY: the view is borrowed, the weights have as many numbers as it has columns, the rest is the caller's.
         unsafe { T::pack(to, from, view.ncols(), weights) }
+    }
+}
+
+/// The tiles of some panels of rows, which are packed and belong to one thread.
+struct Rows<'a, T> {
+    job: &'a Job<T>,
+    from: usize,
+    to: usize,
+}
+
+impl<T: Tiles> Wide for Rows<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for p in self.from..self.to {
+            // SAFETY: all panels are packed, and no tile belongs to two panels of rows.
+            unsafe { self.job.rows(p) };
+        }
     }
 }
 

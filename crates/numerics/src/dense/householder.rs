@@ -7,7 +7,8 @@
 //! both factors. As stable as any Householder factorisation. Sequential.
 
 use super::{copy, gemm};
-use crate::{MatMut, MatRef, Par, Scalar, simd};
+use crate::simd::{self, Wide};
+use crate::{MatMut, MatRef, Par, Scalar};
 use faer::prelude::*;
 
 /// Partial sums of a column.
@@ -167,7 +168,7 @@ fn factor<T: Scalar>(panel: &mut [T], rows: usize, top: usize, taus: &mut [T]) {
         let column = &mut head[j * rows + top + j..];
         *tau = reflection(column);
         if *tau != T::ZERO {
-            apply(*tau, &column[1..], rest, rows, top + j);
+            simd::run_wide(Apply { tau: *tau, v: &column[1..], rest, rows, top: top + j });
         }
     }
 }
@@ -207,9 +208,24 @@ fn norm<T: Scalar>(x: &[T]) -> T {
     top * Scalar::sqrt(squares)
 }
 
-/// Applies a reflection to the rest of a panel, from row `j` on.
-fn apply<T: Scalar>(tau: T, v: &[T], rest: &mut [T], rows: usize, j: usize) {
-    simd::wide(|| rest.chunks_exact_mut(rows).for_each(|column| reflect(tau, v, &mut column[j..])));
+/// Applies a reflection `(1, v)` to the rest of a panel, from row `top` on.
+struct Apply<'a, T> {
+    tau: T,
+    v: &'a [T],
+    rest: &'a mut [T],
+    rows: usize,
+    top: usize,
+}
+
+impl<T: Scalar> Wide for Apply<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for column in self.rest.chunks_exact_mut(self.rows) {
+            reflect(self.tau, self.v, &mut column[self.top..]);
+        }
+    }
 }
 
 /// `x -= tau (1, v) ((1, v) . x)`.

@@ -189,7 +189,7 @@ fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mu
         turned(s.as_mut(), columns(bench.t, n).as_ref(), u.as_ref(), par);
         dense::mirror_lower(s);
         if k == 0 {
-            dense::copy(columns(bench.h, n), u.as_ref());
+            core::mem::swap(&mut bench.h, &mut bench.u);
         } else {
             dense::gemm(columns(bench.t, n), T::ONE, columns(bench.h, n).as_ref(), u.as_ref(), T::ZERO, par);
             dense::copy(columns(bench.h, n), columns(bench.t, n).as_ref());

@@ -5,6 +5,7 @@
 //! memory; for a matrix each is one product. Cost of a product along mode `j`: `2 p_j` flops per element; of an outer
 //! product half of that.
 
+use numerics::simd::Wide;
 use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// Partial sums of a row.
@@ -100,12 +101,7 @@ impl Shape {
     /// Sums of squares of a matrix along either mode, weighted along the other one: `sum_c (x[r, c] w_1[c])^2` and
     /// `sum_r (x[r, c] w_0[r])^2`, in one pass.
     pub(crate) fn weighted_squares<T: Scalar>(&self, weights: [&[T]; 2], x: &[T], rows: &mut [T], columns: &mut [T]) {
-        columns.fill(T::ZERO);
-        simd::wide(|| {
-            for ((x, sum), &weight) in x.chunks_exact(columns.len().max(1)).zip(rows).zip(weights[0]) {
-                *sum = weighted_row(x, weight, weights[1], columns);
-            }
-        });
+        simd::run_wide(WeightedSquares { weights, x, rows, columns });
     }
 
     /// `out = x` times `weights[i]` along every mode `i` other than `mode` (an empty one leaves its mode alone), and the
@@ -210,6 +206,26 @@ fn weigh_each_row<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums:
             *lane += *out * *out;
         }
         *sum = lanes.iter().copied().sum();
+    }
+}
+
+struct WeightedSquares<'a, T> {
+    weights: [&'a [T]; 2],
+    x: &'a [T],
+    rows: &'a mut [T],
+    columns: &'a mut [T],
+}
+
+impl<T: Scalar> Wide for WeightedSquares<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let WeightedSquares { weights, x, rows, columns } = self;
+        columns.fill(T::ZERO);
+        for ((x, sum), &weight) in x.chunks_exact(columns.len().max(1)).zip(rows).zip(weights[0]) {
+            *sum = weighted_row(x, weight, weights[1], columns);
+        }
     }
 }
 

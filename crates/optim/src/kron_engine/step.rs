@@ -10,6 +10,7 @@ use crate::blockwise::{Call, Done, Field, Rule};
 use crate::slots::bias_correction;
 use numerics::dense::FactorWork;
 use numerics::rng::{Role, Stream};
+use numerics::simd::Wide;
 use numerics::{Par, Scalar, dense, simd};
 
 /// The state of one block.
@@ -117,7 +118,6 @@ impl<T: Scalar> Kron<T> {
     fn advance(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], out: &mut [T], par: Par) {
         let c = &self.config;
         let (b1, c1) = (T::from_f64(c.beta1), T::from_f64(1.0 - c.beta1));
-        let average = |m: &mut T, g: T| *m = b1 * *m + c1 * g;
         let mut gain = 1.0;
         if c.bias.momentum {
             gain /= bias_correction(c.beta1, self.step);
@@ -128,27 +128,19 @@ impl<T: Scalar> Kron<T> {
                 if c.bias.second_moment {
                     gain *= bias_correction(c.beta2, self.step).sqrt();
                 }
-                let gain = T::from_f64(gain);
                 let (b2, c2) = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
-                simd::wide(|| {
-                    for (((t, v), m), &p) in t.iter_mut().zip(&mut self.v).zip(&mut self.m).zip(p) {
-                        average(m, p);
-                        *v = b2 * *v + c2 * (p * p);
-                        let denominator = v.sqrt() + eps;
-                        *t = if denominator == T::ZERO { T::ZERO } else { gain * (*m / denominator) };
-                    }
-                });
+                let (m, v) = (&mut self.m[..], &mut self.v[..]);
+                simd::run_wide(Moments { m, v, p, t, first: (b1, c1), second: (b2, c2), eps, gain: T::from_f64(gain) });
             }
             Scale::Kronecker => {
-                let divide =
-                    Divide { shape: &self.shape, factors: &self.factors, root: c.root, eps, gain: T::from_f64(gain) };
-                if c.storage == Storage::Rotated {
-                    divide.by_roots(&mut self.m, Some((p, b1, c1)), t);
-                } else {
-                    simd::wide(|| self.m.iter_mut().zip(g).for_each(|(m, &g)| average(m, g)));
-                    rotate(&self.shape, &self.factors, true, None, &self.m, x, t, par);
-                    divide.by_roots(x, None, t);
+                let (shape, factors, gain) = (&self.shape, &self.factors[..], T::from_f64(gain));
+                let rotated = c.storage == Storage::Rotated;
+                if !rotated {
+                    simd::wide(|| self.m.iter_mut().zip(g).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
+                    rotate(shape, factors, true, None, &self.m, x, t, par);
                 }
+                let (m, new) = if rotated { (&mut self.m[..], Some((p, b1, c1))) } else { (&mut *x, None) };
+                simd::run_wide(Divide { shape, factors, root: c.root, eps, gain, m, new, t });
             }
         }
         rotate(&self.shape, &self.factors, false, None, t, out, x, par);
@@ -404,32 +396,69 @@ impl<T: Scalar> Kron<T> {
     }
 }
 
-/// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root.
+/// Averages of a gradient and of its squares, with two weights each, and `t = gain m / (sqrt(v) + eps)`.
+struct Moments<'a, T> {
+    m: &'a mut [T],
+    v: &'a mut [T],
+    p: &'a [T],
+    t: &'a mut [T],
+    first: (T, T),
+    second: (T, T),
+    eps: T,
+    gain: T,
+}
+
+impl<T: Scalar> Wide for Moments<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Moments { m, v, p, t, first, second, eps, gain } = self;
+        for (((t, v), m), &p) in t.iter_mut().zip(v).zip(m).zip(p) {
+            // Everything is computed before it is chosen from: no branch, so that the loop runs on whole registers.
+            let mean = first.0 * *m + first.1 * p;
+            let square = second.0 * *v + second.1 * (p * p);
+            let denominator = square.sqrt() + eps;
+            let quotient = gain * (mean / denominator);
+            (*m, *v) = (mean, square);
+            *t = if denominator == T::ZERO { T::ZERO } else { quotient };
+        }
+    }
+}
+
+/// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root. With a new
+/// gradient and its two weights `m` is averaged in the same pass.
 struct Divide<'a, T> {
     shape: &'a Shape,
     factors: &'a [Factor<T>],
     root: f64,
     eps: T,
     gain: T,
+    m: &'a mut [T],
+    new: Option<(&'a [T], T, T)>,
+    t: &'a mut [T],
 }
 
-impl<T: Scalar> Divide<'_, T> {
-    /// With a new gradient and its two weights `m` is averaged in the same pass.
-    fn by_roots(&self, m: &mut [T], new: Option<(&[T], T, T)>, t: &mut [T]) {
+impl<T: Scalar> Wide for Divide<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(mut self) {
         let last = self.shape.dims().last().copied().unwrap_or(0);
         if last == 0 {
             return;
         }
-        simd::wide(|| {
-            for (row, (m, t)) in m.chunks_exact_mut(last).zip(t.chunks_exact_mut(last)).enumerate() {
-                if let Some((g, old, new)) = new {
-                    m.iter_mut().zip(&g[row * last..]).for_each(|(m, &g)| *m = old * *m + new * g);
-                }
-                self.row(row, m, t);
+        let (m, t) = (core::mem::take(&mut self.m), core::mem::take(&mut self.t));
+        for (row, (m, t)) in m.chunks_exact_mut(last).zip(t.chunks_exact_mut(last)).enumerate() {
+            if let Some((g, old, new)) = self.new {
+                m.iter_mut().zip(&g[row * last..]).for_each(|(m, &g)| *m = old * *m + new * g);
             }
-        });
+            self.row(row, m, t);
+        }
     }
+}
 
+impl<T: Scalar> Divide<'_, T> {
     #[inline(always)]
     fn row(&self, row: usize, m: &[T], t: &mut [T]) {
         let Some((tail, leading)) = self.factors.split_last() else { return };

@@ -295,7 +295,9 @@ pub(crate) fn bases_stay_permutations<T: Scalar>() {
         let mut method = Preconditioned::<T>::new(KronConfig { period: 4, ..config }).unwrap();
         method.init(&single(&[n, n])).unwrap();
         let mut w = vec![T::ZERO; n * n];
-        (0..20).for_each(|t| drop(method.step(&mut w, Grads::all(&gradient(t)), 1.0).unwrap()));
+        for t in 0..20 {
+            method.step(&mut w, Grads::all(&gradient(t)), 1.0).unwrap();
+        }
         let state = method.state().unwrap();
         for name in ["q0.w", "q1.w"] {
             let q: Vec<f64> =
