@@ -147,7 +147,7 @@ fn refresh_rotated<T: Scalar>(
         Refresh::Eigh => 0,
     };
     if sweeps > 0 && sweep(tools, n, sweeps, bench, par) {
-        // Symmetric: rows and columns are the same.
+        // Its columns are the other's rows, and one triangle is enough.
         let back = unit.recip();
         simd::wide(|| f.s.iter_mut().zip(&*bench.s).for_each(|(x, &s)| *x = s * back));
     } else {
@@ -177,7 +177,7 @@ fn turned<T: Scalar>(mut out: MatMut<'_, T>, r: MatRef<'_, T>, h: MatRef<'_, T>,
     }
 }
 
-/// Steps of the QR algorithm on the matrix in `s`; their product in `h`. `false` if one of them is not finite.
+/// Steps of the QR algorithm on the matrix in `s`, of which the lower triangle is left; their product in `h`. `false` if one of them is not finite.
 fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mut Bench<'_, T>, par: Par) -> bool {
     for k in 0..sweeps {
         dense::copy(columns(bench.t, n), columns(bench.s, n).as_ref());
@@ -187,7 +187,9 @@ fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mu
         let u = columns(bench.u, n);
         let mut s = columns(bench.s, n);
         turned(s.as_mut(), columns(bench.t, n).as_ref(), u.as_ref(), par);
-        dense::mirror_lower(s);
+        if k + 1 < sweeps {
+            dense::mirror_lower(s);
+        }
         if k == 0 {
             core::mem::swap(&mut bench.h, &mut bench.u);
         } else {
