@@ -10,7 +10,7 @@
 use crate::blockwise::{Call, Common, Done, Field, Layout, Rule, Settings};
 use crate::error::check;
 use crate::kron_engine::ladder::Decompositions;
-use crate::kron_engine::modes::{Shape, square, square_mut};
+use crate::kron_engine::modes::{Shape, complete, square, square_mut};
 use crate::kron_engine::{FactorKind, TOLERATED_FAILURES};
 use crate::roots::{self, NewtonWork};
 use crate::slots::bias_correction;
@@ -251,7 +251,7 @@ impl<T: Scalar> Settings<T> for ShampooConfig {
     }
 }
 
-/// One mode: statistics and their root; vectors for a diagonal factor.
+/// One mode: statistics, kept in the triangle on and above the diagonal, and their root; vectors for a diagonal factor.
 #[derive(Clone, Debug)]
 struct Side<T: Scalar> {
     n: usize,
@@ -337,7 +337,7 @@ impl<T: Scalar> Shampoo<T> {
         let keep = T::from_f64(b);
         for (j, side) in self.sides.iter_mut().enumerate().filter(|(_, s)| s.is_on()) {
             match side.kind {
-                FactorKind::Dense => self.shape.outer(j, g, weight, &mut side.l, keep, par),
+                FactorKind::Dense => self.shape.outer_triangle(j, g, weight, &mut side.l, keep, par),
                 _ => {
                     // The old root is not needed any more once there are new statistics of a diagonal factor.
                     self.shape.squares(j, g, &mut side.root);
@@ -366,7 +366,8 @@ impl<T: Scalar> Shampoo<T> {
                 [square_mut(l, n).transpose_mut(), square_mut(vectors, n), square_mut(&mut matrices[..n * n], n)];
             dense::copy(mats[0].as_mut(), square(&side.l, n));
             dense::scale(mats[0].as_mut(), T::from_f64(scale));
-            dense::symmetrize(mats[0].as_mut());
+            // The triangle on and above the diagonal is what the statistics are kept in.
+            dense::mirror_lower(mats[0].as_mut().transpose_mut());
             match find_root(c, &self.tools, side, &mut mats, par) {
                 Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
                     dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
@@ -595,7 +596,10 @@ impl<T: Scalar> Rule<T> for Shampoo<T> {
         }
         for (j, side) in self.sides.iter_mut().enumerate() {
             let shape = match side.kind {
-                FactorKind::Dense => vec![side.n, side.n],
+                FactorKind::Dense => {
+                    complete(&mut side.l, side.n);
+                    vec![side.n, side.n]
+                }
                 FactorKind::Diagonal => vec![side.n],
                 FactorKind::Identity => continue,
             };
@@ -632,12 +636,13 @@ mod tests {
         Err(numerics::Error::NoConvergence { op: "eigh", n: 0 })
     }
 
-    fn wave(t: usize) -> Vec<f64> {
-        (0..20).map(|i| (0.3 + 1.7 * i as f64 + 0.31 * (t * t) as f64 + 0.9 * t as f64).sin()).collect()
+    fn wave<T: Scalar>(t: usize) -> Vec<T> {
+        let at = |i: usize| (0.3 + 1.7 * i as f64 + 0.31 * (t * t) as f64 + 0.9 * t as f64).sin();
+        (0..20).map(|i| T::from_f64(at(i))).collect()
     }
 
-    fn step(rule: &mut Shampoo<f64>, t: usize) -> Option<usize> {
-        let (mut out, mut scratch) = (vec![0.0; 20], vec![0.0; rule.scratch_len()]);
+    fn step<T: Scalar>(rule: &mut Shampoo<T>, t: usize) -> Option<usize> {
+        let (mut out, mut scratch) = (vec![T::ZERO; 20], vec![T::ZERO; rule.scratch_len()]);
         let call = Call { g: &wave(t), out: &mut out, scratch: &mut scratch, batch: 1.0, par: Par::Seq };
         let done = rule.direction(call).unwrap();
         assert!(done.moves && out.iter().all(|x| x.is_finite()));
@@ -646,14 +651,19 @@ mod tests {
 
     #[test]
     fn a_failing_decomposition_keeps_the_old_root_and_is_an_error_the_fourth_time() {
+        failing::<f64>();
+        failing::<f32>();
+    }
+
+    fn failing<T: Scalar>() {
         let pseudo = RootEngine::PseudoInverse { rtol: None, atol: 0.0 };
         for (root, eps) in [(RootEngine::Eigh, 1e-6), (pseudo, 0.0)] {
             let config = ShampooConfig { beta2: 0.9, period: 2, root, eps, ..ShampooConfig::default() };
-            let mut rule = Shampoo::new(&config, &[4, 5], &[FactorKind::Dense; 2]);
+            let mut rule = Shampoo::<T>::new(&config, &[4, 5], &[FactorKind::Dense; 2]);
             for t in 0..4 {
                 assert_eq!(step(&mut rule, t), None);
             }
-            let roots = |rule: &Shampoo<f64>| rule.sides.iter().map(|s| s.root.clone()).collect::<Vec<_>>();
+            let roots = |rule: &Shampoo<T>| rule.sides.iter().map(|s| s.root.clone()).collect::<Vec<_>>();
             let before = roots(&rule);
             rule.tools.eigh = no_eigh;
             // Roots are due at 6, 8, 10 and 12.
@@ -672,8 +682,8 @@ mod tests {
     fn a_newton_root_that_does_not_converge_falls_back_to_eigenvalues() {
         let newton = RootEngine::Newton { tol: 1e-30, iterations: 3 };
         let config = |root| ShampooConfig { eps: 1e-6, root, ..ShampooConfig::default() };
-        let mut by_newton = Shampoo::new(&config(newton), &[4, 5], &[FactorKind::Dense; 2]);
-        let mut by_eigh = Shampoo::new(&config(RootEngine::Eigh), &[4, 5], &[FactorKind::Dense; 2]);
+        let mut by_newton = Shampoo::<f64>::new(&config(newton), &[4, 5], &[FactorKind::Dense; 2]);
+        let mut by_eigh = Shampoo::<f64>::new(&config(RootEngine::Eigh), &[4, 5], &[FactorKind::Dense; 2]);
         for t in 0..3 {
             assert_eq!((step(&mut by_newton, t), step(&mut by_eigh, t)), (None, None));
         }

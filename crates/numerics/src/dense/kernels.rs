@@ -25,6 +25,17 @@ pub struct Stalled;
 pub trait DenseKernels: Sized {
     /// `out = alpha a b`, or `out += alpha a b` if `add`.
     fn matmul(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
+    /// The lower triangle of `out = alpha a diag(w)^2 b + beta out`, `b` being `a^T` if absent, by tiles of our own; `false`, and
+    /// nothing done, if the machine or the layout of `out` is not for them.
+    fn lower_by_tiles(
+        out: MatMut<'_, Self>,
+        beta: Self,
+        alpha: Self,
+        a: MatRef<'_, Self>,
+        b: Option<MatRef<'_, Self>>,
+        weights: Option<&[Self]>,
+        par: Par,
+    ) -> bool;
     /// `rhs <- a^-1 rhs` for a triangle of `a`, sequentially.
     fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, Self>, rhs: MatMut<'_, Self>);
     /// Eigenvalues and, if asked for, vectors of the lower triangle of `a`.
@@ -76,6 +87,25 @@ macro_rules! kernels {
         impl DenseKernels for $t {
             fn matmul(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
                 matmul::matmul(out, accum(add), a, b, alpha, par);
+            }
+
+            fn lower_by_tiles(
+                out: MatMut<'_, $t>,
+                beta: $t,
+                alpha: $t,
+                a: MatRef<'_, $t>,
+                b: Option<MatRef<'_, $t>>,
+                weights: Option<&[$t]>,
+                par: Par,
+            ) -> bool {
+                #[cfg(target_arch = "x86_64")]
+                let done = super::gram::lower(out, beta, alpha, a, b, weights, par);
+                #[cfg(not(target_arch = "x86_64"))]
+                let done = {
+                    let _ = (out, beta, alpha, a, b, weights, par);
+                    false
+                };
+                done
             }
 
             fn tri_solve(tri: Triangle, diag: Diag, a: MatRef<'_, $t>, rhs: MatMut<'_, $t>) {

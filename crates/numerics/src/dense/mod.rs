@@ -2,7 +2,7 @@
 //!
 //! Three promises that faer alone does not make are kept here.
 //!
-//! *Bits.* [`gemm`], [`gemm_lower`], [`syrk`], [`trsm`] and the Cholesky factor give the same bits for every [`crate::Par`], and a column
+//! *Bits.* [`gemm`], [`gemm_lower`], [`syrk`], [`syrk_weighted`], [`trsm`] and the Cholesky factor give the same bits for every [`crate::Par`], and a column
 //! of a product or solve has the same bits alone as inside a wider block. faer sends products of width one to
 //! another kernel, so a lone column is multiplied twice over, in row blocks held on the stack. Eigenvalue,
 //! singular value, QR, LU and Bunch-Kaufman routines always run sequentially: their bits would depend on the
@@ -12,8 +12,8 @@
 //! [`crate::Error::NotFinite`]: faer's symmetric eigenvalue iteration may take minutes to give up on a NaN.
 //! Very large or very small input is scaled by a power of two, so no intermediate square overflows.
 //!
-//! *Memory.* Products and triangular solves allocate nothing, apart from faer's packing buffer on the first large
-//! product of a thread; decompositions allocate their result and scratch.
+//! *Memory.* Products and triangular solves allocate nothing, apart from packing buffers on the first large products of a
+//! thread; decompositions allocate their result and scratch.
 //!
 //! One constructor of faer 0.24.4 must be avoided: `MatMut::from_row_major_slice_with_stride_mut` makes a
 //! column-major view. Take `from_row_major_slice_mut` of the full width and `subcols_mut` instead.
@@ -26,6 +26,9 @@ mod eigen;
 mod elementwise;
 mod expm;
 mod fresh;
+#[cfg(target_arch = "x86_64")]
+mod gram;
+mod householder;
 mod in_place;
 pub mod kernels;
 mod orthogonal;
@@ -41,7 +44,7 @@ pub use expm::expm;
 pub use fresh::zeros;
 pub use in_place::FactorWork;
 pub use orthogonal::{PivotedQr, Qr, Svd, qr, qr_pivoted, svd};
-pub use products::{gemm, gemm_lower, syrk, trsm};
+pub use products::{gemm, gemm_lower, syrk, syrk_weighted, trsm};
 pub use reduce::{col_dots, dot, is_all_finite, norm_l2, sum};
 pub use roots::{logm, sqrtm};
 pub use solve::{Lblt, Llt, Lu};

@@ -48,7 +48,7 @@ pub use dispatch::{
     BinaryFn, BinaryLeftFn, BinaryRightFn, BinaryScalarFn, BinaryScalarLeftFn, BinaryScalarRightFn, Kernels, Level,
     ScalarBinaryFn, ScalarTernaryFn, TernaryFn, UnaryFn, UnaryInplaceFn,
 };
-pub use wide::wide;
+pub use wide::{Wide, run_wide, wide};
 
 /// What [`crate::Scalar`] asks of a type so that each elementwise kernel is compiled once per instruction set.
 pub trait SimdKernels: Sized + 'static {

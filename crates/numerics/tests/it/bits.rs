@@ -173,7 +173,28 @@ fn grams<T: Scalar>() {
             dense::syrk(g.as_mut(), T::from_f64(0.7), a.as_ref(), T::from_f64(0.5), par);
             g
         };
-        assert!(same(run(Par::Seq).as_ref(), run(Par::rayon(2)).as_ref()), "syrk {n} {k}");
+        let one = run(Par::Seq);
+        let weights: Vec<T> = (0..k).map(|i| T::from_f64(1.0 / (1 + i % 5) as f64)).collect();
+        let other = |par| {
+            let (mut g, mut w) = (Mat::zeros(n, n), Mat::zeros(n, n));
+            dense::gemm_lower(g.as_mut(), T::from_f64(0.7), a.as_ref(), a.transpose(), par);
+            dense::syrk_weighted(w.as_mut(), T::ONE, a.as_ref(), &weights, T::ZERO, &mut vec![T::ZERO; n * k], par);
+            (g, w)
+        };
+        let (g, w) = other(Par::Seq);
+        for threads in [2, 3, 7] {
+            assert!(same(one.as_ref(), run(Par::rayon(threads)).as_ref()), "syrk {n} {k}");
+            let (h, v) = other(Par::rayon(threads));
+            assert!(same(g.as_ref(), h.as_ref()) && same(w.as_ref(), v.as_ref()), "gemm_lower, syrk_weighted {n} {k}");
+        }
+        let (mut scaled, mut plain) = (Mat::zeros(n, n), Mat::zeros(n, n));
+        let weighted = Mat::from_fn(n, k, |i, j| a[(i, j)] * weights[j]);
+        dense::syrk(scaled.as_mut(), T::ONE, weighted.as_ref(), T::ZERO, Par::Seq);
+        dense::syrk(plain.as_mut(), T::from_f64(0.7), a.as_ref(), T::ZERO, Par::Seq);
+        assert!(
+            same(scaled.as_ref(), w.as_ref()) && same(plain.as_ref(), g.as_ref()),
+            "one product by two ways {n} {k}"
+        );
     }
 }
 

@@ -59,6 +59,95 @@ fn beta_zero_never_reads_and_empty_inner_dimension_scales() {
     assert!(out[(3, 0)] == 0.0 && out[(0, 3)].is_nan());
 }
 
+/// The lower triangle of `alpha a b + beta c` in f64, with what its rounding may amount to: each term's product, `k` additions, and the
+/// three operations of `alpha` and `beta`, one `eps` each of the sum of magnitudes.
+fn bounded<T: Scalar>(
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    alpha: f64,
+    beta: f64,
+    c: MatRef<'_, T>,
+    found: MatRef<'_, T>,
+) {
+    let (n, k) = (a.nrows(), a.ncols());
+    for j in 0..n {
+        for i in 0..n {
+            if i < j {
+                assert!(found[(i, j)] == c[(i, j)], "the upper triangle was touched at ({i}, {j})");
+                continue;
+            }
+            let term = |l: usize| a[(i, l)].to_f64() * b[(l, j)].to_f64();
+            let (sum, size) = (0..k).map(term).fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
+            let old = if beta == 0.0 { 0.0 } else { beta * c[(i, j)].to_f64() };
+            let bound = (k as f64 + 4.0) * T::EPS.to_f64() * (alpha.abs() * size + old.abs());
+            let off = (found[(i, j)].to_f64() - (alpha * sum + old)).abs();
+            assert!(off <= bound, "{n} x {k} at ({i}, {j}): {off:e} of {bound:e}");
+        }
+    }
+}
+
+/// Sizes around tiles and slices, factors by columns, by rows, and by neither, results inside larger ones and by rows.
+fn symmetric_products<T: Scalar>() {
+    let sizes =
+        [(1, 3), (7, 1), (9, 300), (16, 16), (17, 5), (24, 256), (31, 257), (33, 40), (48, 64), (65, 513), (100, 31)];
+    for (n, k) in sizes {
+        let by_columns: Mat<T> = random(n, k, 20);
+        let by_rows: Mat<T> = by_columns.transpose().to_owned();
+        let sparse: Mat<T> = random(2 * n, 3 * k, 21);
+        let strided = sparse.as_ref().subrows(0, n).subcols(0, k).reverse_rows().reverse_cols();
+        let weights: Vec<T> = (0..k).map(|i| T::from_f64(0.5 + (i % 7) as f64)).collect();
+        for a in [by_columns.as_ref(), by_rows.transpose(), strided] {
+            let scaled = Mat::from_fn(n, k, |i, j| a[(i, j)] * weights[j]);
+            for (alpha, beta) in [(1.0, 0.0), (-0.75, 1.0), (0.3, -2.0)] {
+                let (al, be) = (T::from_f64(alpha), T::from_f64(beta));
+                let start = Mat::from_fn(n, n, |i, j| match beta == 0.0 && i >= j {
+                    true => T::NAN,
+                    false => T::from_f64((i * 3 + j) as f64 * 0.01),
+                });
+                let mut g = start.clone();
+                dense::syrk(g.as_mut(), al, a, be, Par::Seq);
+                bounded(a, a.transpose(), al.to_f64(), beta, start.as_ref(), g.as_ref());
+
+                let mut inside = Mat::<T>::from_fn(n + 3, n + 2, |_, _| T::ONE);
+                let mut view = inside.as_mut().submatrix_mut(2, 1, n, n);
+                dense::copy(view.as_mut(), start.as_ref());
+                dense::syrk_weighted(view.as_mut(), al, a, &weights, be, &mut vec![T::ZERO; n * k], Par::Seq);
+                bounded(scaled.as_ref(), scaled.transpose(), al.to_f64(), beta, start.as_ref(), view.as_ref());
+                let frame = |i: usize, j: usize| i < 2 || j < 1 || i > n + 1 || j > n;
+                assert!((0..n + 3).all(|i| (0..n + 2).all(|j| !frame(i, j) || inside[(i, j)] == T::ONE)));
+
+                let mut rows = vec![T::ZERO; n * n];
+                let mut out = MatMut::from_row_major_slice_mut(&mut rows, n, n);
+                dense::copy(out.as_mut(), start.as_ref());
+                dense::syrk(out.as_mut(), al, a, be, Par::Seq);
+                bounded(a, a.transpose(), al.to_f64(), beta, start.as_ref(), out.as_ref());
+            }
+            // Two operands whose product is symmetric: the second is packed for itself.
+            let start = Mat::from_fn(n, n, |i, j| if i >= j { T::NAN } else { T::ONE });
+            let mut g = start.clone();
+            dense::gemm_lower(g.as_mut(), T::from_f64(0.3), a, by_rows.as_ref(), Par::Seq);
+            bounded(a, by_rows.as_ref(), T::from_f64(0.3).to_f64(), 0.0, start.as_ref(), g.as_ref());
+        }
+    }
+}
+
+#[test]
+fn symmetric_products_agree_with_loops_and_leave_the_upper_triangle() {
+    symmetric_products::<f32>();
+    symmetric_products::<f64>();
+}
+
+#[test]
+fn a_nan_stays_in_its_row_and_column() {
+    for (n, k) in [(20, 3), (70, 300)] {
+        let mut a: Mat<f32> = random(n, k, 22);
+        a[(11, 1)] = f32::NAN;
+        let mut g = Mat::<f32>::zeros(n, n);
+        dense::syrk(g.as_mut(), 1.0, a.as_ref(), 0.0, Par::Seq);
+        assert!((0..n).all(|j| (j..n).all(|i| g[(i, j)].is_nan() == (i == 11 || j == 11))));
+    }
+}
+
 #[test]
 fn strided_views_enter_and_leave() {
     let a: Mat<f64> = random(40, 60, 4);

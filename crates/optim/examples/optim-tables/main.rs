@@ -11,6 +11,8 @@ mod markov;
 mod matrices;
 mod pages;
 mod quadratic;
+#[path = "../report/mod.rs"]
+mod report;
 mod search;
 mod settings;
 

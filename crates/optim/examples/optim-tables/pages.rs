@@ -1,9 +1,9 @@
 //! Tables in Markdown from the results, put into the pages between their markers, and compared with the values that are known.
 
 use crate::jobs::{Failure, Table};
+use crate::report::{fill, quartiles};
 use crate::settings::OVER_SOURCES;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// Known medians with the share that a reproduction may be off: table, case, name, value, share.
@@ -43,17 +43,6 @@ const KNOWN: [(&str, &str, &str, f64, f64); 34] = [
     ("search", "cigar, rotated, D 20 | CMA-ES", "evaluations", 8472.0, 0.15),
     ("search", "Ackley, D 20 | CMA-ES", "evaluations", 5136.0, 0.15),
 ];
-
-/// Quartiles by linear interpolation.
-fn quartiles(mut x: Vec<f64>) -> Option<[f64; 3]> {
-    x.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let p = share * (x.len() - 1) as f64;
-        let (low, part) = (p.floor() as usize, p.fract());
-        x[low] + part * (x[(low + 1).min(x.len() - 1)] - x[low])
-    };
-    (!x.is_empty()).then(|| [at(0.25), at(0.5), at(0.75)])
-}
 
 fn digits(x: f64) -> String {
     match x.abs() {
@@ -183,19 +172,10 @@ pub(crate) fn tables(results: &BTreeMap<String, Table>, compared: bool) -> BTree
     all
 }
 
-/// Replaces what stands between `<!-- table NAME -->` and `<!-- end -->` in the pages of the papers, in `folder`.
+/// Puts the tables into the pages of the papers, in `folder`.
 pub(crate) fn write(tables: &BTreeMap<&'static str, String>, folder: &Path) -> Result<(), Failure> {
     for name in ["kl-shampoo.md", "spectral.md"] {
-        let path = folder.join(name);
-        let mut text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        for (marker, table) in tables {
-            let begin = format!("<!-- table {marker} -->\n");
-            let Some(from) = text.find(&begin).map(|at| at + begin.len()) else { continue };
-            let to = text[from..].find("<!-- end -->").ok_or("a table without its end")? + from;
-            text.replace_range(from..to, &format!("\n{table}\n"));
-        }
-        fs::write(&path, text)?;
-        println!("written: {}", path.display());
+        fill(&folder.join(name), tables.iter().map(|(name, table)| (*name, table)))?;
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ fn refresh_rotated<T: Scalar>(
         Refresh::Eigh => 0,
     };
     if sweeps > 0 && sweep(tools, n, sweeps, bench, par) {
-        // Symmetric: rows and columns are the same.
+        // Its columns are the other's rows, and one triangle is enough.
         let back = unit.recip();
         simd::wide(|| f.s.iter_mut().zip(&*bench.s).for_each(|(x, &s)| *x = s * back));
     } else {
@@ -177,7 +177,7 @@ fn turned<T: Scalar>(mut out: MatMut<'_, T>, r: MatRef<'_, T>, h: MatRef<'_, T>,
     }
 }
 
-/// Steps of the QR algorithm on the matrix in `s`; their product in `h`. `false` if one of them is not finite.
+/// Steps of the QR algorithm on the matrix in `s`, of which the lower triangle is left; their product in `h`. `false` if one of them is not finite.
 fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mut Bench<'_, T>, par: Par) -> bool {
     for k in 0..sweeps {
         dense::copy(columns(bench.t, n), columns(bench.s, n).as_ref());
@@ -187,9 +187,11 @@ fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mu
         let u = columns(bench.u, n);
         let mut s = columns(bench.s, n);
         turned(s.as_mut(), columns(bench.t, n).as_ref(), u.as_ref(), par);
-        dense::mirror_lower(s);
+        if k + 1 < sweeps {
+            dense::mirror_lower(s);
+        }
         if k == 0 {
-            dense::copy(columns(bench.h, n), u.as_ref());
+            core::mem::swap(&mut bench.h, &mut bench.u);
         } else {
             dense::gemm(columns(bench.t, n), T::ONE, columns(bench.h, n).as_ref(), u.as_ref(), T::ZERO, par);
             dense::copy(columns(bench.h, n), columns(bench.t, n).as_ref());
@@ -250,7 +252,7 @@ fn refresh_original<T: Scalar>(
     if want_turn { Move::Turned } else { Move::Stayed }
 }
 
-/// `diag(Q^T S Q)`, into `out`; `scratch` has room for a matrix.
+/// `diag(Q^T S Q)`, into `out`; `scratch` has room for a matrix. With the original storage `S` has to be complete.
 pub(crate) fn projected_diagonal<T: Scalar>(
     storage: Storage,
     f: &Factor<T>,

@@ -15,7 +15,8 @@ pub(crate) enum FactorKind {
     Identity,
 }
 
-/// `S` and `Q` are row-major `n x n` for a dense factor; a diagonal one keeps the diagonal of `S` only.
+/// `S` and `Q` are row-major `n x n` for a dense factor; a diagonal one keeps the diagonal of `S` only. Of `S`, which is symmetric, the
+/// triangle on and above the diagonal is kept up to date; [`Factor::complete`] fills the other one for those who read it.
 #[derive(Clone, Debug)]
 pub(crate) struct Factor<T> {
     pub(crate) n: usize,
@@ -59,6 +60,13 @@ impl<T: Scalar> Factor<T> {
     pub(crate) fn reset_basis(&mut self) {
         self.q.fill(T::ZERO);
         self.q.iter_mut().step_by(self.n + 1).for_each(|x| *x = T::ONE);
+    }
+
+    /// Makes `S` symmetric.
+    pub(crate) fn complete(&mut self) {
+        if self.is_dense() {
+            super::modes::complete(&mut self.s, self.n);
+        }
     }
 
     /// Eigenvalue behind a stored `e`; zero for a frozen direction.

@@ -7,6 +7,7 @@
 
 use crate::slots::all_finite;
 use numerics::dense::{self, FactorWork};
+use numerics::simd::Wide;
 use numerics::{Error, Mat, MatMut, Scalar, simd};
 
 /// Failures in a row after which a step returns an error.
@@ -87,12 +88,12 @@ pub(crate) enum Ready<T> {
     NotFinite,
 }
 
-/// Scales a factor, which is symmetric as [`super::modes::Shape::outer`] leaves it, into `copy`.
+/// Scales a factor, both triangles of which are there, into `copy`.
 pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, copy: &mut [T]) -> Ready<T> {
     if !all_finite(s) {
         return Ready::NotFinite;
     }
-    let top = largest(s).to_f64();
+    let top = simd::run_wide(Largest(s)).to_f64();
     if top == 0.0 {
         return Ready::Zero;
     }
@@ -103,12 +104,23 @@ pub(crate) fn scaled_copy<T: Scalar>(s: &[T], n: usize, copy: &mut [T]) -> Ready
 }
 
 /// Largest absolute value of finite numbers, by independent comparisons.
-fn largest<T: Scalar>(x: &[T]) -> T {
-    let mut lanes = [T::ZERO; 32];
-    let (chunks, rest) = x.as_chunks::<32>();
-    let more = |lane: &mut T, v: T| *lane = if v.abs() > *lane { v.abs() } else { *lane };
-    simd::wide(|| chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(lane, &v)| more(lane, v))));
-    lanes.iter().chain(rest).fold(T::ZERO, |top, x| top.max(x.abs()))
+struct Largest<'a, T>(&'a [T]);
+
+impl<T: Scalar> Wide for Largest<'_, T> {
+    type Out = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        let mut lanes = [T::ZERO; 32];
+        let (chunks, rest) = self.0.as_chunks::<32>();
+        for chunk in chunks {
+            for (lane, v) in lanes.iter_mut().zip(chunk) {
+                let v = v.abs();
+                *lane = if v > *lane { v } else { *lane };
+            }
+        }
+        lanes.iter().chain(rest).fold(T::ZERO, |top, x| top.max(x.abs()))
+    }
 }
 
 /// Eigenvectors in descending order of eigenvalue into `h`, from the scaled copy in `s`, which is used up. `values` belong

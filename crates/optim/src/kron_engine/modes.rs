@@ -5,6 +5,7 @@
 //! memory; for a matrix each is one product. Cost of a product along mode `j`: `2 p_j` flops per element; of an outer
 //! product half of that.
 
+use numerics::simd::Wide;
 use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// Partial sums of a row.
@@ -57,20 +58,50 @@ impl Shape {
     /// `s = beta s + alpha X X^T` with `X` the unfolding of `x` along a mode; `s` is symmetric,
     /// of which the triangle on and above the diagonal, by rows, is read.
     pub(crate) fn outer<T: Scalar>(&self, mode: usize, x: &[T], alpha: T, s: &mut [T], beta: T, par: Par) {
+        self.outer_triangle(mode, x, alpha, s, beta, par);
+        complete(s, self.dims[mode]);
+    }
+
+    /// The triangle of [`Shape::outer`] that is read, and nothing below it.
+    pub(crate) fn outer_triangle<T: Scalar>(&self, mode: usize, x: &[T], alpha: T, s: &mut [T], beta: T, par: Par) {
         let (left, p, right) = self.split(mode);
         // By columns, which is the same for a symmetric matrix: products run at half the speed into rows.
         let mut s = MatMut::from_column_major_slice_mut(s, p, p);
         if right == 1 {
             let x = MatRef::from_row_major_slice(x, left, p);
-            dense::syrk(s.as_mut(), alpha, x.transpose(), beta, par);
-        } else {
-            for (b, x) in x.chunks_exact(p * right).enumerate() {
-                let beta = if b == 0 { beta } else { T::ONE };
-                let x = MatRef::from_row_major_slice(x, p, right);
-                dense::syrk(s.as_mut(), alpha, x, beta, par);
-            }
+            dense::syrk(s, alpha, x.transpose(), beta, par);
+            return;
         }
-        dense::mirror_lower(s);
+        for (b, x) in x.chunks_exact(p * right).enumerate() {
+            let beta = if b == 0 { beta } else { T::ONE };
+            let x = MatRef::from_row_major_slice(x, p, right);
+            dense::syrk(s.as_mut(), alpha, x, beta, par);
+        }
+    }
+
+    /// [`Shape::outer_triangle`] of a matrix whose other mode is weighted by `w`; `scratch` has its length.
+    pub(crate) fn weighted_outer_triangle<T: Scalar>(
+        &self,
+        mode: usize,
+        x: &[T],
+        w: &[T],
+        alpha: T,
+        s: &mut [T],
+        beta: T,
+        scratch: &mut [T],
+        par: Par,
+    ) {
+        let p = self.dims[mode];
+        let x = MatRef::from_row_major_slice(x, self.dims[0], self.len / self.dims[0].max(1));
+        let x = if mode == 0 { x } else { x.transpose() };
+        let s = MatMut::from_column_major_slice_mut(s, p, p);
+        dense::syrk_weighted(s, alpha, x, w, beta, scratch, par);
+    }
+
+    /// Sums of squares of a matrix along either mode, weighted along the other one: `sum_c (x[r, c] w_1[c])^2` and
+    /// `sum_r (x[r, c] w_0[r])^2`, in one pass.
+    pub(crate) fn weighted_squares<T: Scalar>(&self, weights: [&[T]; 2], x: &[T], rows: &mut [T], columns: &mut [T]) {
+        simd::run_wide(WeightedSquares { weights, x, rows, columns });
     }
 
     /// `out = x` times `weights[i]` along every mode `i` other than `mode` (an empty one leaves its mode alone), and the
@@ -178,6 +209,53 @@ fn weigh_each_row<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums:
     }
 }
 
+struct WeightedSquares<'a, T> {
+    weights: [&'a [T]; 2],
+    x: &'a [T],
+    rows: &'a mut [T],
+    columns: &'a mut [T],
+}
+
+impl<T: Scalar> Wide for WeightedSquares<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let WeightedSquares { weights, x, rows, columns } = self;
+        columns.fill(T::ZERO);
+        for ((x, sum), &weight) in x.chunks_exact(columns.len().max(1)).zip(rows).zip(weights[0]) {
+            *sum = weighted_row(x, weight, weights[1], columns);
+        }
+    }
+}
+
+/// The weighted sum of squares of a row, whose own weighted squares are added to those of the columns.
+#[inline(always)]
+fn weighted_row<T: Scalar>(x: &[T], weight: T, w: &[T], columns: &mut [T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (w, w_rest) = w.as_chunks::<LANES>();
+    let (columns, columns_rest) = columns.as_chunks_mut::<LANES>();
+    for ((x, w), column) in x.iter().zip(w).zip(columns) {
+        for k in 0..LANES {
+            let (along, across) = (x[k] * w[k], x[k] * weight);
+            lanes[k] += along * along;
+            column[k] += across * across;
+        }
+    }
+    for ((lane, (&x, &w)), column) in lanes.iter_mut().zip(x_rest.iter().zip(w_rest)).zip(columns_rest) {
+        let (along, across) = (x * w, x * weight);
+        *lane += along * along;
+        *column += across * across;
+    }
+    lanes.iter().copied().sum()
+}
+
+/// Copies the triangle above the diagonal of a symmetric row-major array below it.
+pub(crate) fn complete<T: Scalar>(s: &mut [T], n: usize) {
+    dense::mirror_lower(MatMut::from_column_major_slice_mut(s, n, n));
+}
+
 /// `out[i, c] = x[i, c] w[i]`, `sums[c]` the squares of column `c`.
 fn weigh_rows<T: Scalar>(cols: usize, w: &[T], x: &[T], out: &mut [T], sums: &mut [T]) {
     sums.fill(T::ZERO);
@@ -269,6 +347,29 @@ mod tests {
                     assert_eq!(out, expected);
                     assert!(sums.iter().zip(&squares).all(|(a, b)| (a - b).abs() < 1e-13 * b.max(1.0)));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_in_one_pass_does_what_its_scaled_copies_do() {
+        for dims in [[3_usize, 37], [37, 3], [1, 5], [40, 52]] {
+            let shape = Shape::new(&dims);
+            let (x, weights): (_, Vec<Vec<f64>>) = (wave(shape.len()), dims.iter().map(|&n| wave(n)).collect());
+            let mut sums = dims.map(|n| vec![7.0; n]);
+            let [rows, columns] = &mut sums;
+            shape.weighted_squares([&weights[0], &weights[1]], &x, rows, columns);
+            for mode in 0..2 {
+                let p = dims[mode];
+                let (mut scaled, mut squares) = (vec![0.0; shape.len()], vec![0.0; p]);
+                shape.weigh_and_square(mode, &weights, &x, &mut scaled, &mut squares);
+                assert_eq!(sums[mode], squares);
+                let (mut s, mut expected) = (vec![1.0; p * p], vec![1.0; p * p]);
+                let mut scratch = vec![0.0; shape.len()];
+                shape.weighted_outer_triangle(mode, &x, &weights[1 - mode], 0.5, &mut s, 2.0, &mut scratch, Par::Seq);
+                complete(&mut s, p);
+                shape.outer(mode, &scaled, 0.5, &mut expected, 2.0, Par::Seq);
+                assert!(s.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-13), "{dims:?} {mode}");
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::blockwise::{Call, Done, Field, Rule};
 use crate::slots::bias_correction;
 use numerics::dense::FactorWork;
 use numerics::rng::{Role, Stream};
+use numerics::simd::Wide;
 use numerics::{Par, Scalar, dense, simd};
 
 /// The state of one block.
@@ -66,11 +67,6 @@ impl<T: Scalar> Kron<T> {
         }
     }
 
-    /// Whether the momentum lives in the basis.
-    fn rotated_momentum(&self) -> bool {
-        self.config.scale == Scale::Free || self.config.storage == Storage::Rotated
-    }
-
     /// Decay of the statistics at their next update, and its complement.
     fn statistics_decay(&self) -> (f64, f64) {
         let b = self.config.statistics_decay();
@@ -122,8 +118,6 @@ impl<T: Scalar> Kron<T> {
     fn advance(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], out: &mut [T], par: Par) {
         let c = &self.config;
         let (b1, c1) = (T::from_f64(c.beta1), T::from_f64(1.0 - c.beta1));
-        let new = if self.rotated_momentum() { p } else { g };
-        simd::wide(|| self.m.iter_mut().zip(new).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
         let mut gain = 1.0;
         if c.bias.momentum {
             gain /= bias_correction(c.beta1, self.step);
@@ -134,24 +128,19 @@ impl<T: Scalar> Kron<T> {
                 if c.bias.second_moment {
                     gain *= bias_correction(c.beta2, self.step).sqrt();
                 }
-                let gain = T::from_f64(gain);
                 let (b2, c2) = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
-                simd::wide(|| {
-                    for (((t, v), &m), &p) in t.iter_mut().zip(&mut self.v).zip(&self.m).zip(p) {
-                        *v = b2 * *v + c2 * (p * p);
-                        let denominator = v.sqrt() + eps;
-                        *t = if denominator == T::ZERO { T::ZERO } else { gain * (m / denominator) };
-                    }
-                });
+                let (m, v) = (&mut self.m[..], &mut self.v[..]);
+                simd::run_wide(Moments { m, v, p, t, first: (b1, c1), second: (b2, c2), eps, gain: T::from_f64(gain) });
             }
             Scale::Kronecker => {
-                let gain = T::from_f64(gain);
-                if self.rotated_momentum() {
-                    divide_by_roots(&self.shape, &self.factors, c.root, eps, gain, &self.m, t);
-                } else {
-                    rotate(&self.shape, &self.factors, true, None, &self.m, x, t, par);
-                    divide_by_roots(&self.shape, &self.factors, c.root, eps, gain, x, t);
+                let (shape, factors, gain) = (&self.shape, &self.factors[..], T::from_f64(gain));
+                let rotated = c.storage == Storage::Rotated;
+                if !rotated {
+                    simd::wide(|| self.m.iter_mut().zip(g).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
+                    rotate(shape, factors, true, None, &self.m, x, t, par);
                 }
+                let (m, new) = if rotated { (&mut self.m[..], Some((p, b1, c1))) } else { (&mut *x, None) };
+                simd::run_wide(Divide { shape, factors, root: c.root, eps, gain, m, new, t });
             }
         }
         rotate(&self.shape, &self.factors, false, None, t, out, x, par);
@@ -167,13 +156,15 @@ impl<T: Scalar> Kron<T> {
         let ema = self.config.eigenvalues == Eigenvalues::Ema;
         if self.config.released_order3 && self.factors.len() == 3 && self.factors.iter().all(Factor::is_dense) {
             self.learn_as_released(g, p, x, t, b, c, par);
+        } else if self.takes_one_pass() {
+            self.learn_in_one_pass(p, x, b, c, par);
         } else {
             let idle = self.eigenvalues_are_idle();
             for j in 0..self.factors.len() {
                 if idle && self.factors[j].is_dense() {
                     let unfolded = if self.config.storage == Storage::Rotated { p } else { g };
                     let (keep, weight) = (T::from_f64(b), T::from_f64(c));
-                    self.shape.outer(j, unfolded, weight, &mut self.factors[j].s, keep, par);
+                    self.shape.outer_triangle(j, unfolded, weight, &mut self.factors[j].s, keep, par);
                     continue;
                 }
                 self.project(j, p, x);
@@ -187,6 +178,33 @@ impl<T: Scalar> Kron<T> {
         }
         if let (Clamp::Product(floor), true) = (self.config.clamp, ema) {
             clamp_product(&mut self.factors, floor);
+        }
+    }
+
+    /// Whether this is a matrix in rotated storage with weights on both modes: KL-Shampoo as it is mostly used.
+    fn takes_one_pass(&self) -> bool {
+        let weighted = self.weights.iter().all(|w| !w.is_empty());
+        self.weights.len() == 2 && weighted && self.config.storage == Storage::Rotated
+    }
+
+    /// The gradient is read once for the mean squares of both modes, and weighted on its way into each statistic.
+    fn learn_in_one_pass(&mut self, p: &[T], x: &mut [T], b: f64, c: f64, par: Par) {
+        if let [rows, columns] = &mut self.delta[..] {
+            self.shape.weighted_squares([&self.weights[0], &self.weights[1]], p, rows, columns);
+        }
+        for j in 0..2 {
+            self.share_out(j);
+            if self.factors[j].is_dense() {
+                let (keep, weight) = (T::from_f64(b), T::from_f64(c) * self.share(j));
+                let (w, s) = (&self.weights[1 - j], &mut self.factors[j].s);
+                self.shape.weighted_outer_triangle(j, p, w, weight, s, keep, x, par);
+                self.damp(j, c);
+            } else {
+                self.average_diagonal(j, b, c);
+            }
+        }
+        if self.config.eigenvalues == Eigenvalues::Ema {
+            (0..2).for_each(|j| self.average(j, b, c));
         }
     }
 
@@ -253,9 +271,14 @@ impl<T: Scalar> Kron<T> {
         if self.factors[j].is_identity() {
             return;
         }
+        self.shape.weigh_and_square(j, &self.weights, p, x, &mut self.delta[j]);
+        self.share_out(j);
+    }
+
+    /// Mean squares and damping from sums of squares.
+    fn share_out(&mut self, j: usize) {
         let share = self.share(j);
         let damping = T::from_f64(self.config.damping) * self.damping_weight(j);
-        self.shape.weigh_and_square(j, &self.weights, p, x, &mut self.delta[j]);
         self.delta[j].iter_mut().for_each(|d| *d = *d * share + damping);
     }
 
@@ -275,15 +298,9 @@ impl<T: Scalar> Kron<T> {
     /// `x` is what [`Kron::project`] left there.
     fn add_statistics(&mut self, j: usize, g: &[T], x: &mut [T], t: &mut [T], b: f64, c: f64, par: Par) {
         let (keep, weight) = (T::from_f64(b), T::from_f64(c) * self.share(j));
-        let damping = T::from_f64(c * self.config.damping) * self.damping_weight(j);
         match self.factors[j].kind {
             FactorKind::Identity => return,
-            FactorKind::Diagonal => {
-                let c = T::from_f64(c);
-                let delta = &self.delta[j];
-                self.factors[j].s.iter_mut().zip(delta).for_each(|(s, &d)| *s = keep * *s + c * d);
-                return;
-            }
+            FactorKind::Diagonal => return self.average_diagonal(j, b, c),
             FactorKind::Dense => {}
         }
         let unfolded: &[T] = if self.config.storage == Storage::Rotated {
@@ -295,10 +312,20 @@ impl<T: Scalar> Kron<T> {
             self.whiten(j, t);
             t
         };
-        let f = &mut self.factors[j];
-        self.shape.outer(j, unfolded, weight, &mut f.s, keep, par);
-        // A multiple of the identity matters only where eigenvalues are read off the factor.
+        self.shape.outer_triangle(j, unfolded, weight, &mut self.factors[j].s, keep, par);
+        self.damp(j, c);
+    }
+
+    fn average_diagonal(&mut self, j: usize, b: f64, c: f64) {
+        let (keep, c) = (T::from_f64(b), T::from_f64(c));
+        self.factors[j].s.iter_mut().zip(&self.delta[j]).for_each(|(s, &d)| *s = keep * *s + c * d);
+    }
+
+    /// A multiple of the identity, which matters only where eigenvalues are read off the factor.
+    fn damp(&mut self, j: usize, c: f64) {
+        let damping = T::from_f64(c * self.config.damping) * self.damping_weight(j);
         if self.config.eigenvalues == Eigenvalues::Instantaneous && damping != T::ZERO {
+            let f = &mut self.factors[j];
             f.s.iter_mut().step_by(f.n + 1).for_each(|s| *s += damping);
         }
     }
@@ -321,6 +348,9 @@ impl<T: Scalar> Kron<T> {
         }
         if self.config.eigenvalues == Eigenvalues::Instantaneous {
             for (f, delta) in self.factors.iter_mut().zip(&mut self.delta).filter(|(f, _)| !f.is_identity()) {
+                if self.config.storage == Storage::Original {
+                    f.complete();
+                }
                 basis::projected_diagonal(self.config.storage, f, delta, matrices, par);
                 let cap = f.cap(&self.config);
                 f.set_eigenvalues(delta.iter().copied(), cap);
@@ -350,6 +380,7 @@ impl<T: Scalar> Kron<T> {
                 scratch: x,
             };
             let f = &mut self.factors[j];
+            f.complete();
             let [s, h, r, u] = split_bench(matrices, f.n);
             let (values, work, order) = (&mut self.delta[j][..], &mut self.works[j], &mut self.sorting);
             let bench = Bench { s, h, t: r, u, values, work, order };
@@ -365,30 +396,83 @@ impl<T: Scalar> Kron<T> {
     }
 }
 
-/// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root.
-fn divide_by_roots<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, m: &[T], t: &mut [T]) {
-    simd::wide(|| divide_rows(shape, factors, root, eps, gain, m, t));
+/// Averages of a gradient and of its squares, with two weights each, and `t = gain m / (sqrt(v) + eps)`.
+struct Moments<'a, T> {
+    m: &'a mut [T],
+    v: &'a mut [T],
+    p: &'a [T],
+    t: &'a mut [T],
+    first: (T, T),
+    second: (T, T),
+    eps: T,
+    gain: T,
 }
 
-#[inline(always)]
-fn divide_rows<T: Scalar>(shape: &Shape, factors: &[Factor<T>], root: f64, eps: T, gain: T, m: &[T], t: &mut [T]) {
-    let plain = root == 2.0;
-    let exponent = T::from_f64(2.0 / root);
-    let power = |e: T| if plain { e } else { e.powf(exponent) };
-    let (last, leading) = match shape.dims().split_last() {
-        Some((&last, leading)) if last > 0 => (last, leading),
-        _ => return,
-    };
-    let tail = &factors[leading.len()];
-    for (index, (m, t)) in m.chunks_exact(last).zip(t.chunks_exact_mut(last)).enumerate() {
-        let (mut rest, mut lead) = (index, T::ONE);
-        for f in factors[..leading.len()].iter().rev() {
+impl<T: Scalar> Wide for Moments<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Moments { m, v, p, t, first, second, eps, gain } = self;
+        for (((t, v), m), &p) in t.iter_mut().zip(v).zip(m).zip(p) {
+            // Everything is computed before it is chosen from: no branch, so that the loop runs on whole registers.
+            let mean = first.0 * *m + first.1 * p;
+            let square = second.0 * *v + second.1 * (p * p);
+            let denominator = square.sqrt() + eps;
+            let quotient = gain * (mean / denominator);
+            (*m, *v) = (mean, square);
+            *t = if denominator == T::ZERO { T::ZERO } else { quotient };
+        }
+    }
+}
+
+/// `t = gain m E / (1 + eps E)` with `E` the product of `e_j^{2/root}`, that is `m / (sqrt(l) + eps)` for a square root. With a new
+/// gradient and its two weights `m` is averaged in the same pass.
+struct Divide<'a, T> {
+    shape: &'a Shape,
+    factors: &'a [Factor<T>],
+    root: f64,
+    eps: T,
+    gain: T,
+    m: &'a mut [T],
+    new: Option<(&'a [T], T, T)>,
+    t: &'a mut [T],
+}
+
+impl<T: Scalar> Wide for Divide<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let last = self.shape.dims().last().copied().unwrap_or(0);
+        if last == 0 {
+            return;
+        }
+        let (m, t) = (core::mem::take(&mut self.m), core::mem::take(&mut self.t));
+        for (row, (m, t)) in m.chunks_exact_mut(last).zip(t.chunks_exact_mut(last)).enumerate() {
+            if let Some((g, old, new)) = self.new {
+                m.iter_mut().zip(&g[row * last..]).for_each(|(m, &g)| *m = old * *m + new * g);
+            }
+            self.row(row, m, t);
+        }
+    }
+}
+
+impl<T: Scalar> Divide<'_, T> {
+    #[inline(always)]
+    fn row(&self, row: usize, m: &[T], t: &mut [T]) {
+        let Some((tail, leading)) = self.factors.split_last() else { return };
+        let plain = self.root == 2.0;
+        let exponent = T::from_f64(2.0 / self.root);
+        let power = |e: T| if plain { e } else { e.powf(exponent) };
+        let (mut rest, mut lead) = (row, T::ONE);
+        for f in leading.iter().rev() {
             if !f.is_identity() {
                 lead *= power(f.e[rest % f.n]);
             }
             rest /= f.n;
         }
-        let scale = |e: T| gain * (e / (T::ONE + eps * e));
+        let scale = |e: T| self.gain * (e / (T::ONE + self.eps * e));
         if tail.is_identity() {
             let by = scale(lead);
             t.iter_mut().zip(m).for_each(|(t, &m)| *t = m * by);
@@ -457,6 +541,7 @@ impl<T: Scalar> Rule<T> for Kron<T> {
             fields.push(Field::array("v", &dims, &mut self.v));
         }
         for (j, f) in self.factors.iter_mut().enumerate() {
+            f.complete();
             let square = [f.n, f.n];
             match f.kind {
                 FactorKind::Identity => continue,

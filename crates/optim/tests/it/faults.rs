@@ -34,14 +34,17 @@ pub(crate) fn methods<T: Scalar>(non_finite: NonFinite) -> Vec<Preconditioned<T>
 
 #[test]
 fn numbers_that_are_not_finite_never_enter_the_state() {
+    never_enter::<f64>();
+    never_enter::<f32>();
+}
+
+fn never_enter<T: Scalar>() {
     let list = single(&[4, 5]);
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let mut g: Vec<f64> = wave(20, 9);
+    for bad in [T::NAN, T::INFINITY, -T::INFINITY] {
+        let mut g: Vec<T> = wave(20, 9);
         g[13] = bad;
-        for (mut strict, mut lenient) in
-            methods::<f64>(NonFinite::Error).into_iter().zip(methods::<f64>(NonFinite::Skip))
-        {
-            let mut w: Vec<f64> = wave(20, 1);
+        for (mut strict, mut lenient) in methods::<T>(NonFinite::Error).into_iter().zip(methods::<T>(NonFinite::Skip)) {
+            let mut w: Vec<T> = wave(20, 1);
             for method in [&mut strict, &mut lenient] {
                 method.init(&list).unwrap();
                 for t in 0..5 {
@@ -130,13 +133,18 @@ fn one_gradient_a_million_times_too_large() {
 /// Squares beyond the range of the type: the factors overflow, and after four refreshes in vain the step says which tensor it is.
 #[test]
 fn statistics_that_overflow_are_an_error_that_names_the_tensor() {
+    overflows::<f64>(1e200);
+    overflows::<f32>(1e30);
+}
+
+fn overflows<T: Scalar>(size: f64) {
     for config in [reference::kl_shampoo(), reference::soap(), recommended::kl_shampoo()] {
-        let mut method = Preconditioned::<f64>::new(KronConfig { period: 1, ..config }).unwrap();
+        let mut method = Preconditioned::<T>::new(KronConfig { period: 1, ..config }).unwrap();
         method.init(&single(&[4, 5])).unwrap();
-        let mut w: Vec<f64> = wave(20, 1);
+        let mut w: Vec<T> = wave(20, 1);
         let mut failures = Vec::new();
         for t in 0..12 {
-            let by = if t < 2 { 1.0 } else { 1e200 };
+            let by = if t < 2 { 1.0 } else { size };
             failures.extend(method.step(&mut w, Grads::all(&scaled(wave(20, t), by)), 1.0).err().map(|e| (t, e)));
         }
         let (at, error) = &failures[0];
@@ -147,39 +155,50 @@ fn statistics_that_overflow_are_an_error_that_names_the_tensor() {
 
 #[test]
 fn after_very_many_zeros_steps_resume() {
+    resumes_after_zeros::<f64>();
+    resumes_after_zeros::<f32>();
+}
+
+fn resumes_after_zeros<T: Scalar>() {
     // Only the product clamp keeps eigenvalues from vanishing; the cap on the update tames the first step.
     let config = KronConfig { max_update_rms: Some(2.0), period: 1000, ..recommended::kl_shampoo() };
     assert_eq!(config.clamp, Clamp::Product(1e-16));
-    let mut method = Preconditioned::<f64>::new(config).unwrap();
+    let mut method = Preconditioned::<T>::new(config).unwrap();
     method.init(&single(&[3, 2])).unwrap();
-    let mut w = vec![0.0; 6];
+    let mut w = vec![T::ZERO; 6];
     for t in 0..5 {
         method.step(&mut w, Grads::all(&wave(6, t)), 1.0).unwrap();
     }
     for _ in 0..40_000 {
-        method.step(&mut w, Grads::all(&[0.0; 6]), 1.0).unwrap();
+        method.step(&mut w, Grads::all(&[T::ZERO; 6]), 1.0).unwrap();
     }
     let before = w.clone();
     method.step(&mut w, Grads::all(&wave(6, 6)), 1.0).unwrap();
-    let moved = w.iter().zip(&before).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    let moved = w.iter().zip(&before).map(|(a, b)| (*a - *b).to_f64().powi(2)).sum::<f64>().sqrt();
     assert!(moved > 1e-4 && moved < 1e-3 * 2.1 * 6.0_f64.sqrt(), "{moved}");
 }
 
 /// Threads change no bit, for shapes large enough that products are split.
 #[test]
 fn threads_change_no_bit() {
-    let list = single(&[96, 130]);
-    for (mut one, many) in methods::<f64>(NonFinite::Error).into_iter().zip(methods::<f64>(NonFinite::Error)) {
+    threaded::<f64>();
+    threaded::<f32>();
+}
+
+fn threaded<T: Scalar>() {
+    let (rows, columns) = (160, 130);
+    let (list, n) = (single(&[rows, columns]), rows * columns);
+    for (mut one, many) in methods::<T>(NonFinite::Error).into_iter().zip(methods::<T>(NonFinite::Error)) {
         let mut many = many.with_par(Par::rayon(2));
-        let (mut a, mut b): (Vec<f64>, Vec<f64>) = (wave(96 * 130, 1), wave(96 * 130, 1));
+        let (mut a, mut b): (Vec<T>, Vec<T>) = (wave(n, 1), wave(n, 1));
         one.init(&list).unwrap();
         many.init(&list).unwrap();
         for t in 0..5 {
-            let g: Vec<f64> = wave(96 * 130, t);
+            let g: Vec<T> = wave(n, t);
             one.step(&mut a, Grads::all(&g), 1.0).unwrap();
             many.step(&mut b, Grads::all(&g), 1.0).unwrap();
         }
-        assert_eq!(bits(&a), bits(&b), "{}", Optimizer::<f64>::kind(&one));
+        assert_eq!(bits(&a), bits(&b), "{}", Optimizer::<T>::kind(&one));
         assert_eq!(one.state().unwrap(), many.state().unwrap());
     }
 }

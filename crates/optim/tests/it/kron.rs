@@ -149,40 +149,50 @@ fn axes_of_length_one_are_dropped() {
     }
 }
 
-/// `(c S_a, S_b / c)` and `(c l_a, l_b / c)` give the same directions for ever.
-#[test]
-fn directions_do_not_depend_on_the_gauge() {
+/// Largest difference of the directions of 36 steps, as a share of their size, after `(S_a, S_b)` and `(l_a, l_b)` have become
+/// `(c S_a, S_b / c)` and `(c l_a, l_b / c)`; at most what `tolerance` says of the method that was left alone.
+pub(crate) fn gauge<T: Scalar>(c: f64, tolerance: impl Fn(&Preconditioned<T>) -> f64) {
+    let gradient = |t: u64| -> Vec<T> { noise(20, 1, t).into_iter().map(T::from_f64).collect() };
     for storage in [Storage::Original, Storage::Rotated] {
         let config = KronConfig { clamp: Clamp::None, period: 3, storage, ..reference::kl_shampoo() };
-        for c in [1e-3, 1e3_f64] {
-            let (mut plain, mut scaled) = (make(config.clone(), &[5, 4]), make(config.clone(), &[5, 4]));
-            let mut w = vec![0.0; 20];
-            for t in 0..4 {
-                plain.step(&mut w, Grads::all(&noise(20, 1, t)), 1.0).unwrap();
-            }
-            let mut state = plain.state().unwrap();
-            for tensor in &mut state.tensors {
-                let factor = match tensor.name.as_str() {
-                    "s0.w" => c,
-                    "s1.w" => 1.0 / c,
-                    "e0.w" => c.sqrt().recip(),
-                    "e1.w" => c.sqrt(),
-                    _ => continue,
-                };
-                let values = tensor.data.to_vec::<f64>().unwrap();
-                let values: Vec<f64> = values.iter().map(|x| x * factor).collect();
-                *tensor = numerics::store::Tensor::new(tensor.name.clone(), &tensor.shape, &values).unwrap();
-            }
-            scaled.load_state(&state).unwrap();
-            let (mut a, mut b) = (vec![0.0; 20], vec![0.0; 20]);
-            for t in 4..40 {
-                plain.step(&mut a, Grads::all(&noise(20, 1, t)), 1.0).unwrap();
-                scaled.step(&mut b, Grads::all(&noise(20, 1, t)), 1.0).unwrap();
-            }
-            let size = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-            close(&a, &b, 1e-12 * size);
+        let [mut plain, mut scaled] = [(); 2].map(|()| Preconditioned::<T>::new(config.clone()).unwrap());
+        plain.init(&single(&[5, 4])).unwrap();
+        scaled.init(&single(&[5, 4])).unwrap();
+        let mut w = vec![T::ZERO; 20];
+        for t in 0..4 {
+            plain.step(&mut w, Grads::all(&gradient(t)), 1.0).unwrap();
         }
+        let mut state = plain.state().unwrap();
+        for tensor in &mut state.tensors {
+            let factor = match tensor.name.as_str() {
+                "s0.w" => c,
+                "s1.w" => 1.0 / c,
+                "e0.w" => c.sqrt().recip(),
+                "e1.w" => c.sqrt(),
+                _ => continue,
+            };
+            let values = tensor.data.to_vec::<T>().unwrap();
+            let values: Vec<T> = values.iter().map(|x| T::from_f64(x.to_f64() * factor)).collect();
+            *tensor = numerics::store::Tensor::new(tensor.name.clone(), &tensor.shape, &values).unwrap();
+        }
+        scaled.load_state(&state).unwrap();
+        let (mut a, mut b) = (vec![T::ZERO; 20], vec![T::ZERO; 20]);
+        for t in 4..40 {
+            plain.step(&mut a, Grads::all(&gradient(t)), 1.0).unwrap();
+            scaled.step(&mut b, Grads::all(&gradient(t)), 1.0).unwrap();
+        }
+        let [a, b] = [a, b].map(|x| x.iter().map(|x| x.to_f64()).collect::<Vec<_>>());
+        let size = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+        close(&a, &b, tolerance(&plain) * size);
     }
+}
+
+/// With a power of four not one bit differs.
+#[test]
+fn directions_do_not_depend_on_the_gauge() {
+    gauge::<f64>(1e-3, |_| 1e-12);
+    gauge::<f64>(1e3, |_| 1e-12);
+    gauge::<f64>(1024.0, |_| 0.0);
 }
 
 pub(crate) fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat<f64>) -> Vec<f64> {
@@ -272,6 +282,35 @@ fn kl_shampoo_forgets_the_scale() {
             assert!(d < tolerance, "{s}: {d:e} of {tolerance:e}");
         }
     }
+}
+
+/// On diagonal gradients a basis stays a signed permutation, to the rounding of a few Householder reflections.
+pub(crate) fn bases_stay_permutations<T: Scalar>() {
+    let n = 4;
+    let gradient = |t: u64| -> Vec<T> {
+        let size = |i: usize| (5 - i) as f64 * (1.0 + 0.1 * (t as f64 + i as f64).sin());
+        (0..n * n).map(|i| if i % (n + 1) == 0 { T::from_f64(size(i / n)) } else { T::ZERO }).collect()
+    };
+    for config in [reference::kl_shampoo(), reference::soap(), recommended::kl_shampoo(), recommended::soap()] {
+        let mut method = Preconditioned::<T>::new(KronConfig { period: 4, ..config }).unwrap();
+        method.init(&single(&[n, n])).unwrap();
+        let mut w = vec![T::ZERO; n * n];
+        for t in 0..20 {
+            method.step(&mut w, Grads::all(&gradient(t)), 1.0).unwrap();
+        }
+        let state = method.state().unwrap();
+        for name in ["q0.w", "q1.w"] {
+            let q: Vec<f64> =
+                state.tensor(name).unwrap().data.to_vec::<T>().unwrap().iter().map(|q| q.to_f64().abs()).collect();
+            let near = |x: f64| (q.iter().filter(|q| (**q - x).abs() <= 2.0 * T::EPS.to_f64())).count();
+            assert!(near(1.0) == n && near(0.0) == n * (n - 1), "{name} {q:?}");
+        }
+    }
+}
+
+#[test]
+fn diagonal_gradients_leave_bases_signed_permutations() {
+    bases_stay_permutations::<f64>();
 }
 
 /// A diagonal problem stays diagonal, and each entry follows a recursion that can be done by hand.

@@ -4,7 +4,7 @@
 //! same test has a bound in both, otherwise 300 for the few hundred roundings of some tens of steps, times the condition of the
 //! factors, by which a whitening multiplies them.
 use crate::common::{close, golden, largest_difference, noise, orthogonal, single};
-use crate::kron::{idealised_by_hand, turned};
+use crate::kron::{gauge, idealised_by_hand, turned};
 use numerics::{Mat, dense};
 use optim::{
     AdamWConfig, Clamp, Grads, KronConfig, MuonConfig, Optimizer, Order, Preconditioned, Settings, ShampooConfig,
@@ -88,39 +88,12 @@ fn kl_shampoo_factors_and_eigenvalues() {
     close(&eigenvalues("e1.w"), &[0.457952833636, 0.318882017396], tolerance);
 }
 
-/// `(c S_a, S_b / c)` and `(c l_a, l_b / c)` give the same directions for ever; with a power of four not one bit differs.
 #[test]
 fn directions_do_not_depend_on_the_gauge() {
-    for storage in [Storage::Original, Storage::Rotated] {
-        let config = KronConfig { clamp: Clamp::None, period: 3, storage, ..reference::kl_shampoo() };
-        for c in [1e-3, 1e3, 1024.0_f64] {
-            let start: Vec<_> = (0..4).map(|t| noise(20, 1, t)).collect();
-            let ((_, mut plain), mut scaled) = (end(config.clone(), &[5, 4], &start), make(config.clone(), &[5, 4]));
-            let mut state = plain.state().unwrap();
-            for tensor in &mut state.tensors {
-                let factor = match tensor.name.as_str() {
-                    "s0.w" => c,
-                    "s1.w" => 1.0 / c,
-                    "e0.w" => c.sqrt().recip(),
-                    "e1.w" => c.sqrt(),
-                    _ => continue,
-                };
-                let values = tensor.data.to_vec::<f32>().unwrap();
-                let values: Vec<f32> = values.iter().map(|&x| (f64::from(x) * factor) as f32).collect();
-                *tensor = numerics::store::Tensor::new(tensor.name.clone(), &tensor.shape, &values).unwrap();
-            }
-            scaled.load_state(&state).unwrap();
-            let (mut a, mut b) = ([0.0_f32; 20], [0.0_f32; 20]);
-            for t in 4..40 {
-                let g: Vec<f32> = noise(20, 1, t).iter().map(|&g| g as f32).collect();
-                plain.step(&mut a, Grads::all(&g), 1.0).unwrap();
-                scaled.step(&mut b, Grads::all(&g), 1.0).unwrap();
-            }
-            let size = a.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-            let tolerance = if c == 1024.0 { 0.0 } else { 300.0 * ULP * condition(&plain) * f64::from(size) };
-            close(&a.map(f64::from), &b.map(f64::from), tolerance);
-        }
-    }
+    let rounding = |plain: &Preconditioned<f32>| 300.0 * ULP * condition(plain);
+    gauge(1e-3, rounding);
+    gauge(1e3, rounding);
+    gauge::<f32>(1024.0, |_| 0.0);
 }
 
 #[test]
@@ -229,6 +202,11 @@ fn idealised_kl_shampoo() {
             close(&end(config, &[5, 4], &gradients).0, &expected, alike(1e-13));
         }
     }
+}
+
+#[test]
+fn diagonal_gradients_leave_bases_signed_permutations() {
+    crate::kron::bases_stay_permutations::<f32>();
 }
 
 #[test]

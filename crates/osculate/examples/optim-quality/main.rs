@@ -11,6 +11,8 @@
 
 mod methods;
 mod pages;
+#[path = "../../../optim/examples/report/mod.rs"]
+mod report;
 mod results;
 mod runs;
 mod tasks;

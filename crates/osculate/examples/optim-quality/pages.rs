@@ -1,6 +1,7 @@
 //! Tables and charts from the results.
 
 use crate::methods::{ALL, Method};
+use crate::report::{fill, quartiles};
 use crate::results::{Line, Results, Stage};
 use crate::tasks::Task;
 use crate::{Failure, MEASURE};
@@ -10,17 +11,6 @@ use std::path::Path;
 
 /// Methods whose curves are drawn.
 const DRAWN: [&str; 6] = ["AdamW", "Muon", "Shampoo, Adam graft", "SOAP", "KL-Shampoo", "spectral"];
-
-/// Lower quartile, median, upper quartile, by straight lines between the values.
-fn quartiles(mut x: Vec<f64>) -> Option<[f64; 3]> {
-    x.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let p = share * (x.len() - 1) as f64;
-        let (low, part) = (p.floor() as usize, p.fract());
-        x[low] + part * (x[(low + 1).min(x.len() - 1)] - x[low])
-    };
-    (!x.is_empty()).then(|| [at(0.25), at(0.5), at(0.75)])
-}
 
 fn losses(results: &Results, task: &Task, method: &Method, stage: Stage) -> Option<[f64; 3]> {
     quartiles(results.of(task.name, method.name, stage).filter_map(Line::loss).map(|l| task.score(l)).collect())
@@ -67,18 +57,9 @@ pub(crate) fn tables(results: &Results, tasks: &[Task]) -> Result<Vec<(String, S
     tasks.iter().map(|t| Ok((format!("quality-{}", t.name), table(results, t)?))).collect()
 }
 
-/// Replaces what stands between `<!-- table NAME -->` and `<!-- end -->`.
+/// Puts the tables into their page.
 pub(crate) fn write(tables: &[(String, String)], page: &Path) -> Result<(), Failure> {
-    let mut text = std::fs::read_to_string(page)?;
-    for (name, table) in tables {
-        let begin = format!("<!-- table {name} -->\n");
-        let Some(from) = text.find(&begin).map(|at| at + begin.len()) else { continue };
-        let to = text[from..].find("<!-- end -->").ok_or("a table without its end")? + from;
-        text.replace_range(from..to, &format!("\n{table}\n"));
-    }
-    std::fs::write(page, text)?;
-    println!("written: {}", page.display());
-    Ok(())
+    Ok(fill(page, tables.iter().map(|(name, table)| (name.as_str(), table)))?)
 }
 
 /// Median curves over steps and over time, one chart each.
