@@ -17,7 +17,7 @@ pub(super) fn available() -> bool {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
-    job.tiles(columns, 3, |panel, count, tile| match count {
+    job.tiles(columns, |panel, count, tile| match count {
         1 => group::<1>(job, panel, tile),
         2 => group::<2>(job, panel, tile),
         _ => group::<3>(job, panel, tile),

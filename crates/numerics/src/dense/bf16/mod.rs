@@ -24,9 +24,8 @@
 //! - **Sums.** In single precision, in the order of the inner index by pairs, over the whole of it; a product of two bfloat16 numbers is
 //!   exact there unless it leaves the range. An entry differs from the exact sum of the rounded operands by at most `k 2^-23` of
 //!   the sum of moduli, before it is rounded itself.
-//! - **Machines.** Without AVX512-BF16 the same operands are multiplied by ordinary single-precision arithmetic, at half
-//!   the rate of a single-precision product or less. Its sums have another order and round once more, so the bits of the two paths differ within the
-//!   bound above.
+//! - **Machines.** Without AVX512-BF16 the same operands are widened block by block and multiplied by [`super::gemm`] in single precision, at
+//!   half of its rate or somewhat more. The sums have another order, so the bits of the two paths differ within the bound above.
 //! - **Threads.** An entry is one thread's work from first to last: no bit depends on their number.
 //! - **Memory.** The caller's: nothing is allocated. A matrix takes two bytes an entry, rows counted in sixteens.
 

@@ -1,16 +1,70 @@
-//! The tile of a product in plain arithmetic: words are taken apart into two single-precision numbers, whose products are exact.
+//! Products in single precision, for processors without the instruction: blocks of both factors are widened on the stack and multiplied by
+//! [`dense::gemm`], 64 columns at a time; products of two bfloat16 numbers are exact there.
 
 use super::convert::{left, right, to_bits};
 use super::product::{Job, Targets};
-use super::{LANES, Panels, TILE};
-use crate::simd;
+use super::{LANES, Line, Panels, TILE};
+use crate::{MatMut, MatRef, Par, dense, simd};
 use core::ops::Range;
 
-/// Columns whose sums are in registers together.
-const COLUMNS: usize = 4;
+/// Panels of a block, on either side.
+const GROUP: usize = 4;
+/// Rows of a block, and columns of what is multiplied at a time.
+const SIDE: usize = GROUP * LANES;
+
+type Block = [f32; SIDE * SIDE];
 
 pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
-    simd::wide(|| job.tiles(columns, 1, |panel, _, tile| block(job, panel, tile)));
+    let panels = job.out.rows.div_ceil(LANES);
+    let (mut a, mut b, mut c) = ([0.0; SIDE * SIDE], [0.0; SIDE * SIDE], [0.0; SIDE * SIDE]);
+    for across in columns.clone().step_by(GROUP) {
+        let wide = GROUP.min(columns.end - across);
+        for start in (0..panels).step_by(GROUP) {
+            let high = GROUP.min(panels - start);
+            if job.reaches(start + high - 1, across) {
+                sums(job, (start, high), (across, wide), [&mut a, &mut b, &mut c]);
+                for panel in start..start + high {
+                    for tile in across * (LANES / TILE)..(across + wide) * (LANES / TILE) {
+                        if job.reaches(panel, tile * TILE / LANES) {
+                            let at = (tile * TILE - across * LANES) * high * LANES + (panel - start) * LANES;
+                            finish(job, panel, tile, &c[at..], high * LANES);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The product of panels of `a` with panels of `b`, by columns.
+fn sums(job: &Job<'_>, (start, high): (usize, usize), (across, wide): (usize, usize), [a, b, c]: [&mut Block; 3]) {
+    let (rows, cols) = (high * LANES, wide * LANES);
+    let mut sum = MatMut::from_column_major_slice_mut(&mut c[..rows * cols], rows, cols);
+    sum.fill(0.0);
+    for first in (0..job.pairs).step_by(SIDE / 2) {
+        let pairs = first..job.pairs.min(first + SIDE / 2);
+        let inner = 2 * pairs.len();
+        widen(&job.a[start * job.pairs..], job.pairs, high, pairs.clone(), a);
+        widen(&job.b[across * job.pairs..], job.pairs, wide, pairs, b);
+        let x = MatRef::from_column_major_slice(&a[..rows * inner], rows, inner);
+        let y = MatRef::from_column_major_slice(&b[..cols * inner], cols, inner);
+        dense::gemm(sum.as_mut(), 1.0, x, y.transpose(), 1.0, Par::Seq);
+    }
+}
+
+/// Some columns of panels as single-precision numbers, by columns.
+fn widen(lines: &[Line], stride: usize, panels: usize, pairs: Range<usize>, to: &mut Block) {
+    let height = panels * LANES;
+    simd::wide(|| {
+        for panel in 0..panels {
+            let lines = &lines[panel * stride..][pairs.clone()];
+            for (line, to) in lines.iter().zip(to.chunks_exact_mut(2 * height)) {
+                let (x, y) = to.split_at_mut(height);
+                x[panel * LANES..][..LANES].iter_mut().zip(&line.0).for_each(|(x, &w)| *x = left(w));
+                y[panel * LANES..][..LANES].iter_mut().zip(&line.0).for_each(|(y, &w)| *y = right(w));
+            }
+        }
+    });
 }
 
 /// Rounds and writes all blocks of a matrix.
@@ -18,46 +72,27 @@ pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
 pub(super) fn pack(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
     simd::wide(|| {
         for (panel, tile) in out.blocks() {
-            store(out, panel, tile, &block(panel, tile).map(|x| x.map(to_bits)));
+            let mut rounded = [[0; LANES]; TILE];
+            for (to, from) in rounded.iter_mut().zip(&block(panel, tile)) {
+                to.iter_mut().zip(from).for_each(|(to, &from)| *to = to_bits(from));
+            }
+            store(out, panel, tile, &rounded);
         }
     });
 }
 
-/// Sixteen rows by eight columns.
-#[inline(always)]
-fn block(job: &Job<'_>, panel: usize, tile: usize) {
+/// Rounds and writes sixteen rows by eight columns, whose sums are `stride` apart from column to column.
+fn finish(job: &Job<'_>, panel: usize, tile: usize, sums: &[f32], stride: usize) {
     let mut rounded = [[0_u16; LANES]; TILE];
     let rows = LANES.min(job.out.rows - LANES * panel);
     let cols = TILE.min(job.out.cols.saturating_sub(TILE * tile));
-    for start in (0..TILE).step_by(COLUMNS) {
-        let sums = sums(job, panel, tile, start);
-        for (j, sums) in sums.iter().enumerate().take(cols.saturating_sub(start)) {
-            let added = added(job.add, panel, TILE * tile + start + j);
-            for (r, (x, s)) in rounded[start + j].iter_mut().zip(sums).enumerate() {
-                *x = if r < rows { to_bits(job.alpha * s + added[r]) } else { 0 };
-            }
+    for (j, x) in rounded.iter_mut().enumerate().take(cols) {
+        let added = added(job.add, panel, TILE * tile + j);
+        for (r, x) in x.iter_mut().enumerate().take(rows) {
+            *x = to_bits(job.alpha * sums[j * stride + r] + added[r]);
         }
     }
     store(&job.out, panel, tile, &rounded);
-}
-
-#[inline(always)]
-fn sums(job: &Job<'_>, panel: usize, tile: usize, start: usize) -> [[f32; LANES]; COLUMNS] {
-    let a = &job.a[panel * job.pairs..][..job.pairs];
-    let b = &job.b[tile * TILE / LANES * job.pairs..][..job.pairs];
-    let offset = tile * TILE % LANES + start;
-    let mut sums = [[0.0; LANES]; COLUMNS];
-    for (a, b) in a.iter().zip(b) {
-        let (x, y) = (a.0.map(left), a.0.map(right));
-        for (j, sums) in sums.iter_mut().enumerate() {
-            let (u, v) = (left(b.0[offset + j]), right(b.0[offset + j]));
-            for r in 0..LANES {
-                sums[r] += x[r] * u;
-                sums[r] += y[r] * v;
-            }
-        }
-    }
-    sums
 }
 
 /// `beta c` in a column of a panel.
@@ -65,8 +100,11 @@ fn sums(job: &Job<'_>, panel: usize, tile: usize, start: usize) -> [[f32; LANES]
 fn added(add: Option<(f32, Panels<'_>)>, panel: usize, j: usize) -> [f32; LANES] {
     let Some((beta, c)) = add else { return [0.0; LANES] };
     let line = &c.lines[panel * c.pairs() + j / 2].0;
-    let part = if j.is_multiple_of(2) { line.map(left) } else { line.map(right) };
-    part.map(|x| beta * x)
+    let mut part = [0.0; LANES];
+    for r in 0..LANES {
+        part[r] = beta * if j.is_multiple_of(2) { left(line[r]) } else { right(line[r]) };
+    }
+    part
 }
 
 #[inline(always)]

@@ -10,8 +10,10 @@ use crate::Par;
 use core::ops::Range;
 
 /// Bytes of the left factor that are to stay in the second cache.
+#[cfg(target_arch = "x86_64")]
 const SECOND_CACHE: usize = 512 << 10;
 /// Panels of a tile.
+#[cfg(target_arch = "x86_64")]
 const WIDEST: usize = 3;
 /// From this many multiplications a product is split over threads.
 const PARALLEL: usize = 1 << 20;
@@ -140,10 +142,11 @@ impl<'a> Job<'a> {
         Job { a: a.lines, b: b.lines, pairs: a.pairs(), alpha, add, out, symmetric: false, hardware: hardware() }
     }
 
-    /// Calls `f(panel, count, tile)` for groups of at most `widest` panels of rows and tiles of these panels of columns, a
+    /// Calls `f(panel, count, tile)` for groups of at most three panels of rows and tiles of these panels of columns, a
     /// block of rows at a time.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn tiles(&self, columns: Range<usize>, widest: usize, mut f: impl FnMut(usize, usize, usize)) {
+    pub(super) fn tiles(&self, columns: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
         let panels = self.out.rows.div_ceil(LANES);
         let bytes = (self.pairs * size_of::<Line>()).max(1);
         let block = (SECOND_CACHE / bytes / WIDEST * WIDEST).max(WIDEST);
@@ -157,12 +160,16 @@ impl<'a> Job<'a> {
                         4 => 2,
                         left => left.min(WIDEST),
                     };
-                    let count = count.min(widest);
                     f(panel, count, tile);
                     panel += count;
                 }
             }
         }
+    }
+
+    /// Whether a panel of rows and one of columns meet in a block that is to be computed.
+    pub(super) fn reaches(&self, panel: usize, column: usize) -> bool {
+        !self.symmetric || column <= panel
     }
 
     /// Where to cut panels of columns so that the first part has this share of the work.
