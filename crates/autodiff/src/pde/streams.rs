@@ -6,6 +6,14 @@
 //! per-datum Jacobians of residuals (arXiv:2505.12149) are made of. Streams are derivatives, not Taylor coefficients: order `k` is
 //! `k!` times its coefficient, and its cotangent the coefficient's divided by `k!`.
 //!
+//! Not every way to an operator has streams. Nested derivatives go through a weight forwards and backwards: what meets the parameter is no
+//! derivative of the layer's value. The nested biharmonic's vectors are pairs, a stream of the inner operator along a stream of the outer, and the
+//! direct scheme's are sums over pairs of coordinates; neither is one of a family of directions, which is what streams are labelled and shared by.
+//! Per-datum gradients do not depend on the way, so that Taylor mode's streams (of [`Scheme::Symmetric`](super::Scheme::Symmetric) for the biharmonic)
+//! serve for these operators too; and [`Program::taps`](crate::Program::taps) of the program that [`Pde::build`] returns puts a tap on every product of any way.
+//! A convolution's windows slide over each stream by themselves, with the directions as one more axis of what they slide over, which
+//! [`Use::unfold`] has no place for: operands are given as windows.
+//!
 //! The parameters are tapped first, then the tapped program is propagated with the taps as inputs that move.
 
 use super::build::{Maker, Pde};

@@ -176,6 +176,22 @@ fn streams_are_derivatives_without_factorials() {
     }
 }
 
+/// What does not move along directions has taps all the same: on every use of a parameter in the program that is run.
+#[test]
+fn operators_without_streams_have_taps() {
+    let (program, leaves, inputs) = network();
+    let of = |how, operator: Operator| Pde::new(&program, 6).strategy(how).operator("op", operator).build().unwrap();
+    for (name, program) in [
+        ("nested Laplacian", of(Strategy::Nested, Operator::Laplacian)),
+        ("direct biharmonic", of(Strategy::Auto, Operator::Biharmonic(Scheme::Direct))),
+        ("nested biharmonic", of(Strategy::Collapsed, Operator::Biharmonic(Scheme::Nested))),
+    ] {
+        let taps = program.taps(&leaves).unwrap();
+        assert!(taps.uses.len() > leaves.len(), "{name}");
+        check_backward(&Setting { name, program, leaves: leaves.clone(), inputs: inputs.clone() }, &taps);
+    }
+}
+
 #[test]
 fn what_has_no_streams_is_an_error() {
     let (program, leaves, _) = network();
