@@ -86,7 +86,7 @@ impl Settings {
             curvature_data: 500,
             eigenvalues: 15,
             points: 41,
-            structure_products: vec![20, 40, 80, 160],
+            structure_products: vec![20, 40, 80],
             repeats: 7,
             digit_steps: 60,
             symbol_steps: 60,

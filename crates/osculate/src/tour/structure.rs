@@ -1,7 +1,8 @@
 //! Low rank plus diagonal: what structure the curvature matrices have, seen through products alone.
 //!
 //! Spectral densities by Lanczos runs, and the joint fit of SketchLoRD (arXiv:2509.23587, our ADMM) against low rank alone,
-//! diagonal alone and one after the other, each at the same number of products and judged by the same fresh probes.
+//! diagonal alone, one after the other, the best by held-out probes, and two that are told the exact diagonal; each at the same
+//! number of products and judged by the same fresh probes.
 
 use super::Error;
 use super::chapter::Chapter;
@@ -9,9 +10,11 @@ use super::study::Study;
 use super::words::{error, percent, plural, three};
 use crate::plot::{Figure, LineChart, Scale, Section, Stroke, Table};
 use ::sketch::{
-    DensityOptions, DiagonalSource, Lord, LordOptions, Passes, Settings, certify, diagonal_only, diagonal_then_low,
-    low_only, low_then_diagonal, sketch_lord, spectral_densities,
+    DensityOptions, DiagonalMethod, DiagonalSource, Lord, LordOptions, Passes, Settings, certify, diagonal_only,
+    diagonal_then_low, estimate_diagonal, low_only, low_then_diagonal, sketch_lord, sketch_lord_auto,
+    spectral_densities,
 };
+use curvature::Fisher;
 use linop_core::LinearOperator;
 use serde::{Deserialize, Serialize};
 
@@ -57,22 +60,63 @@ struct Fits {
     energies: Vec<f64>,
 }
 
-const METHODS: [&str; 5] = ["joint", "low rank", "diagonal", "diagonal, then low rank", "low rank, then diagonal"];
+/// The methods of a fit, in the order in which they are shown.
+const METHODS: [&str; 8] = [
+    "joint",
+    "low rank",
+    "diagonal",
+    "diagonal, then low rank",
+    "low rank, then diagonal",
+    "best of three",
+    "exact diagonal, then low rank",
+    "low rank, then exact diagonal",
+];
+/// The methods from here on are told the diagonal.
+const TOLD: usize = 6;
+/// Most probes that choose the best of three.
+const HELD_OUT: usize = 10;
 
-/// The fit of a method with so many products in all; baselines in two parts give half of them to the diagonal.
-fn fit(method: &str, a: &dyn LinearOperator<f64>, m: usize, settings: &Settings<'_>) -> Result<Lord, ::sketch::Error> {
+/// The fit of a method with so many products in all. Baselines in two parts give half of them to the diagonal, unless they are
+/// told it; the choice among three pays for its own probes.
+fn fit(
+    method: &str,
+    a: &dyn LinearOperator<f64>,
+    m: usize,
+    known: &[f64],
+    settings: &Settings<'_>,
+) -> Result<Lord, ::sketch::Error> {
     let one = LordOptions { passes: Passes::One, ..LordOptions::default() };
+    let told = DiagonalSource::Oracle(known);
     match method {
         "low rank" => low_only(a, m / 2, settings),
         "diagonal" => diagonal_only(a, DiagonalSource::XDiag(m), settings),
         "diagonal, then low rank" => diagonal_then_low(a, m / 4, DiagonalSource::XDiag(m / 2), settings),
         "low rank, then diagonal" => low_then_diagonal(a, m / 4, DiagonalSource::XDiag(m / 2), settings),
+        "best of three" => {
+            let probes = HELD_OUT.min(m / 4);
+            Ok(sketch_lord_auto(a, m - probes, probes, &one, settings)?.lord)
+        }
+        "exact diagonal, then low rank" => diagonal_then_low(a, m / 2, told, settings),
+        "low rank, then exact diagonal" => low_then_diagonal(a, m / 2, told, settings),
         _ => sketch_lord(a, m, &one, settings),
     }
 }
 
-fn matrix(study: &Study<'_>, name: &str, a: &dyn LinearOperator<f64>) -> Result<Matrix, Error> {
-    let settings = Settings { par: study.par, observer: study.observer, ..Settings::seeded(study.settings.seed) };
+fn settings<'a>(study: &Study<'a>) -> Settings<'a> {
+    Settings { par: study.par, observer: study.observer, ..Settings::seeded(study.settings.seed) }
+}
+
+/// The exact diagonal of the Hessian: that of the dense matrix if there was one, otherwise by as many products as parameters.
+fn hessian_diagonal(study: &Study<'_>, a: &dyn LinearOperator<f64>) -> Result<Vec<f64>, Error> {
+    if let Some(known) = &study.hessian_diagonal {
+        return Ok(known.clone());
+    }
+    study.tell("diagonal of the Hessian", 0, 1)?;
+    Ok(estimate_diagonal(a, DiagonalMethod::Hutchinson { ratio: false }, a.nrows(), &settings(study))?.value)
+}
+
+fn matrix(study: &Study<'_>, name: &str, a: &dyn LinearOperator<f64>, known: &[f64]) -> Result<Matrix, Error> {
+    let settings = settings(study);
     let options =
         DensityOptions { steps: STEPS.min(a.nrows()), runs: RUNS, points: POINTS, ..DensityOptions::default() };
     let (linear, log) = spectral_densities(a, &options, &settings)?;
@@ -84,7 +128,7 @@ fn matrix(study: &Study<'_>, name: &str, a: &dyn LinearOperator<f64>) -> Result<
     for (step, &m) in budgets.iter().enumerate() {
         study.tell(&format!("low rank plus diagonal: {name}"), step, budgets.len())?;
         for fits in &mut fits {
-            let found = fit(&fits.method, a, m, &settings)?;
+            let found = fit(&fits.method, a, m, known, &settings)?;
             fits.energies.push(certify(a, &found, PROBES, &settings)?.residual_energy());
             if fits.method == METHODS[0] {
                 ranks.push(found.rank());
@@ -108,8 +152,10 @@ impl Chapter for Structure {
 
     fn compute(study: &mut Study<'_>) -> Result<Self, Error> {
         let risk = study.risk(&study.net, study.trained()?)?;
+        let (hessian, ggn) = (risk.hessian()?, risk.ggn()?);
+        let known = (hessian_diagonal(study, &hessian)?, risk.fisher_diagonal(Fisher::Type2, study.par)?);
         let matrices =
-            vec![matrix(study, "Hessian", &risk.hessian()?)?, matrix(study, "Gauss–Newton matrix", &risk.ggn()?)?];
+            vec![matrix(study, "Hessian", &hessian, &known.0)?, matrix(study, "Gauss–Newton matrix", &ggn, &known.1)?];
         Ok(Structure { parameters: risk.dim(), data: study.settings.curvature_data, probes: PROBES, matrices })
     }
 
@@ -150,10 +196,10 @@ impl Chapter for Structure {
 }
 
 impl Matrix {
-    /// The method with the least energy at the largest budget.
+    /// The method with the least energy at the largest budget, of those that know products alone.
     fn best(&self) -> Option<(&str, f64)> {
         let last = |f: &'_ Fits| f.energies.last().copied();
-        let all = self.fits.iter().filter_map(|f| Some((f.method.as_str(), last(f)?)));
+        let all = self.fits.iter().take(TOLD).filter_map(|f| Some((f.method.as_str(), last(f)?)));
         all.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
@@ -196,52 +242,53 @@ impl Structure {
         );
         let chart = |m: &Matrix| {
             let mut chart = LineChart::new(m.name.as_str()).x("products", Scale::Log).y("residual energy", Scale::Log);
-            for f in &m.fits {
+            for (i, f) in m.fits.iter().enumerate() {
                 let points = m.budgets.iter().map(|&b| b as f64).zip(f.energies.iter().copied());
-                let stroke = if f.method == METHODS[0] { Stroke::Solid } else { Stroke::Dashed };
-                chart = chart.series(f.method.as_str(), points, stroke);
+                chart = chart.series(f.method.as_str(), points, if i < TOLD { Stroke::Solid } else { Stroke::Dashed });
             }
             chart
         };
         let charts: Vec<LineChart> = self.matrices.iter().map(chart).collect();
         let caption = |m: &Matrix| {
             format!(
-                "What each approximation of the {} leaves of the sum of squared entries, at equal numbers of products, by the same {} fresh probes. Methods in two parts give half of their products to each.",
+                "What each approximation of the {} leaves of the sum of squared entries, at equal numbers of products, by the same {} fresh probes. Methods in two parts give half of their products to each; the dashed ones are told the exact diagonal and spend all on the low rank. The best of three is chosen among the joint fit and either part alone by probes that it pays for.",
                 m.name, self.probes
             )
         };
         section.beside(charts.iter().zip(&self.matrices).map(|(c, m)| (Figure::Lines(c), caption(m))));
-        let mut table = Table::new(["method", "matrix", "products", "residual energy"]);
-        for m in &self.matrices {
-            for f in &m.fits {
-                let (products, energy) = (m.budgets.last(), f.energies.last());
-                let shown = |x: Option<String>| x.unwrap_or_else(|| "–".to_owned());
-                table = table.row([
-                    f.method.clone(),
-                    m.name.clone(),
-                    shown(products.map(ToString::to_string)),
-                    shown(energy.map(|&e| three(e))),
-                ]);
-            }
-        }
-        section.table(table);
+        self.table(section);
         for m in &self.matrices {
             let (Some((best, energy)), Some(joint)) = (m.best(), m.at_end(METHODS[0])) else { continue };
             let rank = m.ranks.last().copied().unwrap_or(0);
             section.prose(if best == METHODS[0] {
                 format!(
-                    "**{}:** the joint fit, of rank {rank}, is the closest of the five and leaves {}.",
+                    "**{}:** the joint fit, of rank {rank}, is the closest of those that know products alone and leaves {}.",
                     m.name,
                     three(energy)
                 )
             } else {
                 format!(
-                    "**{}:** here **{best}** is the closest of the five and leaves {}, the joint fit of rank {rank} {}. A tail of eigenvalues that falls slowly is neither of low rank nor diagonal, and a fit from one pass pays for it; that is why a fit should be judged by fresh probes, as these are.",
+                    "**{}:** here **{best}** is the closest of those that know products alone and leaves {}, the joint fit of rank {rank} {}. A tail of eigenvalues that falls slowly is neither of low rank nor diagonal, and a fit from one pass pays for it; that is why a fit should be judged by fresh probes, as these are.",
                     m.name,
                     three(energy),
                     three(joint)
                 )
             });
         }
+    }
+
+    /// What is left at the largest number of products.
+    fn table(&self, section: &mut Section) {
+        let shown = |x: Option<String>| x.unwrap_or_else(|| "–".to_owned());
+        let heads = self.matrices.iter().map(|m| {
+            let products = m.budgets.last().map(|&b| plural(b, "product"));
+            format!("{}, {}", m.name, shown(products))
+        });
+        let mut table = Table::new(["what is left".to_owned()].into_iter().chain(heads));
+        for method in METHODS {
+            let cells = self.matrices.iter().map(|m| shown(m.at_end(method).map(three)));
+            table = table.row([method.to_owned()].into_iter().chain(cells));
+        }
+        section.table(table);
     }
 }

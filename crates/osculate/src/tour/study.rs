@@ -75,6 +75,8 @@ pub(super) struct Study<'a> {
     pub(super) trained: Option<Vec<f64>>,
     /// Top eigenpairs of the Hessian at the trained point.
     pub(super) top: Option<Eigenpairs<f64>>,
+    /// Diagonal of the Hessian at the trained point, if it was written out.
+    pub(super) hessian_diagonal: Option<Vec<f64>>,
 }
 
 impl<'a> Study<'a> {
@@ -92,6 +94,7 @@ impl<'a> Study<'a> {
             test_data: test,
             trained: None,
             top: None,
+            hessian_diagonal: None,
             digits,
             settings,
             par,

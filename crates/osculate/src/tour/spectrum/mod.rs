@@ -132,8 +132,10 @@ impl Chapter for Spectrum {
         };
         let mut whole = Vec::new();
         if study.settings.whole_spectrum {
-            whole.push(search::spectrum(study, &hessian_start, "at the start", &start.hessian)?);
-            whole.push(search::spectrum(study, &hessian, "trained", &at_end.hessian)?);
+            whole.push(search::spectrum(study, &hessian_start, "at the start", &start.hessian)?.0);
+            let (found, diagonal) = search::spectrum(study, &hessian, "trained", &at_end.hessian)?;
+            whole.push(found);
+            study.hessian_diagonal = Some(diagonal);
         }
         let timing = cost::measure(study, &after, &hessian, &ggn)?;
         let (data, parameters) = (study.settings.curvature_data, trained.len());

@@ -80,14 +80,15 @@ pub(super) fn check(study: &Study<'_>, hessian: &CurvatureOperator<f64>, at: &[f
     Ok((symmetry, norm(&off.collect::<Vec<_>>()) / norm(&hv), step))
 }
 
-/// All eigenvalues, their histogram, and how far the extreme ones are from those of the search.
+/// All eigenvalues, their histogram, and how far the extreme ones are from those of the search; and the diagonal.
 pub(super) fn spectrum(
     study: &Study<'_>,
     op: &CurvatureOperator<f64>,
     name: &str,
     ends: &Ends,
-) -> Result<Whole, Error> {
+) -> Result<(Whole, Vec<f64>), Error> {
     let matrix = dense(op, study, &format!("whole Hessian {name}"))?;
+    let diagonal = (0..matrix.nrows()).map(|i| matrix[(i, i)]).collect();
     study.tell("eigenvalues of the dense matrix", 0, 1)?;
     let eigenvalues = eigvalsh(matrix.as_ref())?;
     let n = eigenvalues.len();
@@ -100,7 +101,7 @@ pub(super) fn spectrum(
     let magnitude = |v: &[f64]| v.iter().map(|x| x.abs()).sum::<f64>();
     let above = eigenvalues.iter().rev().zip(&ends.largest);
     let below = eigenvalues.iter().zip(&ends.smallest);
-    Ok(Whole {
+    let whole = Whole {
         point: name.into(),
         negative: eigenvalues.iter().filter(|&&x| x < 0.0).count(),
         top_share: magnitude(&eigenvalues[n.saturating_sub(CLASSES)..]) / magnitude(&eigenvalues),
@@ -108,5 +109,6 @@ pub(super) fn spectrum(
         counts,
         difference: above.chain(below).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / high,
         eigenvalues,
-    })
+    };
+    Ok((whole, diagonal))
 }
