@@ -251,6 +251,9 @@ impl<T: Scalar> Settings<T> for ShampooConfig {
     }
 }
 
+/// Elements of matrices below which a second thread is not worth its call.
+const WORTH_A_THREAD: usize = 5000;
+
 /// One mode: statistics, kept in the triangle on and above the diagonal, and their root; vectors for a diagonal factor.
 #[derive(Clone, Debug)]
 struct Side<T: Scalar> {
@@ -352,36 +355,8 @@ impl<T: Scalar> Shampoo<T> {
         let c = &self.config;
         let corrected = c.beta2 < 1.0 && c.weighted && c.bias_correction;
         let correction = if corrected { bias_correction(c.beta2, self.step).recip() } else { 1.0 };
-        let mut stuck = None;
-        for (j, side) in self.sides.iter_mut().enumerate().filter(|(_, s)| s.is_on()) {
-            let scale = correction * trace_factor(c, side, correction);
-            if side.kind == FactorKind::Diagonal {
-                diagonal_root(c, side, scale);
-                continue;
-            }
-            let n = side.n;
-            let (l, matrices) = matrices.split_at_mut(n * n);
-            let (vectors, matrices) = matrices.split_at_mut(n * n);
-            let mut mats =
-                [square_mut(l, n).transpose_mut(), square_mut(vectors, n), square_mut(&mut matrices[..n * n], n)];
-            dense::copy(mats[0].as_mut(), square(&side.l, n));
-            dense::scale(mats[0].as_mut(), T::from_f64(scale));
-            // The triangle on and above the diagonal is what the statistics are kept in.
-            dense::mirror_lower(mats[0].as_mut().transpose_mut());
-            match find_root(c, &self.tools, side, &mut mats, par) {
-                Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
-                    dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
-                    side.failures = 0;
-                }
-                _ => {
-                    side.failures += 1;
-                    if side.failures > TOLERATED_FAILURES && stuck.is_none() {
-                        stuck = Some(j);
-                    }
-                }
-            }
-        }
-        stuck
+        new_roots(c, &self.tools, correction, &mut self.sides, matrices, par);
+        self.sides.iter().position(|s| s.is_on() && s.failures > TOLERATED_FAILURES)
     }
 
     /// The filtered gradient of this step, into `out`.
@@ -456,6 +431,75 @@ impl<T: Scalar> Shampoo<T> {
             *m = mu * *m + *d;
             *d = if self.config.nesterov { *d + mu * *m } else { *m };
         }
+    }
+}
+
+/// Elements of the matrices that the root of a side needs.
+fn room<T: Scalar>(side: &Side<T>) -> usize {
+    if side.is_on() && side.kind == FactorKind::Dense { 3 * side.n * side.n } else { 0 }
+}
+
+/// New roots of all sides, which do not depend on each other: side by side if there are threads for that.
+fn new_roots<T: Scalar>(
+    c: &ShampooConfig,
+    tools: &Decompositions<T>,
+    correction: f64,
+    sides: &mut [Side<T>],
+    matrices: &mut [T],
+    par: Par,
+) {
+    match sides {
+        [] => {}
+        [side] if !side.is_on() => {}
+        [side] => {
+            let scale = correction * trace_factor(c, side, correction);
+            match side.kind {
+                FactorKind::Diagonal => diagonal_root(c, side, scale),
+                _ => new_root(c, tools, scale, side, matrices, par),
+            }
+        }
+        _ => {
+            let (left, right) = sides.split_at_mut(sides.len() / 2);
+            let (taken, other) = (left.iter().map(room).sum(), right.iter().map(room).sum::<usize>());
+            let (matrices, rest) = matrices.split_at_mut(taken);
+            if par.degree() == 1 || taken.min(other) < WORTH_A_THREAD {
+                new_roots(c, tools, correction, left, matrices, par);
+                new_roots(c, tools, correction, right, rest, par);
+                return;
+            }
+            // A side that is much larger than the other one keeps all threads for its products.
+            let share = |own: usize, other: usize| if own > 4 * other { par } else { Par::Seq };
+            rayon::join(
+                || new_roots(c, tools, correction, left, matrices, share(taken, other)),
+                || new_roots(c, tools, correction, right, rest, share(other, taken)),
+            );
+        }
+    }
+}
+
+/// A new root of a dense side, unless it cannot be found.
+fn new_root<T: Scalar>(
+    c: &ShampooConfig,
+    tools: &Decompositions<T>,
+    scale: f64,
+    side: &mut Side<T>,
+    matrices: &mut [T],
+    par: Par,
+) {
+    let n = side.n;
+    let (l, matrices) = matrices.split_at_mut(n * n);
+    let (vectors, matrices) = matrices.split_at_mut(n * n);
+    let mut mats = [square_mut(l, n).transpose_mut(), square_mut(vectors, n), square_mut(&mut matrices[..n * n], n)];
+    dense::copy(mats[0].as_mut(), square(&side.l, n));
+    dense::scale(mats[0].as_mut(), T::from_f64(scale));
+    // The triangle on and above the diagonal is what the statistics are kept in.
+    dense::mirror_lower(mats[0].as_mut().transpose_mut());
+    match find_root(c, tools, side, &mut mats, par) {
+        Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
+            dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
+            side.failures = 0;
+        }
+        _ => side.failures += 1,
     }
 }
 
@@ -553,8 +597,7 @@ fn largest_eigenvalue<T: Scalar>(a: MatRef<'_, T>, [x, y]: &mut [Vec<f64>; 2]) -
 
 impl<T: Scalar> Rule<T> for Shampoo<T> {
     fn scratch_len(&self) -> usize {
-        let largest = self.sides.iter().filter(|s| s.kind == FactorKind::Dense).map(|s| s.n).max().unwrap_or(0);
-        2 * self.shape.len() + 3 * largest * largest
+        2 * self.shape.len() + self.sides.iter().map(room).sum::<usize>()
     }
 
     #[allow(private_interfaces)]

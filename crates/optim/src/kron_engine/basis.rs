@@ -5,9 +5,12 @@
 //! permuted with them, stably.
 
 use super::factor::Factor;
-use super::ladder::{Bench, Decompositions, Ready, Shift, columns, eigenvectors, orthogonal, scaled_copy};
+use super::ladder::{
+    Bench, Decompositions, Ready, Shift, bench_len, columns, eigenvectors, orthogonal, scaled_copy, split_bench,
+};
 use super::modes::{Shape, square, square_mut};
 use super::{KronConfig, Refresh, Scale, Storage, Transport};
+use numerics::dense::FactorWork;
 use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// What is stored in the basis and has to move with it.
@@ -21,51 +24,114 @@ pub(crate) struct Attached<'a, T> {
 }
 
 /// Whether a refresh changed the basis, and how.
-#[derive(Clone, Copy, PartialEq)]
-enum Move {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Move {
     /// `Q_new = Q_old H`, and `H` lies on the bench.
     Turned,
     Stayed,
+    /// Every decomposition failed, and the old basis stays.
     Failed,
 }
 
-/// Refreshes one dense factor. `false`: every decomposition failed and the old basis stays.
-pub(crate) fn refresh<T: Scalar>(
+/// The factors of a block, each with what its refresh needs, so that they can be refreshed side by side.
+pub(crate) struct Sides<'a, T: Scalar> {
+    pub(crate) factors: &'a mut [Factor<T>],
+    /// Of the factors' orders.
+    pub(crate) values: &'a mut [Vec<T>],
+    pub(crate) works: &'a mut [FactorWork<T>],
+    pub(crate) moves: &'a mut [Move],
+    /// The matrices of a [`Bench`] for each dense factor.
+    pub(crate) matrices: &'a mut [T],
+}
+
+/// Cubed order below which a second thread is not worth its call.
+const WORTH_A_THREAD: f64 = 1e5;
+/// A factor with so many times the work of the other ones keeps all threads for its products.
+const MUCH_LARGER: f64 = 4.0;
+
+impl<T: Scalar> Sides<'_, T> {
+    fn work(&self) -> f64 {
+        self.factors.iter().filter(|f| f.is_dense()).map(|f| (f.n as f64).powi(3)).sum()
+    }
+
+    fn split(&mut self) -> (Sides<'_, T>, Sides<'_, T>) {
+        let middle = self.factors.len() / 2;
+        let (left, right) = self.factors.split_at_mut(middle);
+        let taken = left.iter().filter(|f| f.is_dense()).map(|f| bench_len(f.n)).sum();
+        let (values, other_values) = self.values.split_at_mut(middle);
+        let (works, other_works) = self.works.split_at_mut(middle);
+        let (moves, other_moves) = self.moves.split_at_mut(middle);
+        let (matrices, other_matrices) = self.matrices.split_at_mut(taken);
+        (
+            Sides { factors: left, values, works, moves, matrices },
+            Sides {
+                factors: right,
+                values: other_values,
+                works: other_works,
+                moves: other_moves,
+                matrices: other_matrices,
+            },
+        )
+    }
+}
+
+/// New bases of all dense factors, which do not depend on each other: side by side if there are threads for that.
+pub(crate) fn refresh<T: Scalar>(config: &KronConfig, tools: &Decompositions<T>, mut sides: Sides<'_, T>, par: Par) {
+    if sides.factors.len() <= 1 {
+        let Sides { factors: [f], values: [values], works: [work], moves: [moved], matrices } = sides else { return };
+        if f.is_dense() {
+            let [s, h, t, u] = split_bench(matrices, f.n);
+            *moved = refresh_one(config, tools, f, &mut Bench { s, h, t, u, values, work }, par);
+        }
+        return;
+    }
+    let (left, right) = sides.split();
+    let (a, b) = (left.work(), right.work());
+    if par.degree() == 1 || a.min(b) < WORTH_A_THREAD {
+        refresh(config, tools, left, par);
+        refresh(config, tools, right, par);
+        return;
+    }
+    let share = |own: f64, other: f64| if own > MUCH_LARGER * other { par } else { Par::Seq };
+    rayon::join(|| refresh(config, tools, left, share(a, b)), || refresh(config, tools, right, share(b, a)));
+}
+
+fn refresh_one<T: Scalar>(
     config: &KronConfig,
     tools: &Decompositions<T>,
+    f: &mut Factor<T>,
+    bench: &mut Bench<'_, T>,
+    par: Par,
+) -> Move {
+    f.complete();
+    let moved = match config.storage {
+        Storage::Rotated => refresh_rotated(config, tools, f, bench, par),
+        Storage::Original => refresh_original(config, tools, f, config.scale == Scale::Free, bench, par),
+    };
+    f.failures = if moved == Move::Failed { f.failures + 1 } else { 0 };
+    moved
+}
+
+/// Turns what is stored in the basis by `h`, which is used up.
+pub(crate) fn follow<T: Scalar>(
+    config: &KronConfig,
     shape: &Shape,
     mode: usize,
-    f: &mut Factor<T>,
-    mut attached: Attached<'_, T>,
-    mut bench: Bench<'_, T>,
+    h: &mut [T],
+    attached: Attached<'_, T>,
     par: Par,
-) -> bool {
-    if config.sort {
-        sort(config, shape, mode, f, &mut attached, &mut bench, par);
+) {
+    let n = shape.dims()[mode];
+    if config.storage == Storage::Rotated
+        && let Some(m) = attached.m
+    {
+        turn(shape, mode, columns(h, n).as_ref(), m, attached.scratch, par);
     }
-    let moved = match config.storage {
-        Storage::Rotated => refresh_rotated(config, tools, f, &mut bench, par),
-        Storage::Original => refresh_original(config, tools, f, attached.v.is_some(), &mut bench, par),
-    };
-    if moved == Move::Failed {
-        f.failures += 1;
-        return false;
+    if let (Scale::Free, Transport::Rotate, Some(v)) = (config.scale, config.transport, attached.v) {
+        let squares = &mut h[..n * n];
+        squares.iter_mut().for_each(|x| *x *= *x);
+        turn(shape, mode, columns(squares, n).as_ref(), v, attached.scratch, par);
     }
-    f.failures = 0;
-    if moved == Move::Turned {
-        let n = f.n;
-        if config.storage == Storage::Rotated
-            && let Some(m) = attached.m
-        {
-            turn(shape, mode, columns(bench.h, n).as_ref(), m, attached.scratch, par);
-        }
-        if let (Scale::Free, Transport::Rotate, Some(v)) = (config.scale, config.transport, attached.v) {
-            let squares = &mut bench.h[..n * n];
-            squares.iter_mut().for_each(|x| *x *= *x);
-            turn(shape, mode, columns(squares, n).as_ref(), v, attached.scratch, par);
-        }
-    }
-    true
 }
 
 /// `x <- x x_mode H^T`.
@@ -181,18 +247,26 @@ fn turned<T: Scalar>(mut out: MatMut<'_, T>, r: MatRef<'_, T>, h: MatRef<'_, T>,
 fn sweep<T: Scalar>(tools: &Decompositions<T>, n: usize, sweeps: u32, bench: &mut Bench<'_, T>, par: Par) -> bool {
     for k in 0..sweeps {
         dense::copy(columns(bench.t, n), columns(bench.s, n).as_ref());
-        if !orthogonal(tools, n, bench) {
-            return false;
+        // The first of them is the product so far, and is made where that is kept.
+        if k == 0 {
+            core::mem::swap(&mut bench.h, &mut bench.u);
         }
-        let u = columns(bench.u, n);
+        let found = orthogonal(tools, n, bench);
         let mut s = columns(bench.s, n);
-        turned(s.as_mut(), columns(bench.t, n).as_ref(), u.as_ref(), par);
-        if k + 1 < sweeps {
-            dense::mirror_lower(s);
+        if found {
+            turned(s.as_mut(), columns(bench.t, n).as_ref(), columns(bench.u, n).as_ref(), par);
         }
         if k == 0 {
             core::mem::swap(&mut bench.h, &mut bench.u);
-        } else {
+        }
+        if !found {
+            return false;
+        }
+        if k + 1 < sweeps {
+            dense::mirror_lower(columns(bench.s, n));
+        }
+        if k > 0 {
+            let u = columns(bench.u, n);
             dense::gemm(columns(bench.t, n), T::ONE, columns(bench.h, n).as_ref(), u.as_ref(), T::ZERO, par);
             dense::copy(columns(bench.h, n), columns(bench.t, n).as_ref());
         }
@@ -272,18 +346,20 @@ pub(crate) fn projected_diagonal<T: Scalar>(
     }
 }
 
-fn sort<T: Scalar>(
+/// Sorts the columns of a dense factor's basis, with all that is attached to them. `values` has its order, `matrix` that squared.
+pub(crate) fn sort<T: Scalar>(
     config: &KronConfig,
     shape: &Shape,
     mode: usize,
     f: &mut Factor<T>,
-    attached: &mut Attached<'_, T>,
-    bench: &mut Bench<'_, T>,
+    mut attached: Attached<'_, T>,
+    (values, matrix, order): (&mut [T], &mut [T], &mut Vec<usize>),
     par: Par,
 ) {
     let n = f.n;
-    projected_diagonal(config.storage, f, bench.values, bench.t, par);
-    let (diagonal, order) = (&bench.values, &mut *bench.order);
+    f.complete();
+    projected_diagonal(config.storage, f, values, matrix, par);
+    let diagonal = &*values;
     order.clear();
     order.extend(0..n);
     // Ties by number: stable, without the memory that a stable sort takes.
@@ -294,7 +370,7 @@ fn sort<T: Scalar>(
     if order.is_sorted() {
         return;
     }
-    let old = &mut bench.t[..n * n];
+    let old = &mut matrix[..n * n];
     old.copy_from_slice(&f.q);
     for (new, old) in f.q.chunks_exact_mut(n).zip(old.chunks_exact(n)) {
         new.iter_mut().zip(&*order).for_each(|(x, &from)| *x = old[from]);

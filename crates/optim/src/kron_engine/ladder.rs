@@ -47,7 +47,7 @@ pub(crate) enum Shift {
     Nothing,
 }
 
-/// Memory for one refresh: four matrices of the largest order, column-major.
+/// Memory for the refresh of one factor: four matrices of its order, column-major.
 pub(crate) struct Bench<'a, T> {
     pub(crate) s: &'a mut [T],
     pub(crate) h: &'a mut [T],
@@ -56,7 +56,6 @@ pub(crate) struct Bench<'a, T> {
     /// Of the factor's order.
     pub(crate) values: &'a mut [T],
     pub(crate) work: &'a mut FactorWork<T>,
-    pub(crate) order: &'a mut Vec<usize>,
 }
 
 /// Elements that the matrices of a [`Bench`] take.

@@ -1,6 +1,6 @@
 //! The order of operations of one step on one block, as each method publishes it.
 
-use super::basis::{self, Attached};
+use super::basis::{self, Attached, Move, Sides};
 use super::factor::{Factor, FactorKind, balance, clamp_product, rotate};
 use super::ladder::{Bench, Decompositions, TOLERATED_FAILURES, bench_len, split_bench};
 use super::modes::Shape;
@@ -35,6 +35,7 @@ pub(crate) struct Kron<T: Scalar> {
     /// One per factor; of order zero where nothing is decomposed.
     works: Vec<FactorWork<T>>,
     sorting: Vec<usize>,
+    moves: Vec<Move>,
 }
 
 impl<T: Scalar> Kron<T> {
@@ -56,6 +57,7 @@ impl<T: Scalar> Kron<T> {
             spare: Vec::with_capacity(dims.iter().copied().max().unwrap_or(0)),
             works: factors.iter().map(|f| FactorWork::new(if f.is_dense() { f.n } else { 0 })).collect(),
             sorting: Vec::with_capacity(dims.iter().copied().max().unwrap_or(0)),
+            moves: vec![Move::Stayed; factors.len()],
             config: config.clone(),
             shape,
             factors,
@@ -102,8 +104,7 @@ impl<T: Scalar> Kron<T> {
                 self.shape.outer(j, g, weight, &mut f.s, T::ZERO, par);
                 // A failure leaves the identity, and is counted.
                 let [s, h, t, u] = split_bench(matrices, f.n);
-                let (values, work, order) = (&mut self.delta[j][..], &mut self.works[j], &mut self.sorting);
-                let bench = Bench { s, h, t, u, values, work, order };
+                let bench = Bench { s, h, t, u, values: &mut self.delta[j], work: &mut self.works[j] };
                 let _found = basis::begin(&self.config, &self.tools, f, bench);
             } else {
                 self.shape.squares(j, g, &mut f.s);
@@ -368,31 +369,47 @@ impl<T: Scalar> Kron<T> {
         if carry {
             rotate(&self.shape, &self.factors, false, None, &self.m, t, x, par);
         }
-        let mut stuck = None;
-        for j in 0..self.factors.len() {
-            if !self.factors[j].is_dense() {
-                continue;
+        for j in (0..self.factors.len()).filter(|_| self.config.sort) {
+            if self.factors[j].is_dense() {
+                let attached = attached(&self.config, &mut self.m, &mut self.v, x);
+                let room = (&mut self.delta[j][..], &mut *matrices, &mut self.sorting);
+                basis::sort(&self.config, &self.shape, j, &mut self.factors[j], attached, room, par);
             }
-            let turning = self.config.storage == Storage::Rotated;
-            let attached = Attached {
-                m: turning.then_some(&mut self.m[..]),
-                v: (self.config.scale == Scale::Free).then_some(&mut self.v[..]),
-                scratch: x,
-            };
-            let f = &mut self.factors[j];
-            f.complete();
-            let [s, h, r, u] = split_bench(matrices, f.n);
-            let (values, work, order) = (&mut self.delta[j][..], &mut self.works[j], &mut self.sorting);
-            let bench = Bench { s, h, t: r, u, values, work, order };
-            let fine = basis::refresh(&self.config, &self.tools, &self.shape, j, f, attached, bench, par);
-            if !fine && f.failures > TOLERATED_FAILURES && stuck.is_none() {
-                stuck = Some(j);
+        }
+        let (factors, values, works, moves) =
+            (&mut self.factors[..], &mut self.delta[..], &mut self.works[..], &mut self.moves[..]);
+        basis::refresh(&self.config, &self.tools, Sides { factors, values, works, moves, matrices }, par);
+        let (mut stuck, mut start) = (None, 0);
+        for (j, f) in self.factors.iter().enumerate().filter(|(_, f)| f.is_dense()) {
+            let [_, h, ..] = split_bench(&mut matrices[start..], f.n);
+            start += bench_len(f.n);
+            match self.moves[j] {
+                Move::Turned => {
+                    let attached = attached(&self.config, &mut self.m, &mut self.v, x);
+                    basis::follow(&self.config, &self.shape, j, h, attached, par);
+                }
+                Move::Failed if f.failures > TOLERATED_FAILURES && stuck.is_none() => stuck = Some(j),
+                _ => {}
             }
         }
         if carry {
             rotate(&self.shape, &self.factors, true, None, t, &mut self.m, x, par);
         }
         stuck
+    }
+}
+
+/// What moves with the bases.
+fn attached<'a, T: Scalar>(
+    config: &KronConfig,
+    m: &'a mut [T],
+    v: &'a mut [T],
+    scratch: &'a mut [T],
+) -> Attached<'a, T> {
+    Attached {
+        m: (config.storage == Storage::Rotated).then_some(m),
+        v: (config.scale == Scale::Free).then_some(v),
+        scratch,
     }
 }
 
@@ -486,8 +503,8 @@ impl<T: Scalar> Divide<'_, T> {
 
 impl<T: Scalar> Rule<T> for Kron<T> {
     fn scratch_len(&self) -> usize {
-        let largest = self.factors.iter().filter(|f| f.is_dense()).map(|f| f.n).max().unwrap_or(0);
-        3 * self.shape.len() + bench_len(largest)
+        let benches: usize = self.factors.iter().filter(|f| f.is_dense()).map(|f| bench_len(f.n)).sum();
+        3 * self.shape.len() + benches
     }
 
     fn direction(&mut self, call: Call<'_, T>) -> Result<Done, Error> {

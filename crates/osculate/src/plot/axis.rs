@@ -127,6 +127,9 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
         .collect()
 }
 
+/// Decades within which equal steps look equal on a logarithmic axis, too.
+const NEARLY_LINEAR: f64 = 0.35;
+
 /// `low` and `high` are logarithms.
 fn log_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let (first, last) = (low.ceil() as i32, high.floor() as i32);
@@ -137,6 +140,9 @@ fn log_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
             .filter(|e| e.rem_euclid(stride as i32) == 0)
             .map(|e| (power_of_ten(e), decade(e)))
             .collect();
+    }
+    if high - low < NEARLY_LINEAR {
+        return linear_ticks(10f64.powf(low), 10f64.powf(high), count);
     }
     let multiples: &[f64] =
         if high - low >= 0.8 { &[1.0, 2.0, 5.0] } else { &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0] };
@@ -234,7 +240,8 @@ mod tests {
         assert_eq!(labels(&linear_ticks(0.0, 2.1e7, 4)), ["0", "1×10⁷", "2×10⁷"]);
         assert_eq!(labels(&log_ticks(-6.1, 2.2, 5)), ["10⁻⁶", "10⁻⁴", "0.01", "1", "100"]);
         assert_eq!(labels(&log_ticks(0.1, 1.1, 5)), ["2", "5", "10"]);
-        assert_eq!(labels(&log_ticks(-0.2, 0.05, 5)), ["0.8", "1"]);
+        assert_eq!(labels(&log_ticks(-0.2, 0.05, 5)), ["0.7", "0.8", "0.9", "1.0", "1.1"]);
+        assert_eq!(labels(&log_ticks(0.45, 0.56, 5)), ["3.0", "3.2", "3.4", "3.6"]);
     }
 
     #[test]
