@@ -264,7 +264,6 @@ impl<T: Tiles> Job<T> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::{COLS, Source, Tile, Tiles};
     use core::arch::x86_64::*;

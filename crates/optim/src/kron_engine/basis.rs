@@ -6,7 +6,8 @@
 
 use super::factor::Factor;
 use super::ladder::{
-    Bench, Decompositions, Ready, Shift, bench_len, columns, eigenvectors, orthogonal, scaled_copy, split_bench,
+    Bench, Decompositions, Ready, Shift, bench_len, columns, eigenvectors, orthogonal, scaled_copy, side_by_side,
+    split_bench,
 };
 use super::modes::{Shape, square, square_mut};
 use super::{KronConfig, Refresh, Scale, Storage, Transport};
@@ -43,11 +44,6 @@ pub(crate) struct Sides<'a, T: Scalar> {
     /// The matrices of a [`Bench`] for each dense factor.
     pub(crate) matrices: &'a mut [T],
 }
-
-/// Cubed order below which a second thread is not worth its call.
-const WORTH_A_THREAD: f64 = 1e5;
-/// A factor with so many times the work of the other ones keeps all threads for its products.
-const MUCH_LARGER: f64 = 4.0;
 
 impl<T: Scalar> Sides<'_, T> {
     fn work(&self) -> f64 {
@@ -86,14 +82,12 @@ pub(crate) fn refresh<T: Scalar>(config: &KronConfig, tools: &Decompositions<T>,
         return;
     }
     let (left, right) = sides.split();
-    let (a, b) = (left.work(), right.work());
-    if par.degree() == 1 || a.min(b) < WORTH_A_THREAD {
-        refresh(config, tools, left, par);
-        refresh(config, tools, right, par);
-        return;
-    }
-    let share = |own: f64, other: f64| if own > MUCH_LARGER * other { par } else { Par::Seq };
-    rayon::join(|| refresh(config, tools, left, share(a, b)), || refresh(config, tools, right, share(b, a)));
+    side_by_side(
+        par,
+        (left.work(), right.work()),
+        |par| refresh(config, tools, left, par),
+        |par| refresh(config, tools, right, par),
+    );
 }
 
 fn refresh_one<T: Scalar>(

@@ -8,7 +8,7 @@
 use crate::slots::all_finite;
 use numerics::dense::{self, FactorWork};
 use numerics::simd::Wide;
-use numerics::{Error, Mat, MatMut, Scalar, simd};
+use numerics::{Error, Mat, MatMut, Par, Scalar, simd};
 
 /// Failures in a row after which a step returns an error.
 pub(crate) const TOLERATED_FAILURES: u64 = 3;
@@ -35,6 +35,22 @@ impl<T> core::fmt::Debug for Decompositions<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Decompositions")
     }
+}
+
+/// Cubed order below which a second thread is not worth its call.
+const WORTH_A_THREAD: f64 = 1e5;
+/// One of two with so many times the work of the other one keeps all threads for its products.
+const MUCH_LARGER: f64 = 4.0;
+
+/// Two independent decompositions, or groups of them, each on a thread of its own if there are several; `work` is the sum of their cubed orders.
+pub(crate) fn side_by_side(par: Par, work: (f64, f64), left: impl FnOnce(Par) + Send, right: impl FnOnce(Par) + Send) {
+    if par.degree() == 1 || work.0.min(work.1) < WORTH_A_THREAD {
+        left(par);
+        right(par);
+        return;
+    }
+    let share = |own: f64, other: f64| if own > MUCH_LARGER * other { par } else { Par::Seq };
+    rayon::join(|| left(share(work.0, work.1)), || right(share(work.1, work.0)));
 }
 
 /// What is added to the diagonal before eigenvectors are taken.

@@ -3,17 +3,19 @@
 use super::{RootEngine, ShampooConfig, Side};
 use crate::Error;
 use crate::kron_engine::FactorKind;
-use crate::kron_engine::ladder::Decompositions;
+use crate::kron_engine::ladder::{Decompositions, side_by_side};
 use crate::kron_engine::modes::{square, square_mut};
 use crate::roots;
 use numerics::{MatMut, MatRef, Par, Scalar, dense};
 
-/// Elements of matrices below which a second thread is not worth its call.
-const WORTH_A_THREAD: usize = 5000;
-
 /// Elements of the matrices that the root of a side needs.
 pub(super) fn room<T: Scalar>(side: &Side<T>) -> usize {
     if side.is_on() && side.kind == FactorKind::Dense { 3 * side.n * side.n } else { 0 }
+}
+
+/// Sum of the cubed orders of what is decomposed.
+fn work<T: Scalar>(sides: &[Side<T>]) -> f64 {
+    sides.iter().filter(|s| room(s) > 0).map(|s| (s.n as f64).powi(3)).sum()
 }
 
 /// New roots of all sides, which do not depend on each other: side by side if there are threads for that.
@@ -37,18 +39,12 @@ pub(super) fn new_roots<T: Scalar>(
         }
         _ => {
             let (left, right) = sides.split_at_mut(sides.len() / 2);
-            let (taken, other) = (left.iter().map(room).sum(), right.iter().map(room).sum::<usize>());
-            let (matrices, rest) = matrices.split_at_mut(taken);
-            if par.degree() == 1 || taken.min(other) < WORTH_A_THREAD {
-                new_roots(c, tools, correction, left, matrices, par);
-                new_roots(c, tools, correction, right, rest, par);
-                return;
-            }
-            // A side that is much larger than the other one keeps all threads for its products.
-            let share = |own: usize, other: usize| if own > 4 * other { par } else { Par::Seq };
-            rayon::join(
-                || new_roots(c, tools, correction, left, matrices, share(taken, other)),
-                || new_roots(c, tools, correction, right, rest, share(other, taken)),
+            let (matrices, rest) = matrices.split_at_mut(left.iter().map(room).sum());
+            side_by_side(
+                par,
+                (work(left), work(right)),
+                |par| new_roots(c, tools, correction, left, matrices, par),
+                |par| new_roots(c, tools, correction, right, rest, par),
             );
         }
     }
