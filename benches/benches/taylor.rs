@@ -10,7 +10,7 @@
 //! processors, for a machine that others use too; with `--steps` it prints what each step of one chunk's programs takes, and their memory.
 
 use autodiff::nn::Sequential;
-use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy};
+use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy, chunk_size};
 use autodiff::{Error, Input, Output, Program, Workspace, trace};
 use benches::options::{Options, par};
 use benches::perceptron::layers;
@@ -57,7 +57,7 @@ impl<T: Scalar> Setting<T> {
     fn value(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
         let make = |rows: usize| -> Result<Program, Error> { Ok(self.pde(rows, operator, strategy)) };
         Case {
-            chunked: Chunked::new(self.n, self.chunk, make).expect("a compiled program"),
+            chunked: Chunked::new(self.n, chunk_size(self.n, self.chunk, self.par), make).expect("a compiled program"),
             outputs: vec![vec![T::ZERO; self.n]],
         }
     }
