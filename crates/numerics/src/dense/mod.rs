@@ -21,7 +21,6 @@
 //! Costs, in flops for order `n`: product `2 n^3`, Cholesky `n^3/3`, LU `2n^3/3`, symmetric eigenpairs about
 //! `9 n^3`.
 
-pub mod bf16;
 mod eigen;
 mod elementwise;
 mod expm;
@@ -32,6 +31,7 @@ mod householder;
 mod in_place;
 pub mod kernels;
 mod orthogonal;
+pub mod panels;
 mod products;
 mod reduce;
 mod roots;
