@@ -87,7 +87,7 @@ pub(crate) fn slopes(found: &[Figures], s: &Settings) -> String {
             let (time, [over_standard, over_nested]) = (fast.time(), papers(figures, fast, |x| x.ms));
             let ms = |x: f64| format!("{:.3}", 1e3 * x);
             let [a, b] = [times[1].slope, times[0].slope].map(|other| time.slope / other);
-            // The direct scheme moves along no directions, so that no range of the interpolation is meant for it.
+            // The direct scheme moves along no directions; the ranges are meant for those that do.
             let a = if fast.name == "direct" { format!("{a:.2}") } else { judged(a, range(figures)) };
             let r2 = times.iter().chain([&time]).fold(1.0f64, |m, line| m.min(line.r2));
             let _ = writeln!(
@@ -132,7 +132,8 @@ pub(crate) fn memory(found: &[Figures]) -> String {
                 let slope =
                     |s: &Series| if gradient { s.gradient_memory() } else { s.memory() }.slope / f64::from(1 << 20);
                 let [a, b, c] = [nested, standard, fast].map(slope);
-                let ratio = if gradient { judged(c / b, &MEMORY) } else { format!("{:.2}", c / b) };
+                let meant = gradient && fast.name == "collapsed";
+                let ratio = if meant { judged(c / b, &MEMORY) } else { format!("{:.2}", c / b) };
                 let _ = write!(out, " {a:.2} | {b:.2} | {c:.2} | {ratio} | {} |", papers(figures, fast, of)[0]);
             }
             out.push('\n');
