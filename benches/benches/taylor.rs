@@ -9,85 +9,19 @@
 //! [--dtype f64|f32] [--points N,N,..] [--chunk N,..] [--json] [--processor] [--steps]`; with `--processor` it counts seconds that are spent on
 //! processors, for a machine that others use too; with `--steps` it prints what each step of one chunk's programs takes, and their memory.
 
-use autodiff::nn::Sequential;
-use autodiff::pde::{Chunked, Operator, Pde, Scheme, Strategy, chunk_size};
-use autodiff::{Error, Input, Output, Program, Workspace, trace};
+use autodiff::pde::{Operator, Scheme, Strategy};
+use autodiff::{Input, Output, Program, Workspace};
 use benches::options::{Options, par};
-use benches::perceptron::layers;
 use benches::rounds::{Entry, alternate, alternate_processor, best, median, ratio};
+use benches::taylor::{Setting, widths};
 use faer::Accum;
 use faer::linalg::matmul::matmul;
 use numerics::{Mat, Par, Scalar};
 
-const WIDTHS: [usize; 6] = [50, 768, 768, 512, 512, 1];
+/// Coordinates of the points.
+const DIM: usize = 50;
 /// Data whose products are made at a time for comparison.
 const PRODUCTS: usize = 32;
-
-/// What is evaluated: a program per number of points, run in chunks.
-struct Case<T> {
-    chunked: Chunked<T>,
-    outputs: Vec<Vec<T>>,
-}
-
-/// The model, its parameters, and the points.
-struct Setting<T> {
-    model: Sequential,
-    params: Vec<T>,
-    x: Vec<T>,
-    n: usize,
-    chunk: usize,
-    par: Par,
-    /// Random directions and their weights.
-    directions: Option<(Vec<T>, Vec<T>)>,
-}
-
-impl<T: Scalar> Setting<T> {
-    fn new(widths: &[usize], n: usize, chunk: usize, par: Par) -> Self {
-        let model = layers(widths, "tanh");
-        let params = model.init(0);
-        Setting { model, params, x: benches::numbers(n * widths[0], 1), n, chunk, par, directions: None }
-    }
-
-    fn pde(&self, rows: usize, operator: &Operator, strategy: Strategy) -> Program {
-        let model = self.model.trace_model(rows).expect("a model");
-        let pde = Pde::new(&model, 1).strategy(strategy).operator("operator", operator.clone());
-        pde.build().expect("a program")
-    }
-
-    fn value(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| -> Result<Program, Error> { Ok(self.pde(rows, operator, strategy)) };
-        Case {
-            chunked: Chunked::new(self.n, chunk_size(self.n, self.chunk, self.par), make).expect("a compiled program"),
-            outputs: vec![vec![T::ZERO; self.n]],
-        }
-    }
-
-    /// Half the mean of the squares, and its gradient in the parameters.
-    fn slope(&self, rows: usize, operator: &Operator, strategy: Strategy) -> Result<Program, Error> {
-        let operator = self.pde(rows, operator, strategy);
-        let ports = [("params", operator.input_type(0).clone()), ("x", operator.input_type(1).clone())];
-        let scale = 0.5 / self.n as f64;
-        let loss = trace(&ports, |t, x| {
-            vec![("loss", t.call(&operator, &[&x[0], &x[1]]).swap_remove(0).powf(2.0).sum_all() * scale)]
-        })?;
-        loss.value_and_grad(&[0])?.simplify()
-    }
-
-    fn gradient(&self, operator: &Operator, strategy: Strategy) -> Case<T> {
-        let make = |rows: usize| self.slope(rows, operator, strategy);
-        let outputs = vec![vec![T::ZERO], vec![T::ZERO; self.params.len()]];
-        Case { chunked: Chunked::new(self.n, self.chunk, make).expect("a compiled program"), outputs }
-    }
-}
-
-impl<T: Scalar> Case<T> {
-    fn run(&mut self, s: &Setting<T>) {
-        let mut inputs = vec![Input::Real(&s.params), Input::Real(&s.x)];
-        inputs.extend(s.directions.iter().flat_map(|(v, w)| [Input::Real(v), Input::Real(w)]));
-        let mut outputs: Vec<Output<'_, T>> = self.outputs.iter_mut().map(|x| Output::Real(x)).collect();
-        self.chunked.run(s.par, &inputs, &mut outputs).expect("a run");
-    }
-}
 
 /// The products of a network whose layers multiply this many vectors per datum, `PRODUCTS` data at a time, in faer's best layouts.
 fn products<T: Scalar>(widths: &[usize], vectors: &[usize], n: usize, par: Par) -> impl FnMut() + use<T> {
@@ -156,80 +90,83 @@ fn report<T: Scalar>(options: &Options, what: &str, threads: usize, n: usize, en
 }
 
 fn laplacian<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
-    let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
+    let s = &Setting::<T>::new(DIM, n, chunk, par(threads));
     let kinds = [Strategy::Collapsed, Strategy::Taylor, Strategy::Nested];
     if options.steps {
-        let of = |k| move |rows: usize| s.pde(rows, &Operator::Laplacian, k);
+        let of = |k| move |rows: usize| s.pde(rows, &Operator::Laplacian, k).expect("a program");
         return kinds[..2].iter().for_each(|&k| steps(s, &format!("laplacian {k:?} {}", T::DTYPE), of(k)));
     }
-    let [mut a, mut b, mut c] = kinds.map(|k| s.value(&Operator::Laplacian, k));
+    let [mut a, mut b, mut c] = kinds.map(|k| s.value(&Operator::Laplacian, k).expect("a compiled program"));
     let mut entries = [
-        Entry::new("collapsed", || a.run(s)),
-        Entry::new("products", products::<T>(&WIDTHS, &vectors(WIDTHS[0] + 2), n, s.par)),
-        Entry::new("standard", || b.run(s)),
-        Entry::new("nested", || c.run(s)),
+        Entry::new("collapsed", || a.run(s).expect("a run")),
+        Entry::new("products", products::<T>(&widths(DIM), &vectors(DIM + 2), n, s.par)),
+        Entry::new("standard", || b.run(s).expect("a run")),
+        Entry::new("nested", || c.run(s).expect("a run")),
     ];
     report::<T>(options, "laplacian", threads, n, &mut entries);
 }
 
 fn gradient<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
-    let s = &Setting::<T>::new(&WIDTHS, n, chunk, par(threads));
+    let s = &Setting::<T>::new(DIM, n, chunk, par(threads));
     if options.steps {
         let of = |k| move |rows: usize| s.slope(rows, &Operator::Laplacian, k).expect("a program");
         let kinds = [Strategy::Collapsed, Strategy::Taylor];
         return kinds.iter().for_each(|&k| steps(s, &format!("gradient {k:?} {}", T::DTYPE), of(k)));
     }
-    let [mut a, mut b] = [Strategy::Collapsed, Strategy::Nested].map(|k| s.gradient(&Operator::Laplacian, k));
-    let mut one = products::<T>(&WIDTHS, &vectors(WIDTHS[0] + 2), n, s.par);
+    let [mut a, mut b] = [Strategy::Collapsed, Strategy::Nested]
+        .map(|k| s.gradient(&Operator::Laplacian, k).expect("a compiled program"));
+    let mut one = products::<T>(&widths(DIM), &vectors(DIM + 2), n, s.par);
     let mut entries = [
-        Entry::new("collapsed", || a.run(s)),
+        Entry::new("collapsed", || a.run(s).expect("a run")),
         // Backward there are two products for every one.
         Entry::new("products", || (0..3).for_each(|_| one())),
-        Entry::new("nested", || b.run(s)),
+        Entry::new("nested", || b.run(s).expect("a run")),
     ];
     report::<T>(options, "gradient", threads, n, &mut entries);
 }
 
 fn biharmonic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize) {
-    let widths = [5, 768, 768, 512, 512, 1];
-    let s = &Setting::<T>::new(&widths, n, chunk, par(threads));
+    let s = &Setting::<T>::new(5, n, chunk, par(threads));
     if options.steps {
         let direct = Operator::Biharmonic(Scheme::Direct);
-        steps(s, &format!("biharmonic direct {}", T::DTYPE), |rows| s.pde(rows, &direct, Strategy::Auto));
+        steps(s, &format!("biharmonic direct {}", T::DTYPE), |rows| {
+            s.pde(rows, &direct, Strategy::Auto).expect("a program")
+        });
         let slope = |rows: usize| s.slope(rows, &direct, Strategy::Auto).expect("a program");
         return steps(s, &format!("gradient of biharmonic direct {}", T::DTYPE), slope);
     }
-    let case = |scheme, strategy| s.value(&Operator::Biharmonic(scheme), strategy);
+    let case = |scheme, strategy| s.value(&Operator::Biharmonic(scheme), strategy).expect("a compiled program");
     let mut direct = case(Scheme::Direct, Strategy::Auto);
     let mut symmetric = case(Scheme::Symmetric, Strategy::Collapsed);
     let mut interpolated = case(Scheme::Interpolated, Strategy::Collapsed);
     let mut standard = case(Scheme::Interpolated, Strategy::Taylor);
     let mut entries = [
-        Entry::new("direct", || direct.run(s)),
-        Entry::new("products", products::<T>(&widths, &vectors(27), n, s.par)),
-        Entry::new("symmetric", || symmetric.run(s)),
-        Entry::new("interpolated", || interpolated.run(s)),
-        Entry::new("interpolated standard", || standard.run(s)),
+        Entry::new("direct", || direct.run(s).expect("a run")),
+        Entry::new("products", products::<T>(&widths(5), &vectors(27), n, s.par)),
+        Entry::new("symmetric", || symmetric.run(s).expect("a run")),
+        Entry::new("interpolated", || interpolated.run(s).expect("a run")),
+        Entry::new("interpolated standard", || standard.run(s).expect("a run")),
     ];
     report::<T>(options, "biharmonic", threads, n, &mut entries);
 }
 
 /// Random directions: `S` of them, shared by all points.
 fn stochastic<T: Scalar>(options: &Options, threads: usize, n: usize, chunk: usize, order: usize, samples: usize) {
-    let d = if order == 2 { WIDTHS[0] } else { 5 };
-    let widths = [d, 768, 768, 512, 512, 1];
-    let mut s = Setting::<T>::new(&widths, n, chunk, par(threads));
+    let d = if order == 2 { DIM } else { 5 };
+    let mut s = Setting::<T>::new(d, n, chunk, par(threads));
     s.directions = Some((benches::numbers(samples * d, 5), vec![T::from_f64(1.0 / samples as f64); samples]));
     let s = &s;
     let operator = Operator::Directional { order, directions: samples, per_datum: false };
     if options.steps {
         let (s, operator) = (s, &operator);
-        let of = |k| move |rows: usize| s.pde(rows, operator, k);
+        let of = |k| move |rows: usize| s.pde(rows, operator, k).expect("a program");
         let kinds = [Strategy::Collapsed, Strategy::Taylor];
         return kinds.iter().for_each(|&k| steps(s, &format!("order {order}, {samples} samples, {k:?}"), of(k)));
     }
-    let [mut a, mut b] = [Strategy::Collapsed, Strategy::Taylor].map(|k| s.value(&operator, k));
-    let mut entries = [Entry::new("collapsed", || a.run(s)), Entry::new("standard", || b.run(s))];
+    let [mut a, mut b] =
+        [Strategy::Collapsed, Strategy::Taylor].map(|k| s.value(&operator, k).expect("a compiled program"));
+    let mut entries =
+        [Entry::new("collapsed", || a.run(s).expect("a run")), Entry::new("standard", || b.run(s).expect("a run"))];
     report::<T>(options, &format!("stochastic order {order}, {samples} samples"), threads, n, &mut entries);
 }
 

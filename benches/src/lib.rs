@@ -1,9 +1,10 @@
-//! What the benchmarks share: the perceptron that the claims are about, and how times are compared on a machine that others use too.
+//! What the benchmarks share: the networks that the claims are about, and how times are compared on a machine that others use too.
 
 pub mod optimizers;
 pub mod options;
 pub mod perceptron;
 pub mod rounds;
+pub mod taylor;
 
 use numerics::Scalar;
 use numerics::rng::{Role, Stream};

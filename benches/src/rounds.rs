@@ -65,3 +65,41 @@ pub fn best(x: &[f64]) -> f64 {
 pub fn ratio(x: &[f64], y: &[f64]) -> f64 {
     median(&x.iter().zip(y).map(|(x, y)| x / y).collect::<Vec<_>>())
 }
+
+/// A straight line through points, by least squares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// Rise for each unit to the right.
+    pub slope: f64,
+    /// Height at zero.
+    pub intercept: f64,
+    /// Share of the points' variance that the line explains.
+    pub r2: f64,
+}
+
+/// The line that is nearest to the points `(x, y)` in height; NaN through fewer than two places.
+pub fn line(points: &[(f64, f64)]) -> Line {
+    let n = points.len() as f64;
+    let mean = |f: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(f).sum::<f64>() / n;
+    let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
+    let slope = mean(&|p| (p.0 - x) * (p.1 - y)) / mean(&|p| (p.0 - x).powi(2));
+    let intercept = y - slope * x;
+    let (left, all) = (mean(&|p| (p.1 - intercept - slope * p.0).powi(2)), mean(&|p| (p.1 - y).powi(2)));
+    Line { slope, intercept, r2: if all > 0.0 { 1.0 - left / all } else { 1.0 } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_the_least_squares_fit() {
+        let exact = line(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]);
+        assert!((exact.slope - 2.0).abs() < 1e-14 && (exact.intercept - 3.0).abs() < 1e-14 && exact.r2 > 1.0 - 1e-14);
+        // By hand: means 1 and 2; squares that are left 8/3 of 26/9.
+        let rough = line(&[(0.0, 1.0), (1.0, 3.0 + 1.0 / 3.0), (2.0, 1.0 + 2.0 / 3.0)]);
+        assert!((rough.slope - 1.0 / 3.0).abs() < 1e-14 && (rough.intercept - 5.0 / 3.0).abs() < 1e-14);
+        assert!((rough.r2 - 1.0 / 13.0).abs() < 1e-14);
+        assert!(line(&[(1.0, 2.0)]).slope.is_nan());
+    }
+}

@@ -1,7 +1,7 @@
 //! Benchmarks, comparisons with peers, reproductions of papers: one script or benchmark each, found by looking, listed when asked for wrongly.
 //!
 //! A comparison is `benches/peers/compare/AREA.py`, a reproduction `benches/peers/repro/ID.py` or the example
-//! `crates/CRATE/examples/ID/main.rs`. A script is run with `--binary PATH`
+//! `crates/CRATE/examples/ID/main.rs`, or `benches/examples/ID/main.rs` if it times what the benchmarks time. A script is run with `--binary PATH`
 //! (the release build of `osculate`) and `--out FILE.jsonl`, and appends one JSON object a line: `case`, `system`, `version`, `seconds`,
 //! `error` (against the other system, checked before timing). `compare` then tabulates the lines as ratios. With `COMPARE_KEEP` in
 //! the environment earlier lines stay, and scripts that can leave out what is there. Lines
@@ -56,7 +56,7 @@ pub(crate) fn compare(area: Option<&str>) -> Outcome {
 /// `DIR/benchmarks`. A script begins anew.
 pub(crate) fn repro(id: Option<&str>, arguments: &[String]) -> Outcome {
     let root = root();
-    let examples = examples(&root.join("crates"));
+    let examples = examples(&root);
     if let Some((package, name)) = examples.iter().find(|(_, name)| Some(name.as_str()) == id) {
         let mut command = cargo(&["run", "--release", "--package", package, "--example", name, "--"]);
         return run(command.arg("--docs").arg(root.join("docs")).args(arguments).current_dir(&root));
@@ -68,13 +68,13 @@ pub(crate) fn repro(id: Option<&str>, arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Examples that make tables of a paper: folders `crates/CRATE/examples/ID`; as (crate, name).
-fn examples(crates: &Path) -> Vec<(String, String)> {
+/// Examples that make tables of a paper: folders `crates/CRATE/examples/ID` and `benches/examples/ID`; as (crate, name).
+fn examples(root: &Path) -> Vec<(String, String)> {
     let entries =
         |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = Vec::new();
-    for package in entries(crates) {
+    for package in entries(&root.join("crates")).into_iter().chain([root.join("benches")]) {
         let folders = entries(&package.join("examples")).into_iter().filter(|path| path.join("main.rs").exists());
         found.extend(folders.map(|path| (name(&package), name(&path))));
     }
@@ -202,10 +202,12 @@ mod tests {
     #[test]
     fn an_example_in_a_folder_is_a_reproduction() {
         let s = Scratch::new("examples");
-        for name in ["a/examples/tables/main.rs", "a/examples/single.rs", "b/src/lib.rs"] {
+        let files = ["crates/a/examples/tables/main.rs", "crates/a/examples/single.rs", "crates/b/src/lib.rs"];
+        for name in files.into_iter().chain(["benches/examples/times/main.rs", "benches/benches/a.rs"]) {
             s.write(name, "");
         }
-        assert_eq!(examples(s.path()), [("a".to_owned(), "tables".to_owned())]);
+        let expected = [("a", "tables"), ("benches", "times")].map(|(p, n)| (p.to_owned(), n.to_owned()));
+        assert_eq!(examples(s.path()), expected);
     }
 
     #[test]

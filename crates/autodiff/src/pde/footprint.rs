@@ -42,20 +42,26 @@ impl Pde<'_> {
     /// # Errors
     /// Those of [`build`](Self::build); `wrt` that names no differentiable input.
     pub fn footprints<T: Scalar>(&self, wrt: &[usize]) -> Result<Vec<Footprint>, Error> {
-        let one = |strategy| {
-            let (program, vectors) = self.clone().strategy(strategy).counted()?;
-            let gradient = squares(&program)?.value_and_grad(wrt)?.simplify()?.stack()?.recompute()?;
-            let program = program.stack()?.recompute()?;
-            Ok(Footprint {
-                strategy,
-                vectors,
-                flops: program.flops(),
-                bytes: program.compile::<T>()?.workspace_bytes(),
-                gradient_flops: gradient.flops(),
-                gradient_bytes: gradient.compile::<T>()?.workspace_bytes(),
-            })
-        };
-        [Strategy::Nested, Strategy::Taylor, Strategy::Collapsed, Strategy::Auto].into_iter().map(one).collect()
+        let all = [Strategy::Nested, Strategy::Taylor, Strategy::Collapsed, Strategy::Auto];
+        all.into_iter().map(|strategy| self.clone().strategy(strategy).footprint::<T>(wrt)).collect()
+    }
+
+    /// The same for the strategy of this request alone.
+    ///
+    /// # Errors
+    /// As for [`footprints`](Self::footprints).
+    pub fn footprint<T: Scalar>(&self, wrt: &[usize]) -> Result<Footprint, Error> {
+        let (program, vectors) = self.counted()?;
+        let gradient = squares(&program)?.value_and_grad(wrt)?.simplify()?.stack()?.recompute()?;
+        let program = program.stack()?.recompute()?;
+        Ok(Footprint {
+            strategy: self.strategy,
+            vectors,
+            flops: program.flops(),
+            bytes: program.compile::<T>()?.workspace_bytes(),
+            gradient_flops: gradient.flops(),
+            gradient_bytes: gradient.compile::<T>()?.workspace_bytes(),
+        })
     }
 }
 
