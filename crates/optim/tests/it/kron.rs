@@ -201,15 +201,18 @@ pub(crate) fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat
     (0..m * n).map(|i| x[(i / n, i % n)]).collect()
 }
 
+/// One gradient after the other.
+type List = Vec<Vec<f64>>;
+
 /// Gradients of a 5 x 4 matrix with a generic spectrum, so that no basis is left to rounding; the two rotations; the gradients turned by them.
-pub(crate) fn plain_and_turned() -> (Vec<Vec<f64>>, [numerics::Mat<f64>; 2], Vec<Vec<f64>>) {
+pub(crate) fn plain_and_turned() -> (List, [numerics::Mat<f64>; 2], List) {
     let (m, n) = (5, 4);
     let turn = [orthogonal(m, 1), orthogonal(n, 2)];
     let gradient = |t: u64| -> Vec<f64> {
         let g = noise(m * n, 5, t);
         (0..m * n).map(|i| g[i] * (1.0 + (i / n) as f64) / (1.0 + 0.5 * (i % n) as f64)).collect()
     };
-    let plain: Vec<_> = (0..25).map(gradient).collect();
+    let plain: List = (0..25).map(gradient).collect();
     let both = plain.iter().map(|g| turned(g, &turn[0], &turn[1])).collect();
     (plain, turn, both)
 }
