@@ -184,10 +184,18 @@ fn elementwise_works<T: Scalar>() {
     dense::symmetrize(s.as_mut());
     assert_eq!(gap(s.as_ref(), s.transpose()), 0.0);
     assert!((s[(60, 3)] - T::from_f64(0.5) * (t[(60, 3)] + t[(3, 60)])).to_f64().abs() < tol::<T>(2.0));
-    let mut m = t.clone();
-    dense::mirror_lower(m.as_mut());
-    assert_eq!(gap(m.as_ref(), m.transpose()), 0.0);
-    assert_eq!(m[(66, 1)], t[(66, 1)]);
+    // Around the squares that are mirrored at once, by columns, by rows and apart.
+    for n in [0, 1, 31, 32, 33, 64, 70, 97] {
+        let t: Mat<T> = random(n, n, 9);
+        let expected = Mat::from_fn(n, n, |i, j| t[(i.max(j), i.min(j))]);
+        let (mut columns, mut rows, mut apart) = (t.clone(), t.transpose().to_owned(), Mat::<T>::zeros(2 * n, n));
+        dense::mirror_lower(columns.as_mut());
+        dense::mirror_lower(rows.as_mut().transpose_mut());
+        let mut view = apart.as_mut().reverse_rows_mut().subrows_mut(0, n);
+        dense::copy(view.as_mut(), t.as_ref());
+        dense::mirror_lower(view.as_mut());
+        assert!(columns == expected && rows.transpose() == expected && view.as_ref() == expected, "{n}");
+    }
 }
 
 #[test]
