@@ -1,7 +1,7 @@
 //! One step of an optimiser, the same for the criterion benchmark and for the comparison with other systems: shapes, methods,
 //! gradients, and the flops that a method's products take.
 
-use numerics::dense::bf16::{self, Line, Out, PanelsMut};
+use numerics::dense::panels::{self, Bf16, Line, Out, PanelsMut};
 use numerics::rng::{Role, Stream};
 use numerics::{Mat, MatRef, Par, Scalar, dense, simd};
 use optim::{Grads, Method, Optimizer, ParamGroup, ParamList, Precision};
@@ -94,16 +94,16 @@ pub fn limit<T: Scalar>(method: &Method, shapes: &[Vec<usize>], par: Par) -> Opt
 /// The product with the transpose of the second factor, in bfloat16.
 pub fn half_product<T: Scalar>(x: MatRef<'_, T>, y: MatRef<'_, T>, par: Par) -> impl FnMut() {
     let packed = |a: MatRef<'_, T>| {
-        let mut memory = vec![Line::ZERO; bf16::lines(a.nrows(), a.ncols())];
-        PanelsMut::new(&mut memory, a.nrows(), a.ncols()).pack(a, T::ONE);
+        let mut memory = vec![Line::ZERO; panels::lines::<Bf16>(a.nrows(), a.ncols())];
+        PanelsMut::<Bf16>::new(&mut memory, a.nrows(), a.ncols()).pack(a, T::ONE);
         memory
     };
     let (rows, inner, cols) = (x.nrows(), x.ncols(), y.nrows());
-    let (mut x, mut y, mut out) = (packed(x), packed(y), vec![Line::ZERO; bf16::lines(rows, cols)]);
+    let (mut x, mut y, mut out) = (packed(x), packed(y), vec![Line::ZERO; panels::lines::<Bf16>(rows, cols)]);
     move || {
-        let (x, y) = (PanelsMut::new(&mut x, rows, inner), PanelsMut::new(&mut y, cols, inner));
+        let (x, y) = (PanelsMut::<Bf16>::new(&mut x, rows, inner), PanelsMut::new(&mut y, cols, inner));
         let out = Out { by_rows: Some(PanelsMut::new(&mut out, rows, cols)), by_columns: None };
-        bf16::product(out, 1.0, x.view(), y.view(), None, par);
+        panels::product(out, 1.0, x.view(), y.view(), None, par);
     }
 }
 

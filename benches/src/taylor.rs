@@ -6,7 +6,7 @@
 use crate::numbers;
 use crate::perceptron::layers;
 use autodiff::nn::{ModelError, Sequential};
-use autodiff::pde::{Chunked, Operator, Pde, Strategy};
+use autodiff::pde::{Chunked, Operator, Pde, Strategy, chunk_size};
 use autodiff::{Error, Input, Output, Program, trace};
 use numerics::{Par, Scalar};
 
@@ -55,7 +55,8 @@ impl<T: Scalar> Setting<T> {
     /// # Errors
     /// An operator that does not fit the points.
     pub fn value(&self, operator: &Operator, strategy: Strategy) -> Result<Case<T>, ModelError> {
-        let chunked = Chunked::new(self.n, self.chunk, |rows| self.pde(rows, operator, strategy))?;
+        let chunk = chunk_size(self.n, self.chunk, self.par);
+        let chunked = Chunked::new(self.n, chunk, |rows| self.pde(rows, operator, strategy))?;
         Ok(Case { chunked, outputs: vec![vec![T::ZERO; self.n]] })
     }
 

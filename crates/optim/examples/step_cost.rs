@@ -8,8 +8,8 @@ use numerics::rng::{Role, Stream};
 use numerics::{Mat, Par, dense};
 use optim::spectral::{SpectralMatrix, SpectralRules};
 use optim::{
-    Grads, KronConfig, Layout, Optimizer, ParamGroup, ParamList, Preconditioned, Settings, ShampooConfig,
-    SpectralConfig, recommended, reference,
+    Grads, KronConfig, Layout, MuonConfig, Optimizer, ParamGroup, ParamList, Precision, Preconditioned, Settings,
+    ShampooConfig, SpectralConfig, recommended, reference,
 };
 use std::hint::black_box;
 use std::time::Instant;
@@ -214,20 +214,24 @@ fn threads(shapes: &[Vec<usize>]) -> Result<(), optim::Error> {
         f();
         start.elapsed().as_secs_f64()
     };
-    for (name, config) in [("SOAP", recommended::soap()), ("KL-Shampoo", recommended::kl_shampoo())] {
-        let mut pair = [run("one", config.clone(), &list, Par::Seq)?, run("two", config, &list, Par::rayon(2))?];
-        let mut ratios = Vec::new();
+    let half = MuonConfig { precision: Precision::Bfloat16, ..MuonConfig::default() };
+    let both = |name, make: &dyn Fn(Par) -> Result<Run, optim::Error>| -> Result<(), optim::Error> {
+        let (mut one, mut two, mut ratios) = (make(Par::Seq)?, make(Par::rayon(2))?, Vec::new());
         for round in 0..=ROUNDS {
-            let [one, two] = &mut pair;
-            let ratio = timed(one, &gradients, 1, wall)? / timed(two, &gradients, 1, wall)?;
+            let ratio = timed(&mut one, &gradients, 1, wall)? / timed(&mut two, &gradients, 1, wall)?;
             if round > 0 {
                 ratios.push(ratio);
             }
         }
-        let shape = &shapes[0];
-        println!("  {:4} x {shape:?}: two threads step {name} {:.2} times as fast", shapes.len(), median(ratios));
-    }
-    Ok(())
+        println!("  {:4} x {:?}: two threads step {name} {:.2} times as fast", shapes.len(), shapes[0], median(ratios));
+        Ok(())
+    };
+    let shampoo = ShampooConfig { eps: 1e-6, period: 10, ..ShampooConfig::default() };
+    both("SOAP", &|par| run("SOAP", recommended::soap(), &list, par))?;
+    both("KL-Shampoo", &|par| run("KL-Shampoo", recommended::kl_shampoo(), &list, par))?;
+    both("Shampoo", &|par| run("Shampoo", shampoo.clone(), &list, par))?;
+    both("Muon", &|par| run("Muon", MuonConfig::default(), &list, par))?;
+    both("Muon in bfloat16", &|par| run("Muon", half.clone(), &list, par))
 }
 
 fn spectral(n: usize) -> Result<(), optim::Error> {

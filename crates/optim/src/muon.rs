@@ -10,13 +10,16 @@
 //! The released code iterates in bfloat16, whatever the precision of the parameters; [`Precision`] chooses. All that the
 //! iteration keeps is rounded to 8 significant bits, its sums are not; a direction differs by 1 to 2 % of its size from that of the exact
 //! iteration, which itself is 0.3 away from orthogonal. Momentum, norm and weights keep their own precision.
+//!
+//! In either of the two single formats of [`panels`] the operands of all products stay packed from the first to the last; double
+//! precision, and single precision on processors without AVX-512, take [`dense`]'s products.
 
 use crate::blockwise::{Call, Common, Done, Field, LargeMode, Layout, Rule, Settings};
 use crate::error::check;
 use crate::kron_engine::FactorKind;
 use crate::{AdamWConfig, Decay, Error, NonFinite, ParamGroup};
-use numerics::dense::bf16::{self, Out, PanelsMut};
-use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
+use numerics::dense::panels::{self, Bf16, Format, Out, PanelsMut, Single};
+use numerics::{DType, MatMut, MatRef, Par, Scalar, dense, simd};
 use serde::{Deserialize, Serialize};
 
 /// What the quintic iteration computes in.
@@ -27,7 +30,7 @@ pub enum Precision {
     #[default]
     Own,
     /// bfloat16 with sums in single precision, as the released code. Twice as fast as single precision on processors with
-    /// AVX512-BF16, slower on others; results differ between the two by the order of sums ([`numerics::dense::bf16`]).
+    /// AVX512-BF16, slower on others; results differ between the two by the order of sums ([`numerics::dense::panels`]).
     Bfloat16,
 }
 
@@ -140,10 +143,11 @@ const FIFTH: f64 = 2.0315;
 
 impl<T: Scalar> Rule<T> for Muon<T> {
     fn scratch_len(&self) -> usize {
-        let side = self.rows.min(self.cols);
-        match self.config.precision {
-            Precision::Own => self.m.len() + 2 * side * side,
-            Precision::Bfloat16 => bf16::room::<T>(Chain::lines(side, self.rows.max(self.cols))),
+        let (side, length) = (self.rows.min(self.cols), self.rows.max(self.cols));
+        match self.path() {
+            Path::Dense => self.m.len() + 2 * side * side,
+            Path::Single => panels::room::<T>(Chain::<Single>::lines(side, length)),
+            Path::Bfloat16 => panels::room::<T>(Chain::<Bf16>::lines(side, length)),
         }
     }
 
@@ -162,9 +166,10 @@ impl<T: Scalar> Rule<T> for Muon<T> {
         let denominator = norm + T::from_f64(self.config.eps);
         let unit = if denominator == T::ZERO { T::ZERO } else { denominator.recip() };
         let stretch = T::from_f64((self.rows as f64 / self.cols as f64).max(1.0).sqrt());
-        match self.config.precision {
-            Precision::Own => self.own(out, unit, stretch, scratch, par),
-            Precision::Bfloat16 => self.bfloat16(out, unit, stretch, scratch, par),
+        match self.path() {
+            Path::Dense => self.dense(out, unit, stretch, scratch, par),
+            Path::Single => self.packed::<Single>(out, unit, stretch, scratch, par),
+            Path::Bfloat16 => self.packed::<Bf16>(out, unit, stretch, scratch, par),
         }
         Ok(Done::MOVE)
     }
@@ -179,9 +184,28 @@ impl<T: Scalar> Rule<T> for Muon<T> {
     }
 }
 
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Products of [`dense`], in the precision of the parameters.
+    Dense,
+    /// Packed operands in single precision.
+    Single,
+    /// Packed operands in bfloat16.
+    Bfloat16,
+}
+
 impl<T: Scalar> Muon<T> {
+    fn path(&self) -> Path {
+        match self.config.precision {
+            Precision::Bfloat16 => Path::Bfloat16,
+            Precision::Own if T::DTYPE == DType::F32 && Single::available() => Path::Single,
+            Precision::Own => Path::Dense,
+        }
+    }
+
     /// `out <- stretch iteration(unit out)` in the precision of the parameters.
-    fn own(&self, out: &mut [T], unit: T, stretch: T, scratch: &mut [T], par: Par) {
+    fn dense(&self, out: &mut [T], unit: T, stretch: T, scratch: &mut [T], par: Par) {
         simd::wide(|| out.iter_mut().for_each(|x| *x *= unit));
         let (next, scratch) = scratch.split_at_mut(out.len());
         let side = self.rows.min(self.cols);
@@ -198,14 +222,14 @@ impl<T: Scalar> Muon<T> {
         }
     }
 
-    /// The same in bfloat16.
-    fn bfloat16(&self, out: &mut [T], unit: T, stretch: T, scratch: &mut [T], par: Par) {
+    /// The same with operands that stay packed.
+    fn packed<F: Format>(&self, out: &mut [T], unit: T, stretch: T, scratch: &mut [T], par: Par) {
         let tall = self.rows > self.cols;
         let (side, length) = (self.rows.min(self.cols), self.rows.max(self.cols));
-        let mut chain = Chain::new(bf16::carve(scratch), side, length);
+        let mut chain = Chain::<F>::new(panels::carve(scratch), side, length);
         let x = MatRef::from_row_major_slice(&*out, self.rows, self.cols);
         let x = if tall { x.transpose() } else { x };
-        bf16::pack(chain.old.out((true, true)), x, unit);
+        panels::pack(chain.old.out((true, true)), x, unit);
         for left in (0..self.config.iterations).rev() {
             chain.quintic((left > 0 || tall, left > 0 || !tall), par);
         }
@@ -216,35 +240,35 @@ impl<T: Scalar> Muon<T> {
     }
 }
 
-/// Operands of the products of the iteration in bfloat16, none of which is ever packed again.
-struct Chain<'a> {
-    old: Both<'a>,
-    new: Both<'a>,
-    a: PanelsMut<'a>,
-    p: PanelsMut<'a>,
+/// Operands of the products of the iteration, none of which is ever packed again.
+struct Chain<'a, F: Format> {
+    old: Both<'a, F>,
+    new: Both<'a, F>,
+    a: PanelsMut<'a, F>,
+    p: PanelsMut<'a, F>,
 }
 
 /// A matrix of `side x length` and its transpose.
-struct Both<'a> {
-    by_rows: PanelsMut<'a>,
-    by_columns: PanelsMut<'a>,
+struct Both<'a, F: Format> {
+    by_rows: PanelsMut<'a, F>,
+    by_columns: PanelsMut<'a, F>,
 }
 
-impl Both<'_> {
+impl<F: Format> Both<'_, F> {
     /// To be written to, in one form, the other, or both.
-    fn out(&mut self, (rows, columns): (bool, bool)) -> Out<'_> {
+    fn out(&mut self, (rows, columns): (bool, bool)) -> Out<'_, F> {
         Out { by_rows: rows.then(|| self.by_rows.reborrow()), by_columns: columns.then(|| self.by_columns.reborrow()) }
     }
 }
 
-impl<'a> Chain<'a> {
+impl<'a, F: Format> Chain<'a, F> {
     fn lines(side: usize, length: usize) -> usize {
-        2 * (bf16::lines(side, length) + bf16::lines(length, side) + bf16::lines(side, side))
+        2 * (panels::lines::<F>(side, length) + panels::lines::<F>(length, side) + panels::lines::<F>(side, side))
     }
 
-    fn new(mut memory: &'a mut [bf16::Line], side: usize, length: usize) -> Self {
+    fn new(mut memory: &'a mut [panels::Line], side: usize, length: usize) -> Self {
         let mut next = |rows: usize, cols: usize| {
-            let (own, rest) = core::mem::take(&mut memory).split_at_mut(bf16::lines(rows, cols));
+            let (own, rest) = core::mem::take(&mut memory).split_at_mut(panels::lines::<F>(rows, cols));
             memory = rest;
             PanelsMut::new(own, rows, cols)
         };
@@ -257,11 +281,11 @@ impl<'a> Chain<'a> {
     fn quintic(&mut self, forms: (bool, bool), par: Par) {
         let Chain { old, new, a, p } = self;
         let x = old.by_rows.view();
-        bf16::symmetric_product(a.reborrow(), 1.0, x, x, None, par);
+        panels::symmetric_product(a.reborrow(), 1.0, x, x, None, par);
         let add = Some((CUBIC as f32, a.view()));
-        bf16::symmetric_product(p.reborrow(), FIFTH as f32, a.view(), a.view(), add, par);
+        panels::symmetric_product(p.reborrow(), FIFTH as f32, a.view(), a.view(), add, par);
         // The linear term is added to the sums and not to the diagonal of `p`, which has 8 bits.
-        bf16::product(new.out(forms), 1.0, p.view(), old.by_columns.view(), Some((LINEAR as f32, x)), par);
+        panels::product(new.out(forms), 1.0, p.view(), old.by_columns.view(), Some((LINEAR as f32, x)), par);
         core::mem::swap(old, new);
     }
 }

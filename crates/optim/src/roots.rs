@@ -196,7 +196,7 @@ fn distance_from_identity<T: Scalar>(m: MatRef<'_, T>) -> f64 {
     most
 }
 
-/// `f` of the symmetric matrix in `a`, which is used up, into `out`; `vectors` is scratch. `f` is given the
+/// `f >= 0` of the symmetric matrix in `a`, which is used up, into `out`; `vectors` is scratch. `f` is given the
 /// least and the largest eigenvalue too.
 pub(crate) fn spectral_into<T: Scalar>(
     tools: &Decompositions<T>,
@@ -213,12 +213,12 @@ pub(crate) fn spectral_into<T: Scalar>(
         (Some(&least), Some(&largest)) => (least, largest),
         _ => return Ok(()),
     };
-    // The matrix has served; its memory takes the scaled eigenvectors.
-    dense::copy(a.as_mut(), vectors.as_ref());
+    // Half of each value to either side: a symmetric product.
     for (j, &l) in values.iter().enumerate() {
-        dense::scale(a.as_mut().subcols_mut(j, 1), f(l, least, largest));
+        dense::scale(vectors.as_mut().subcols_mut(j, 1), f(l, least, largest).sqrt());
     }
-    dense::gemm(out, T::ONE, a.as_ref(), vectors.as_ref().transpose(), T::ZERO, par);
+    dense::syrk(out.as_mut(), T::ONE, vectors.as_ref(), T::ZERO, par);
+    dense::mirror_lower(out);
     Ok(())
 }
 

@@ -337,16 +337,7 @@ impl<T: Scalar> Shampoo<T> {
         let b = self.config.beta2;
         let weight = T::from_f64(if b < 1.0 && self.config.weighted { 1.0 - b } else { 1.0 });
         let keep = T::from_f64(b);
-        for (j, side) in self.sides.iter_mut().enumerate().filter(|(_, s)| s.is_on()) {
-            match side.kind {
-                FactorKind::Dense => self.shape.outer_triangle(j, g, weight, &mut side.l, keep, par),
-                _ => {
-                    // The old root is not needed any more once there are new statistics of a diagonal factor.
-                    self.shape.squares(j, g, &mut side.root);
-                    side.l.iter_mut().zip(&side.root).for_each(|(l, &d)| *l = keep * *l + weight * d);
-                }
-            }
-        }
+        sides::learn(&self.shape, 0, &mut self.sides, g, (keep, weight), par);
     }
 
     /// New roots; the first mode whose root has failed too often.

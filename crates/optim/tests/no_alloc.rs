@@ -1,4 +1,5 @@
 //! Steps do not allocate, counted by an allocator of this thread's requests.
+use numerics::Par;
 use optim::spectral::{Cayley, SpectralRules};
 use optim::{
     Accumulator, AdamW, AdamWConfig, Grads, KronConfig, MuonConfig, NonFinite, Optimizer, ParamGroup, ParamList,
@@ -126,4 +127,40 @@ fn no_matrix_method_allocates_after_its_first_steps() {
         });
         assert_eq!(n, 0, "{} ({i})", method.kind());
     }
+}
+
+/// A matrix large enough for halves of its rows; single precision, in which Muon has operands of its own.
+#[test]
+fn no_step_on_two_threads_allocates() {
+    let mut list = ParamList::new();
+    let group = list.add_group(ParamGroup::new("all"));
+    list.push("matrix", &[130, 160], group).unwrap();
+    let gradient = |t: usize| (0..list.len()).map(|i| (1.7 * i as f32 + 0.31 * (t * t) as f32).sin()).collect();
+    let gradients: Vec<Vec<f32>> = (0..3).map(gradient).collect();
+    fn threaded(config: impl Settings<f32> + 'static) -> Preconditioned<f32> {
+        Preconditioned::new(config).unwrap().with_par(Par::rayon(2))
+    }
+    let mut methods = [
+        threaded(KronConfig { period: 2, ..recommended::kl_shampoo() }),
+        threaded(KronConfig { period: 2, ..recommended::soap() }),
+        threaded(ShampooConfig { eps: 1e-6, ..reference::meta_shampoo() }),
+        threaded(MuonConfig::default()),
+        threaded(MuonConfig { precision: Precision::Bfloat16, ..MuonConfig::default() }),
+    ];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    pool.install(|| {
+        for method in &mut methods {
+            let mut w = vec![1.0; list.len()];
+            method.init(&list).unwrap();
+            let mut steps = |count: usize| {
+                for g in gradients.iter().cycle().take(count) {
+                    method.step(&mut w, Grads::all(g), 1.0).unwrap();
+                }
+            };
+            // Both threads get buffers for packing.
+            steps(30);
+            let n = counted(|| steps(10));
+            assert_eq!(n, 0, "{}", Optimizer::<f32>::kind(method));
+        }
+    });
 }

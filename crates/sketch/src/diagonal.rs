@@ -52,7 +52,7 @@ impl DiagonalMethod {
         match self {
             DiagonalMethod::Hutchinson { .. } | DiagonalMethod::XNysDiag => 1,
             DiagonalMethod::DiagPp => 3,
-            DiagonalMethod::XDiag { extra } => 2 + extra,
+            DiagonalMethod::XDiag { extra } => extra.saturating_add(2),
         }
     }
 
@@ -65,6 +65,11 @@ impl DiagonalMethod {
 }
 
 /// The diagonal of a square operator with `m` products: structure first, the remainder by `method`.
+///
+/// A is `n x n`, the result has n entries. Cost: m products where structure leaves a rest; beside them `4 n m` flops and `O(n)`
+/// numbers for Hutchinson, and with a basis of k columns (a third of the products for Diag++, half for XDiag, all for XNysDiag) about
+/// `10 n k^2` flops and `5 n k` numbers. Sources: the table of methods, Bekas, Kokiopoulou, Saad 2007, arXiv:2201.10684,
+/// arXiv:2301.07825.
 ///
 /// ```
 /// use linop_core::{Op, ops::ClosureOp};
@@ -108,6 +113,8 @@ fn exactly(value: Vec<f64>, (products, products_t): (usize, usize)) -> Estimate<
 }
 
 /// The diagonal from `m` products alone, whatever the structure.
+///
+/// Shapes and cost: as [`diagonal`].
 ///
 /// # Errors
 /// As [`diagonal`].
@@ -155,6 +162,8 @@ pub(crate) fn with_products(
 /// The diagonal to a tolerance: products double, with new stages, until the root mean square of the standard errors is
 /// within `rtol` of that of the entries. All products count; no stage is begun that would exceed `max_products`.
 ///
+/// Cost: less than twice the products of the last stage, else as [`diagonal`].
+///
 /// # Errors
 /// As [`diagonal`]; `InvalidArgument` unless `rtol > 0`.
 pub fn diagonal_within<T: Scalar>(
@@ -169,7 +178,7 @@ pub fn diagonal_within<T: Scalar>(
         return Err(Error::argument(method.name(), format!("needs a tolerance above 0, got {rtol}")));
     }
     let size = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let mut m = START.max(2 * method.least()).min(max_products);
+    let mut m = START.max(method.least().saturating_mul(2)).min(max_products);
     let (mut plain, mut transposed) = (0, 0);
     loop {
         let mut found = estimate_diagonal(a, method, m, settings)?;
@@ -246,6 +255,9 @@ fn diagpp(products: &Products<'_>, m: usize) -> Result<Diagonal, Error> {
 
 /// The entries `A[i, i - k]`, from `m` products: for k > 0 those below the diagonal, for k < 0 those above it; the
 /// diagonal itself for k = 0. The result has `n - |k|` entries, from top to bottom.
+///
+/// Cost: m products and `5 n m` flops. The variance of an entry is the sum of squares of the others in its row. Source: the estimator
+/// of Bekas, Kokiopoulou, Saad 2007 with one factor shifted.
 ///
 /// # Errors
 /// `NotSquare`, `InvalidArgument` unless `|k| < n`, `SketchTooSmall` for no products, `NonFinite`.

@@ -1,8 +1,8 @@
 //! The few dense words the methods are written in: products, orthonormal bases, row and column sums, least squares.
 //! All in double precision, with the bits of `numerics::dense`.
 
-use crate::{Error, tall};
-use numerics::dense::{self, Diag, Triangle};
+use crate::Error;
+use numerics::dense::{self, Diag, Qr, Triangle};
 use numerics::{Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -86,7 +86,7 @@ pub(crate) fn symmetric_core(a: MatRef<'_, f64>, b: MatRef<'_, f64>, par: Par) -
 
 /// An orthonormal basis of the columns (completed arbitrarily where they are dependent).
 pub(crate) fn orth(y: Mat<f64>, par: Par) -> Result<Mat<f64>, Error> {
-    Ok(tall::qr(y, par)?.0)
+    Ok(dense::cholesky_qr(y, par)?.q)
 }
 
 /// The same for columns that are well conditioned, as tall Gaussian ones are: `Y L^-T` with `Y^T Y = L L^T`, or by
@@ -141,7 +141,7 @@ pub(crate) struct Extension {
 pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Result<Extension, Error> {
     if q.ncols() == 0 {
         let inside = Mat::zeros(0, y.ncols());
-        let (q, r) = tall::qr(y, par)?;
+        let Qr { q, r, .. } = dense::cholesky_qr(y, par)?;
         return Ok(Extension { inside, q, r });
     }
     let mut inside = mul_tn(q, y.as_ref(), par);
@@ -149,9 +149,9 @@ pub(crate) fn extend_basis(q: MatRef<'_, f64>, y: Mat<f64>, par: Par) -> Result<
     let again = mul_tn(q, rest.as_ref(), par);
     rest = sub_mul(rest, q, again.as_ref(), par);
     dense::axpy(inside.as_mut(), 1.0, again.as_ref());
-    let (basis, _) = tall::qr(rest.clone(), par)?;
+    let basis = orth(rest.clone(), par)?;
     // where the rest is rounding noise its directions need not be orthogonal to q
-    let (fresh, _) = tall::qr(project_out(q, basis, par), par)?;
+    let fresh = orth(project_out(q, basis, par), par)?;
     let r = mul_tn(fresh.as_ref(), rest.as_ref(), par);
     let r = Mat::from_fn(r.nrows(), r.ncols(), |i, j| if i <= j { r[(i, j)] } else { 0.0 });
     Ok(Extension { inside, q: fresh, r })

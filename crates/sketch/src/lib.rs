@@ -22,6 +22,36 @@
 //! assert!((t.value - 1.635).abs() < 0.05 && t.sem.is_some());
 //! # Ok::<(), sketch::Error>(())
 //! ```
+//!
+//! # Which estimator when
+//!
+//! | wanted | known of the operator | take |
+//! |---|---|---|
+//! | trace | nothing | [`trace`] with [`TraceMethod::XTrace`]; where the spectrum decays slowly, sphere probes and `resphere` |
+//! | | positive semidefinite | [`TraceMethod::XNysTrace`], half the products for the same basis |
+//! | | hardly any decay, or nearly diagonal | [`TraceMethod::Hutchinson`]: a basis only costs |
+//! | | one pass, products come as they please | [`TraceMethod::NaHutchPp`] |
+//! | | an absolute error is prescribed, self-adjoint | [`TraceMethod::AdaptiveHutchPp`] |
+//! | diagonal | has a transpose | [`diagonal`] with [`DiagonalMethod::XDiag`]; `extra` probes where memory is short |
+//! | | positive semidefinite | [`DiagonalMethod::XNysDiag`] |
+//! | | nearly diagonal, or no transpose | [`DiagonalMethod::Hutchinson`] |
+//! | another diagonal, a triangle, a band | | [`sub_diagonal`], [`Masked`] |
+//! | norms | | [`frobenius_sq`], [`spectral_norm`], [`row_norms_sq`], [`schatten_norm`]; bounds by [`norm_lower_bounds`], [`norm_upper_bound`] |
+//! | `ln det`, `tr f(A)` | self-adjoint | [`logdet`], [`trace_function`]; [`trace_function_deflated`] where a few eigenvalues stand out |
+//! | density of the eigenvalues | self-adjoint | [`spectral_density`]; over orders of magnitude, [`log_spectral_density`]; [`chebyshev_density`] where memory is short |
+//! | singular triplets | fast decay | [`svd`] with [`Recovery::Hmt`]; in one pass, [`Recovery::TwoSketch`] |
+//! | eigenpairs | fast decay | [`eigh`], the same; near a number, [`eigenpairs_near`]; exact ones at the ends, `linop_core::krylov::eigsh` |
+//! | a basis of the range | fast decay | [`range_finder`]; to a tolerance, [`range_adaptive`] |
+//! | | slow decay | [`range_krylov`] |
+//! | low rank, `0 <= A_hat <= A` | positive semidefinite | [`nystrom`] |
+//! | solution of `(A + mu I) x = b` | positive semidefinite | [`nystrom_solve`] |
+//! | low rank plus diagonal, to solve, sample, take determinants | | [`sketch_lord_auto`], then [`Lord`] |
+//! | how good any of these is | | [`certify`], with [`tail_bounds`] |
+//! | a short sketch of data at hand | | [`SparseSigns`], [`Srht`], [`Ssrht`] |
+//!
+//! Estimators over all columns ([`trace`], [`diagonal`], [`frobenius_sq`], [`logdet`]) take what structure gives exactly, and estimate the
+//! rest; those named `estimate_*` do not look. With enough products for every column the answer is exact and says so. Every mistake of a caller has its
+//! own variant of [`Error`]; a NaN is reported with the number of the product that it came from.
 #![forbid(unsafe_code)]
 
 mod certify;
@@ -42,9 +72,9 @@ mod spectrum;
 mod structure;
 mod structured;
 pub mod synthmat;
-mod tall;
 mod trace;
 mod triangular;
+mod watched;
 
 pub use certify::{Certificate, Field, Scree, certify, error_norm, relative, scree, tail_bounds};
 pub use diagonal::{DiagonalMethod, diagonal, diagonal_within, estimate_diagonal, sub_diagonal};

@@ -3,6 +3,7 @@
 use crate::loo::{RowBasis, xrow_norm};
 use crate::products::{Products, Wide};
 use crate::settings::{Moments, mean_sem};
+use crate::watched::Watched;
 use crate::{Error, Estimate, Settings, Status, la, structure};
 use linop_core::krylov::{EigshOptions, Which, eigsh};
 use linop_core::{Cost, LinearOperator, Op, Props};
@@ -11,6 +12,8 @@ use numerics::{MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 
 /// The squared Frobenius norm: exactly where structure gives it, else the mean of `|A v|^2` over `m` probes of the
 /// smaller side.
+///
+/// A is `m x n` of any shape. Cost: so many products, `2 n` flops each. Source: Hutchinson 1989, for `A^T A`.
 ///
 /// # Errors
 /// `SketchTooSmall` for no products, `NonFinite`; a wide operator without transposed products is measured from the
@@ -23,6 +26,8 @@ pub fn frobenius_sq<T: Scalar>(a: &Op<T>, m: usize, settings: &Settings<'_>) -> 
 }
 
 /// The squared Frobenius norm from products alone.
+///
+/// Shapes and cost: as [`frobenius_sq`].
 ///
 /// # Errors
 /// As [`frobenius_sq`].
@@ -72,6 +77,9 @@ pub enum RowNormMethod {
 }
 
 /// The squared norms of the rows with at most `m` products.
+///
+/// A is `M x n`, the result has M entries. Cost: at most m products; Hutchinson: `3 M` flops each; XRowNorm with k probes: `12 n k^2`
+/// flops and `6 n k` numbers. Source: arXiv:2301.07825.
 ///
 /// # Errors
 /// `SketchTooSmall`, `TransposeUnavailable`, `NotSquare` for [`RowBasis::Columns`], `NonFinite`.
@@ -163,15 +171,23 @@ impl LinearOperator<f64> for Normal<'_> {
 /// The spectral norm, by the largest eigenvalue of `A^T A` (of A itself if it is self-adjoint) to relative tolerance
 /// `tol`. The standard error is absent: the error is that of the iteration, not of sampling.
 ///
+/// A is `m x n`. Cost: products until the iteration converges (two an iteration for an A that does not say it is self-adjoint), one
+/// at a time, with a basis of 40 vectors; up to 64 columns, as many products as columns. Source: Wu and Simon 2000, thick-restart
+/// Lanczos.
+///
 /// # Errors
-/// `TransposeUnavailable`, `NotConverged`, and those of linop-core's `eigsh`.
+/// `InvalidArgument` unless `0 <= tol < 1`, `TransposeUnavailable`, `NotConverged`, `NonFinite`, and those of linop-core's `eigsh`.
 pub fn spectral_norm<T: Scalar>(
     a: &dyn LinearOperator<T>,
     tol: f64,
     settings: &Settings<'_>,
 ) -> Result<Estimate<f64>, Error> {
     let op = "spectral norm";
+    if !(0.0..1.0).contains(&tol) {
+        return Err(Error::argument(op, format!("needs 0 <= tol < 1, got {tol}")));
+    }
     let wide = Wide(a);
+    let watched = Watched::new(&wide);
     if a.nrows() == 0 || a.ncols() == 0 {
         return Ok(Estimate { value: 0.0, sem: None, products: 0, products_t: 0, status: Status::Exact });
     }
@@ -184,10 +200,11 @@ pub fn spectral_norm<T: Scalar>(
     };
     let symmetric = a.props().contains(Props::SELF_ADJOINT);
     let pairs = if symmetric {
-        eigsh(&wide, 1, Which::Magnitude, &options, settings.par)?
+        eigsh(&watched, 1, Which::Magnitude, &options, settings.par)
     } else {
-        eigsh(&Normal(&wide), 1, Which::Largest, &options, settings.par)?
+        eigsh(&Normal(&watched), 1, Which::Largest, &options, settings.par)
     };
+    let pairs = pairs.map_err(|e| watched.named(op, e))?;
     let top = pairs.values.first().copied().unwrap_or(0.0);
     if !pairs.report.converged {
         let residual = pairs.report.residuals.first().copied().unwrap_or(f64::NAN);
@@ -200,6 +217,8 @@ pub fn spectral_norm<T: Scalar>(
 
 /// Lower bounds of the spectral and Frobenius norms from a basis of `A Omega`: the norms of `Q^T A`, with `q` products and
 /// `q` transposed ones.
+///
+/// Cost: beside the products, `11 m q^2` flops. Source: Halko, Martinsson, Tropp 2011: the norm of a projection is never larger.
 ///
 /// # Errors
 /// `SketchTooSmall` for no probes, `TransposeUnavailable`, `NonFinite`.
@@ -226,6 +245,8 @@ pub fn norm_lower_bounds<T: Scalar>(
 
 /// A bound of the spectral norm that fails with probability at most `alpha^-r`:
 /// `alpha sqrt(2 / pi) max |A v|` over r Gaussian probes (Halko, Martinsson, Tropp 2011, lemma 4.1).
+///
+/// Cost: r products.
 ///
 /// # Errors
 /// `InvalidArgument` unless `alpha > 1`, `SketchTooSmall` for no probes, `NonFinite`.

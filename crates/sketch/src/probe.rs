@@ -34,6 +34,8 @@ pub struct Probe {
 
 impl Probe {
     /// Some columns of length `n`.
+    ///
+    /// `n x range.len()`. Cost: 1 ns (signs) to 10 ns (normals) an entry.
     pub fn columns(&self, n: usize, range: Range<usize>) -> Mat<f64> {
         let mut out = Mat::zeros(n, range.len());
         for (j, column) in range.enumerate() {
@@ -58,6 +60,8 @@ impl Probe {
     }
 
     /// The `n x p` test matrix as an operator.
+    ///
+    /// Cost: none; a product draws all columns.
     pub fn operator(&self, n: usize, p: usize) -> ProbeMatrix {
         ProbeMatrix { probe: *self, n, p }
     }
@@ -83,6 +87,8 @@ impl ProbeMatrix {
     }
 
     /// Some of its columns.
+    ///
+    /// `n x range.len()`.
     ///
     /// # Errors
     /// `TooManyProbes` if the range leaves the matrix.

@@ -1,9 +1,10 @@
 //! `Products`: the one way in which this crate touches an operator. It multiplies blocks, counts columns, names the
-//! column that came back with a NaN, and asks the observer after every block.
+//! column that came back with a NaN ([`Watched`]), and asks the observer after every block.
 //!
 //! All of the crate computes in double precision whatever the operator's own precision, so that Gram matrices and
 //! inner products of single-precision operators do not lose half of their digits; [`Wide`] is the view that converts.
 
+use crate::watched::Watched;
 use crate::{Error, Settings};
 use core::cell::Cell;
 use core::ops::ControlFlow;
@@ -178,7 +179,7 @@ impl LinearOperator<f64> for Difference<'_> {
 
 /// Counted, checked and watched block products with one operator.
 pub(crate) struct Products<'a> {
-    a: &'a dyn LinearOperator<f64>,
+    a: Watched<'a, f64>,
     pub(crate) op: &'static str,
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -194,7 +195,7 @@ pub(crate) struct Products<'a> {
 impl<'a> Products<'a> {
     pub(crate) fn new(a: &'a dyn LinearOperator<f64>, op: &'static str, settings: &Settings<'a>) -> Self {
         Products {
-            a,
+            a: Watched::new(a),
             op,
             m: a.nrows(),
             n: a.ncols(),
@@ -214,6 +215,28 @@ impl<'a> Products<'a> {
         self
     }
 
+    /// The same where the method has multiplied so many columns before: errors count them.
+    pub(crate) fn after(mut self, products: usize) -> Self {
+        self.a = self.a.after(products);
+        self
+    }
+
+    /// The method has multiplied so many columns in another way: errors count them.
+    pub(crate) fn skip(&self, products: usize) {
+        self.a.skip(products);
+    }
+
+    /// The operator for iterations that multiply by themselves: their products are not counted here, but an error names the column
+    /// among all of them.
+    pub(crate) fn operator(&self) -> &Watched<'a, f64> {
+        &self.a
+    }
+
+    /// An error of such an iteration.
+    pub(crate) fn named(&self, error: linop_core::Error) -> Error {
+        self.a.named(self.op, error)
+    }
+
     /// The size, if square.
     pub(crate) fn square(&self) -> Result<usize, Error> {
         if self.m == self.n {
@@ -231,10 +254,12 @@ impl<'a> Products<'a> {
     pub(crate) fn width(&self) -> usize {
         const LEAST: usize = 32;
         const MOST: usize = 256;
+        /// Of what is asked for, so that sums of widths stay numbers.
+        const ASKED: usize = usize::MAX / 4;
         /// Flops a byte at which memory no longer limits a product.
         const ENOUGH: f64 = 48.0;
         if self.settings.block > 0 {
-            return self.settings.block;
+            return self.settings.block.min(ASKED);
         }
         let intensity = |k: usize| {
             let cost = self.a.cost(k);
@@ -360,17 +385,12 @@ impl<'a> Products<'a> {
             let count = width.min(k - start);
             let (y, x) = (out.as_mut().subcols_mut(start, count), x.subcols(start, count));
             let stack = MemStack::new(&mut buffer);
-            if transposed {
-                self.a.apply_t(y, 1.0, x, 0.0, par, stack)?;
+            let done = if transposed {
+                self.a.apply_t(y, 1.0, x, 0.0, par, stack)
             } else {
-                self.a.apply(y, 1.0, x, 0.0, par, stack)?;
-            }
-            let before = self.spent();
-            for j in 0..count {
-                if !dense::is_all_finite(out.as_ref().subcols(start + j, 1)) {
-                    return Err(Error::NonFinite { op: self.op, column: before + j });
-                }
-            }
+                self.a.apply(y, 1.0, x, 0.0, par, stack)
+            };
+            done.map_err(|e| self.named(e))?;
             let counter = if transposed { &self.transposed } else { &self.plain };
             counter.set(counter.get() + count);
             let progress = Progress::new(self.op, self.spent() as u64, self.planned.get() as u64);

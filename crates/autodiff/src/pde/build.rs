@@ -1,12 +1,12 @@
 //! `Pde`: operators asked for by name, one program that answers.
 
+use super::choice::work;
 use super::family::{Exact, Family, biharmonic_interpolated, biharmonic_symmetric};
 use super::points::{Points, Strategy, Sum};
 use super::rational::Rational;
 use super::tuple;
 use crate::error::Error;
-use crate::ops::Op;
-use crate::program::{Builder, Node, NodeId, Program};
+use crate::program::{Builder, NodeId, Program};
 use crate::transform::declare_inputs;
 use crate::types::TensorType;
 use numerics::Mat;
@@ -171,10 +171,11 @@ impl<'a> Pde<'a> {
         if let [only] = ways[..] {
             return self.by(program, only);
         }
+        let points = Points::new(program, self.x)?;
         let mut best: Option<(u64, (Program, usize))> = None;
         for way in ways {
             let made = self.by(program, way)?;
-            let cost = work(&made.0)?;
+            let cost = work(&made.0, program.inputs().len(), self.x, points.lead())?;
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, made));
             }
@@ -217,21 +218,6 @@ struct Way {
     reverse: bool,
     /// At most as many directions as the first layer is wide.
     compress: bool,
-}
-
-/// Operations that take as long as one number read from memory or written to it.
-const TRAFFIC: u64 = 8;
-
-/// The model of a program's time: operations, and numbers that products read and that all but views write.
-fn work(program: &Program) -> Result<u64, Error> {
-    let program = program.stack()?;
-    let numel = |id: NodeId| program.node(id).ty.numel() as u64;
-    let traffic = |node: &Node| match &node.op {
-        Op::Input(_) | Op::Const(_) | Op::Broadcast(_) | Op::Transpose(_) | Op::Reshape(_) | Op::Slice(_) => 0,
-        Op::Dot(_) => node.args.iter().map(|&a| numel(a)).sum::<u64>() + node.ty.numel() as u64,
-        _ => node.ty.numel() as u64,
-    };
-    Ok(program.flops() + TRAFFIC * program.nodes().iter().map(traffic).sum::<u64>())
 }
 
 /// What an operator costs.

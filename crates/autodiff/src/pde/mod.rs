@@ -6,6 +6,7 @@
 //! known as the forward Laplacian (arXiv:2307.08214).
 
 mod build;
+mod choice;
 mod chunks;
 mod compress;
 mod family;
@@ -17,7 +18,7 @@ mod streams;
 mod tuple;
 
 pub use build::{Coefficients, Cost, Drift, Operator, Pde, Scheme};
-pub use chunks::Chunked;
+pub use chunks::{Chunked, chunk_size};
 pub use footprint::Footprint;
 pub use points::Strategy;
 pub use streams::{Stream, Streams};

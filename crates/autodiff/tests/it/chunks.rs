@@ -2,7 +2,7 @@
 
 use crate::cases::numbers;
 use autodiff::nn::{ModelError, Sequential};
-use autodiff::pde::{Chunked, Operator, Pde};
+use autodiff::pde::{Chunked, Operator, Pde, chunk_size};
 use autodiff::{Error, Input, Output, Program, TensorType, trace};
 use numerics::{Par, Scalar};
 
@@ -137,4 +137,20 @@ fn wrong_arguments_are_errors() {
         trace(&[("x", TensorType::real(&[n, n]))], |_, x| vec![("y", x[0].sum(&[1]))])
     };
     assert!(matches!(Chunked::<f64>::new(5, 2, square), Err(Error::Unsupported { .. })));
+}
+
+/// By hand, with three for a datum and one for a chunk: of 17 data on two threads 8 and 1 beside 8 end at 29, four fives at 32.
+#[test]
+fn sizes_of_chunks_keep_threads_busy() {
+    let two = |data: usize| chunk_size(data, 8, Par::rayon(2));
+    assert_eq!([0, 1, 2, 3, 8, 9, 12].map(two), [1, 1, 1, 2, 4, 5, 6]);
+    assert_eq!([16, 17, 18, 32].map(two), [8, 8, 3, 8]);
+    // The sixth datum is a chunk's second on one of five threads in either case, and cheaper in one chunk than in two.
+    assert_eq!([5, 6, 40].map(|data| chunk_size(data, 8, Par::rayon(5))), [1, 2, 8]);
+    for threads in 1..6 {
+        let par = if threads == 1 { Par::Seq } else { Par::rayon(threads) };
+        assert!((0..400).all(|data| (1..=8).contains(&chunk_size(data, 8, par))), "{threads}");
+        assert_eq!(chunk_size(1 << 40, 8, par), 8);
+        assert_eq!(chunk_size(5, 0, par), 1);
+    }
 }

@@ -533,3 +533,30 @@ fn the_cheapest_program_is_chosen() {
         assert_close("gradient", &gradient(Strategy::Auto), &gradient(Strategy::Nested), 1e-13);
     }
 }
+
+/// For one datum the weights are most of what is read, and a forward pass reads them once; for eight the reverse pass has less to do. A chunk that
+/// is smaller than the others must not be evaluated in another way, or bits would depend on its size.
+#[test]
+fn the_choice_does_not_depend_on_the_number_of_data() {
+    let (d, w) = (3, 64);
+    let weights = |a: usize, b: usize, salt: u64| numbers(&[a, b], salt, -0.4, 0.4);
+    let (w1, w2, w3) = (weights(d, w, 1), weights(w, w, 2), weights(w, 1, 3));
+    let net = |n: usize| {
+        at_points(n, d, |t, x| {
+            let of = |a: &Array<f64>| t.constant(a.shape(), a.data());
+            x.matmul(&of(&w1)).tanh().matmul(&of(&w2)).tanh().matmul(&of(&w3))
+        })
+    };
+    let x = numbers(&[8, d], 5, -1.0, 1.0);
+    for operator in [Operator::Gradient, Operator::Laplacian, Operator::Biharmonic(Scheme::Auto)] {
+        let of = |n: usize| {
+            let x = Array::new(&[n, d], x.data()[..n * d].to_vec()).unwrap();
+            evaluate(&net(n), Strategy::Auto, operator.clone(), &[x])
+        };
+        let all = of(8);
+        for n in [1, 2, 3, 5] {
+            let few = of(n);
+            assert!(few.iter().zip(&all).all(|(a, b)| a.to_bits() == b.to_bits()), "{operator:?} {n}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub struct Stalled;
 /// Shapes are the caller's duty: the functions of [`crate::dense`] check them.
 pub trait DenseKernels: Sized {
     /// `out = alpha a b`, or `out += alpha a b` if `add`.
-    fn matmul(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
+    fn matmul(out: MatMut<'_, Self>, add: bool, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self);
     /// The lower triangle of `out = alpha a diag(w)^2 b + beta out`, `b` being `a^T` if absent, by tiles of our own; `false`, and
     /// nothing done, if the machine or the layout of `out` is not for them.
     fn lower_by_tiles(
@@ -85,8 +85,8 @@ pub trait DenseKernels: Sized {
 macro_rules! kernels {
     ($t:ident) => {
         impl DenseKernels for $t {
-            fn matmul(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t, par: Par) {
-                matmul::matmul(out, accum(add), a, b, alpha, par);
+            fn matmul(out: MatMut<'_, $t>, add: bool, a: MatRef<'_, $t>, b: MatRef<'_, $t>, alpha: $t) {
+                matmul::matmul(out, accum(add), a, b, alpha, Par::Seq);
             }
 
             fn lower_by_tiles(

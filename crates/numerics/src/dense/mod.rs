@@ -6,7 +6,7 @@
 //! of a product or solve has the same bits alone as inside a wider block. faer sends products of width one to
 //! another kernel, so a lone column is multiplied twice over, in row blocks held on the stack. Eigenvalue,
 //! singular value, QR, LU and Bunch-Kaufman routines always run sequentially: their bits would depend on the
-//! number of threads. [`TallQr`] runs on pieces of rows that depend on the shape alone. Dot products and sums use fixed blocks of 4096 elements.
+//! number of threads. [`TallQr`] and [`cholesky_qr`] run on pieces of rows that depend on the shape alone. Dot products and sums use fixed blocks of 4096 elements.
 //!
 //! *Bad numbers.* Every decomposition checks finiteness first, `n^2` reads, and fails with
 //! [`crate::Error::NotFinite`]: faer's symmetric eigenvalue iteration may take minutes to give up on a NaN.
@@ -21,7 +21,6 @@
 //! Costs, in flops for order `n`: product `2 n^3`, Cholesky `n^3/3`, LU `2n^3/3`, symmetric eigenpairs about
 //! `9 n^3`.
 
-pub mod bf16;
 mod eigen;
 mod elementwise;
 mod expm;
@@ -32,6 +31,7 @@ mod householder;
 mod in_place;
 pub mod kernels;
 mod orthogonal;
+pub mod panels;
 mod products;
 mod reduce;
 mod roots;
@@ -48,7 +48,7 @@ pub use products::{gemm, gemm_lower, syrk, syrk_weighted, trsm};
 pub use reduce::{col_dots, dot, is_all_finite, norm_l2, sum};
 pub use roots::{logm, sqrtm};
 pub use solve::{Lblt, Llt, Lu};
-pub use tall::{TallQr, qr_tall};
+pub use tall::{CholeskyQr, TallQr, cholesky_qr, cholesky_qr_beside, qr_tall};
 
 /// Which triangle of a matrix is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,10 @@ fn check_product<T: Scalar>(m: usize, k: usize, n: usize) {
     for (a, name) in [(plain.as_ref(), "plain"), (stored.transpose(), "transposed")] {
         for beta in [0.0, 1.0, 0.5] {
             let wide = gemm(a, b.as_ref(), beta, Par::Seq);
-            assert!(same(wide.as_ref(), gemm(a, b.as_ref(), beta, Par::rayon(2)).as_ref()), "{name} {m} {k} {n} par");
+            for threads in [2, 3, 5] {
+                let shared = gemm(a, b.as_ref(), beta, Par::rayon(threads));
+                assert!(same(wide.as_ref(), shared.as_ref()), "{name} {m} {k} {n} by {threads}");
+            }
             for par in [Par::Seq, Par::rayon(2)] {
                 for j in [0, n / 2, n - 1] {
                     let one = gemm(a, b.as_ref().subcols(j, 1), beta, par);
@@ -40,6 +43,10 @@ fn products<T: Scalar>() {
     }
     check_product::<T>(500, 500, 17);
     check_product::<T>(1000, 300, 40);
+    // Halves by columns, by rows, one that leaves a lone column, and several of them.
+    check_product::<T>(90, 200, 66);
+    check_product::<T>(1540, 70, 40);
+    check_product::<T>(97, 700, 17);
     check_product::<T>(2, 9000, 5);
     check_product::<T>(1, 9000, 70);
 }

@@ -106,27 +106,72 @@ fn refresh_one<T: Scalar>(
     moved
 }
 
-/// Turns what is stored in the basis by `h`, which is used up.
+/// The turns of a refresh, `H` of every dense factor on its bench.
+pub(crate) struct Turned<'a, T> {
+    pub(crate) factors: &'a [Factor<T>],
+    pub(crate) moves: &'a [Move],
+    /// As in [`Sides`].
+    pub(crate) matrices: &'a mut [T],
+}
+
+/// Modes that turned, where their benches begin, their orders.
+fn turned_modes<T: Scalar>(factors: &[Factor<T>], moves: &[Move]) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut start = 0;
+    let dense = factors.iter().zip(moves).enumerate().filter(|(_, (f, _))| f.is_dense());
+    dense.filter_map(move |(j, (f, &moved))| {
+        let own = start;
+        start += bench_len(f.n);
+        (moved == Move::Turned).then_some((j, own, f.n))
+    })
+}
+
+/// Turns what is stored in the bases: the momentum, if it is, and a free second moment that turns with them, side by side if there are threads.
+/// Each comes with scratch of its own.
 pub(crate) fn follow<T: Scalar>(
     config: &KronConfig,
     shape: &Shape,
-    mode: usize,
-    h: &mut [T],
-    attached: Attached<'_, T>,
+    turned: Turned<'_, T>,
+    (m, m_scratch): (&mut [T], &mut [T]),
+    (v, v_scratch): (&mut [T], &mut [T]),
     par: Par,
 ) {
-    let n = shape.dims()[mode];
-    if config.storage == Storage::Rotated
-        && let Some(m) = attached.m
-    {
-        turn(shape, mode, columns(h, n).as_ref(), m, attached.scratch, par);
+    let momentum = config.storage == Storage::Rotated;
+    let second = (config.scale, config.transport) == (Scale::Free, Transport::Rotate);
+    let Turned { factors, moves, matrices } = turned;
+    if second {
+        for (_, start, n) in turned_modes(factors, moves) {
+            // In place of the scaled statistics, which have served.
+            let [s, h, ..] = split_bench(&mut matrices[start..], n);
+            simd::wide(|| s.iter_mut().zip(&*h).for_each(|(s, &h)| *s = h * h));
+        }
     }
-    if let (Scale::Free, Transport::Rotate, Some(v)) = (config.scale, config.transport, attached.v) {
-        let squares = &mut h[..n * n];
-        squares.iter_mut().for_each(|x| *x *= *x);
-        turn(shape, mode, columns(squares, n).as_ref(), v, attached.scratch, par);
+    let matrices = &*matrices;
+    let all = |which: usize, x: &mut [T], scratch: &mut [T], par: Par| {
+        for (j, start, n) in turned_modes(factors, moves) {
+            let by = MatRef::from_column_major_slice(&matrices[start + which * n * n..][..n * n], n, n);
+            turn(shape, j, by, x, scratch, par);
+        }
+    };
+    let ways = par.degree();
+    match (momentum, second) {
+        (true, true) if ways > 1 => {
+            let (few, more) = (Par::rayon(ways / 2), Par::rayon(ways - ways / 2));
+            rayon::join(|| all(TURN, m, m_scratch, few), || all(SQUARES, v, v_scratch, more));
+        }
+        _ => {
+            if momentum {
+                all(TURN, m, m_scratch, par);
+            }
+            if second {
+                all(SQUARES, v, v_scratch, par);
+            }
+        }
     }
 }
+
+/// Which of the matrices of a bench holds a turn `H`, and which its squares `H o H`.
+const TURN: usize = 1;
+const SQUARES: usize = 0;
 
 /// `x <- x x_mode H^T`.
 fn turn<T: Scalar>(shape: &Shape, mode: usize, h: MatRef<'_, T>, x: &mut [T], scratch: &mut [T], par: Par) {

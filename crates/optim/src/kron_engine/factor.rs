@@ -178,7 +178,8 @@ pub(crate) fn balance<T: Scalar>(factors: &mut [Factor<T>]) {
     }
 }
 
-/// Projects on all bases: `out = x x_j Q_j^T`, or back with `forward = false`; modes in `skip` stay.
+/// Projects on all bases: `out = x x_j Q_j^T`, or back with `forward = false`; modes in `skip` stay. Forward from the first mode on, back from
+/// the last: the rows of a matrix then take part in one product with the whole of the other factor at either end ([`super::halves`]).
 pub(crate) fn rotate<T: Scalar>(
     shape: &Shape,
     factors: &[Factor<T>],
@@ -193,7 +194,9 @@ pub(crate) fn rotate<T: Scalar>(
     // Alternate between the two buffers so that the last product lands in `out`.
     let mut to_out = count % 2 == 1;
     let mut first = true;
-    for (j, f) in factors.iter().enumerate().rev() {
+    for at in 0..factors.len() {
+        let j = if forward { at } else { factors.len() - 1 - at };
+        let f = &factors[j];
         if !f.is_dense() || Some(j) == skip {
             continue;
         }

@@ -1,6 +1,8 @@
 //! The order of operations of one step on one block, as each method publishes it.
 
-use super::basis::{self, Attached, Move, Sides};
+mod halves;
+
+use super::basis::{self, Attached, Move, Sides, Turned};
 use super::factor::{Factor, FactorKind, balance, clamp_product, rotate};
 use super::ladder::{Bench, Decompositions, TOLERATED_FAILURES, bench_len, split_bench};
 use super::modes::Shape;
@@ -8,6 +10,7 @@ use super::{Clamp, Eigenvalues, KronConfig, Order, Phase, Scale, Start, Statisti
 use crate::Error;
 use crate::blockwise::{Call, Done, Field, Rule};
 use crate::slots::bias_correction;
+use halves::Room;
 use numerics::dense::FactorWork;
 use numerics::rng::{Role, Stream};
 use numerics::simd::Wide;
@@ -117,32 +120,15 @@ impl<T: Scalar> Kron<T> {
 
     /// Momentum and direction with the present bases; `p` is the rotated gradient, `x` and `t` are scratch.
     fn advance(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], out: &mut [T], par: Par) {
-        let c = &self.config;
-        let (b1, c1) = (T::from_f64(c.beta1), T::from_f64(1.0 - c.beta1));
-        let mut gain = 1.0;
-        if c.bias.momentum {
-            gain /= bias_correction(c.beta1, self.step);
-        }
-        let eps = T::from_f64(c.eps);
-        match c.scale {
-            Scale::Free => {
-                if c.bias.second_moment {
-                    gain *= bias_correction(c.beta2, self.step).sqrt();
-                }
-                let (b2, c2) = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
-                let (m, v) = (&mut self.m[..], &mut self.v[..]);
-                simd::run_wide(Moments { m, v, p, t, first: (b1, c1), second: (b2, c2), eps, gain: T::from_f64(gain) });
-            }
-            Scale::Kronecker => {
-                let (shape, factors, gain) = (&self.shape, &self.factors[..], T::from_f64(gain));
-                let rotated = c.storage == Storage::Rotated;
-                if !rotated {
-                    simd::wide(|| self.m.iter_mut().zip(g).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
-                    rotate(shape, factors, true, None, &self.m, x, t, par);
-                }
-                let (m, new) = if rotated { (&mut self.m[..], Some((p, b1, c1))) } else { (&mut *x, None) };
-                simd::run_wide(Divide { shape, factors, root: c.root, eps, gain, m, new, t });
-            }
+        let (config, shape, factors) = (&self.config, &self.shape, &self.factors[..]);
+        let averages = Averages { config, shape, factors, step: self.step };
+        if (config.scale, config.storage) == (Scale::Kronecker, Storage::Original) {
+            let (b1, c1) = averages.first();
+            simd::wide(|| self.m.iter_mut().zip(g).for_each(|(m, &g)| *m = b1 * *m + c1 * g));
+            rotate(shape, factors, true, None, &self.m, x, t, par);
+            averages.divide(0, x, None, t);
+        } else {
+            averages.run(0, p, &mut self.m, &mut self.v, t);
         }
         rotate(&self.shape, &self.factors, false, None, t, out, x, par);
     }
@@ -150,10 +136,7 @@ impl<T: Scalar> Kron<T> {
     /// Statistics and eigenvalues from a gradient; `p` is its rotation, `x` and `t` are scratch.
     fn learn(&mut self, g: &[T], p: &[T], x: &mut [T], t: &mut [T], par: Par) {
         let (b, c) = self.statistics_decay();
-        self.seen += 1;
-        for i in 0..self.factors.len() {
-            self.weigh(i);
-        }
+        self.begin_learning();
         let ema = self.config.eigenvalues == Eigenvalues::Ema;
         if self.config.released_order3 && self.factors.len() == 3 && self.factors.iter().all(Factor::is_dense) {
             self.learn_as_released(g, p, x, t, b, c, par);
@@ -177,7 +160,19 @@ impl<T: Scalar> Kron<T> {
                 }
             }
         }
-        if let (Clamp::Product(floor), true) = (self.config.clamp, ema) {
+        self.clamp_averages();
+    }
+
+    /// One more gradient, and the weights that it is to have.
+    fn begin_learning(&mut self) {
+        self.seen += 1;
+        for i in 0..self.factors.len() {
+            self.weigh(i);
+        }
+    }
+
+    fn clamp_averages(&mut self) {
+        if let (Clamp::Product(floor), Eigenvalues::Ema) = (self.config.clamp, self.config.eigenvalues) {
             clamp_product(&mut self.factors, floor);
         }
     }
@@ -190,15 +185,30 @@ impl<T: Scalar> Kron<T> {
 
     /// The gradient is read once for the mean squares of both modes, and weighted on its way into each statistic.
     fn learn_in_one_pass(&mut self, p: &[T], x: &mut [T], b: f64, c: f64, par: Par) {
+        self.mean_squares(p);
+        for j in 0..2 {
+            if !self.factors[j].is_dense() {
+                continue;
+            }
+            let (keep, weight) = (T::from_f64(b), T::from_f64(c) * self.share(j));
+            let (w, s) = (&self.weights[1 - j], &mut self.factors[j].s);
+            self.shape.weighted_outer_triangle(j, p, w, weight, s, keep, x, par);
+        }
+        self.average_all(b, c);
+    }
+
+    /// Of a matrix whose modes are both weighted.
+    fn mean_squares(&mut self, p: &[T]) {
         if let [rows, columns] = &mut self.delta[..] {
             self.shape.weighted_squares([&self.weights[0], &self.weights[1]], p, rows, columns);
         }
+        (0..2).for_each(|j| self.share_out(j));
+    }
+
+    /// What is left to do for both modes of a matrix once the dense statistics are there.
+    fn average_all(&mut self, b: f64, c: f64) {
         for j in 0..2 {
-            self.share_out(j);
             if self.factors[j].is_dense() {
-                let (keep, weight) = (T::from_f64(b), T::from_f64(c) * self.share(j));
-                let (w, s) = (&self.weights[1 - j], &mut self.factors[j].s);
-                self.shape.weighted_outer_triangle(j, p, w, weight, s, keep, x, par);
                 self.damp(j, c);
             } else {
                 self.average_diagonal(j, b, c);
@@ -379,19 +389,11 @@ impl<T: Scalar> Kron<T> {
         let (factors, values, works, moves) =
             (&mut self.factors[..], &mut self.delta[..], &mut self.works[..], &mut self.moves[..]);
         basis::refresh(&self.config, &self.tools, Sides { factors, values, works, moves, matrices }, par);
-        let (mut stuck, mut start) = (None, 0);
-        for (j, f) in self.factors.iter().enumerate().filter(|(_, f)| f.is_dense()) {
-            let [_, h, ..] = split_bench(&mut matrices[start..], f.n);
-            start += bench_len(f.n);
-            match self.moves[j] {
-                Move::Turned => {
-                    let attached = attached(&self.config, &mut self.m, &mut self.v, x);
-                    basis::follow(&self.config, &self.shape, j, h, attached, par);
-                }
-                Move::Failed if f.failures > TOLERATED_FAILURES && stuck.is_none() => stuck = Some(j),
-                _ => {}
-            }
-        }
+        let turned = Turned { factors: &self.factors, moves: &self.moves, matrices };
+        let (m, v) = ((&mut self.m[..], &mut *t), (&mut self.v[..], &mut *x));
+        basis::follow(&self.config, &self.shape, turned, m, v, par);
+        let failed = |(&moved, f): (&Move, &Factor<T>)| moved == Move::Failed && f.failures > TOLERATED_FAILURES;
+        let stuck = self.moves.iter().zip(&self.factors).position(failed);
         if carry {
             rotate(&self.shape, &self.factors, true, None, t, &mut self.m, x, par);
         }
@@ -410,6 +412,49 @@ fn attached<'a, T: Scalar>(
         m: (config.storage == Storage::Rotated).then_some(m),
         v: (config.scale == Scale::Free).then_some(v),
         scratch,
+    }
+}
+
+/// What makes rows of the direction in the basis of the same rows of the rotated gradient.
+struct Averages<'a, T> {
+    config: &'a KronConfig,
+    shape: &'a Shape,
+    factors: &'a [Factor<T>],
+    step: u64,
+}
+
+impl<T: Scalar> Averages<'_, T> {
+    /// Weights of the old momentum and of a gradient.
+    fn first(&self) -> (T, T) {
+        (T::from_f64(self.config.beta1), T::from_f64(1.0 - self.config.beta1))
+    }
+
+    fn gain(&self) -> f64 {
+        if self.config.bias.momentum { bias_correction(self.config.beta1, self.step).recip() } else { 1.0 }
+    }
+
+    /// New averages in the basis, and the direction `t`; `row` is the first row of all modes but the last one.
+    fn run(&self, row: usize, p: &[T], m: &mut [T], v: &mut [T], t: &mut [T]) {
+        let c = self.config;
+        if c.scale == Scale::Kronecker {
+            return self.divide(row, m, Some(p), t);
+        }
+        let mut gain = self.gain();
+        if c.bias.second_moment {
+            gain *= bias_correction(c.beta2, self.step).sqrt();
+        }
+        let second = (T::from_f64(c.beta2), T::from_f64(1.0 - c.beta2));
+        let (eps, gain) = (T::from_f64(c.eps), T::from_f64(gain));
+        simd::run_wide(Moments { m, v, p, t, first: self.first(), second, eps, gain });
+    }
+
+    /// The momentum in the basis, with a new gradient if there is one, divided by the eigenvalues' roots.
+    fn divide(&self, row: usize, m: &mut [T], p: Option<&[T]>, t: &mut [T]) {
+        let (b1, c1) = self.first();
+        let (shape, factors, root) = (self.shape, self.factors, self.config.root);
+        let (eps, gain) = (T::from_f64(self.config.eps), T::from_f64(self.gain()));
+        let new = p.map(|p| (p, b1, c1));
+        simd::run_wide(Divide { shape, factors, first: row, root, eps, gain, m, new, t });
     }
 }
 
@@ -448,6 +493,8 @@ impl<T: Scalar> Wide for Moments<'_, T> {
 struct Divide<'a, T> {
     shape: &'a Shape,
     factors: &'a [Factor<T>],
+    /// The first row that `m` has.
+    first: usize,
     root: f64,
     eps: T,
     gain: T,
@@ -470,7 +517,7 @@ impl<T: Scalar> Wide for Divide<'_, T> {
             if let Some((g, old, new)) = self.new {
                 m.iter_mut().zip(&g[row * last..]).for_each(|(m, &g)| *m = old * *m + new * g);
             }
-            self.row(row, m, t);
+            self.row(self.first + row, m, t);
         }
     }
 }
@@ -526,6 +573,12 @@ impl<T: Scalar> Rule<T> for Kron<T> {
             }
         }
         self.step += 1;
+        if self.goes_by_halves(par) {
+            let room = Room { p, x: &mut *x, t: &mut *t };
+            self.step_by_halves(g, room, out, matrices, par);
+            let stuck = self.refresh(x, t, matrices, par).1;
+            return Ok(Done { moves: true, stuck });
+        }
         rotate(&self.shape, &self.factors, true, None, g, p, x, par);
         let stuck = match self.config.order {
             Order::StepFirst => {

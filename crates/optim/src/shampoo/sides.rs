@@ -1,12 +1,12 @@
-//! Inverse roots of the statistics of a tensor's sides.
+//! Statistics of a tensor's sides, and their inverse roots.
 
 use super::{RootEngine, ShampooConfig, Side};
 use crate::Error;
 use crate::kron_engine::FactorKind;
-use crate::kron_engine::ladder::{Decompositions, side_by_side};
-use crate::kron_engine::modes::{square, square_mut};
+use crate::kron_engine::ladder::{Decompositions, columns, side_by_side};
+use crate::kron_engine::modes::Shape;
 use crate::roots;
-use numerics::{MatMut, MatRef, Par, Scalar, dense};
+use numerics::{MatMut, MatRef, Par, Scalar, dense, simd};
 
 /// Elements of the matrices that the root of a side needs.
 pub(super) fn room<T: Scalar>(side: &Side<T>) -> usize {
@@ -16,6 +16,44 @@ pub(super) fn room<T: Scalar>(side: &Side<T>) -> usize {
 /// Sum of the cubed orders of what is decomposed.
 fn work<T: Scalar>(sides: &[Side<T>]) -> f64 {
     sides.iter().filter(|s| room(s) > 0).map(|s| (s.n as f64).powi(3)).sum()
+}
+
+/// A gradient's share in the statistics of some sides, the first of which is mode `first`: side by side if there are threads for that.
+pub(super) fn learn<T: Scalar>(
+    shape: &Shape,
+    first: usize,
+    sides: &mut [Side<T>],
+    g: &[T],
+    (keep, weight): (T, T),
+    par: Par,
+) {
+    match sides {
+        [] => {}
+        [side] if !side.is_on() => {}
+        [side] if side.kind == FactorKind::Dense => {
+            shape.outer_triangle(first, g, weight, &mut side.l, keep, par);
+        }
+        [side] => {
+            // The old root is not needed any more once there are new statistics of a diagonal factor.
+            shape.squares(first, g, &mut side.root);
+            side.l.iter_mut().zip(&side.root).for_each(|(l, &d)| *l = keep * *l + weight * d);
+        }
+        _ => {
+            let middle = sides.len() / 2;
+            let (left, right) = sides.split_at_mut(middle);
+            // In cubed orders: a decomposition is some ten times as much work as its cubed order in products.
+            let work = |sides: &[Side<T>]| {
+                let rows: usize = sides.iter().filter(|s| room(s) > 0).map(|s| s.n).sum();
+                0.1 * (rows * shape.len()) as f64
+            };
+            side_by_side(
+                par,
+                (work(left), work(right)),
+                |par| learn(shape, first, left, g, (keep, weight), par),
+                |par| learn(shape, first + middle, right, g, (keep, weight), par),
+            );
+        }
+    }
 }
 
 /// New roots of all sides, which do not depend on each other: side by side if there are threads for that.
@@ -62,14 +100,14 @@ fn new_root<T: Scalar>(
     let n = side.n;
     let (l, matrices) = matrices.split_at_mut(n * n);
     let (vectors, matrices) = matrices.split_at_mut(n * n);
-    let mut mats = [square_mut(l, n).transpose_mut(), square_mut(vectors, n), square_mut(&mut matrices[..n * n], n)];
-    dense::copy(mats[0].as_mut(), square(&side.l, n));
-    dense::scale(mats[0].as_mut(), T::from_f64(scale));
-    // The triangle on and above the diagonal is what the statistics are kept in.
-    dense::mirror_lower(mats[0].as_mut().transpose_mut());
+    // All by columns. Of the statistics, by rows, the triangle on and above the diagonal is kept: by columns, the other one.
+    let scale = T::from_f64(scale);
+    simd::wide(|| l.iter_mut().zip(&side.l).for_each(|(to, &l)| *to = l * scale));
+    let mut mats = [columns(l, n), columns(vectors, n), columns(matrices, n)];
+    dense::mirror_lower(mats[0].as_mut());
     match find_root(c, tools, side, &mut mats, par) {
         Ok(()) if dense::is_all_finite(mats[2].as_ref()) => {
-            dense::copy(square_mut(&mut side.root, n), mats[2].as_ref());
+            dense::copy(columns(&mut side.root, n), mats[2].as_ref());
             side.failures = 0;
         }
         _ => side.failures += 1,

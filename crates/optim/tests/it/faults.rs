@@ -181,15 +181,16 @@ fn resumes_after_zeros<T: Scalar>() {
 /// Threads change no bit, for shapes large enough that products are split.
 #[test]
 fn threads_change_no_bit() {
-    threaded::<f64>();
-    threaded::<f32>();
+    for (shape, threads) in [([160, 130], 2), ([90, 200], 3), ([50, 210], 2)] {
+        threaded::<f64>(shape, threads);
+        threaded::<f32>(shape, threads);
+    }
 }
 
-fn threaded<T: Scalar>() {
-    let (rows, columns) = (160, 130);
+fn threaded<T: Scalar>([rows, columns]: [usize; 2], threads: usize) {
     let (list, n) = (single(&[rows, columns]), rows * columns);
     for (mut one, many) in methods::<T>(NonFinite::Error).into_iter().zip(methods::<T>(NonFinite::Error)) {
-        let mut many = many.with_par(Par::rayon(2));
+        let mut many = many.with_par(Par::rayon(threads));
         let (mut a, mut b): (Vec<T>, Vec<T>) = (wave(n, 1), wave(n, 1));
         one.init(&list).unwrap();
         many.init(&list).unwrap();

@@ -201,23 +201,31 @@ pub(crate) fn turned(g: &[f64], left: &numerics::Mat<f64>, right: &numerics::Mat
     (0..m * n).map(|i| x[(i / n, i % n)]).collect()
 }
 
-#[test]
-fn methods_turn_with_the_gradient() {
+/// One gradient after the other.
+type List = Vec<Vec<f64>>;
+
+/// Gradients of a 5 x 4 matrix with a generic spectrum, so that no basis is left to rounding; the two rotations; the gradients turned by them.
+pub(crate) fn plain_and_turned() -> (List, [numerics::Mat<f64>; 2], List) {
     let (m, n) = (5, 4);
-    let (left, right) = (orthogonal(m, 1), orthogonal(n, 2));
-    // A generic spectrum, so that no basis is left to rounding.
+    let turn = [orthogonal(m, 1), orthogonal(n, 2)];
     let gradient = |t: u64| -> Vec<f64> {
         let g = noise(m * n, 5, t);
         (0..m * n).map(|i| g[i] * (1.0 + (i / n) as f64) / (1.0 + 0.5 * (i % n) as f64)).collect()
     };
-    let plain: Vec<_> = (0..25).map(gradient).collect();
-    let both: Vec<_> = plain.iter().map(|g| turned(g, &left, &right)).collect();
+    let plain: List = (0..25).map(gradient).collect();
+    let both = plain.iter().map(|g| turned(g, &turn[0], &turn[1])).collect();
+    (plain, turn, both)
+}
+
+#[test]
+fn methods_turn_with_the_gradient() {
+    let (plain, [left, right], both) = plain_and_turned();
     fn change(config: impl Settings<f64> + 'static, shape: &[usize], g: &[Vec<f64>]) -> Vec<f64> {
         let w = run(config, shape, g);
         w[24].iter().map(|x| x - 1.0).collect()
     }
     let check = |a: Vec<f64>, b: Vec<f64>| close(&turned(&a, &left, &right), &b, 1e-9);
-    let shape = [m, n];
+    let shape = [5, 4];
     for config in [reference::kl_shampoo(), reference::soap(), recommended::kl_shampoo(), recommended::soap()] {
         // Decay is not equivariant about one.
         let config = KronConfig { lr: 1e-2, weight_decay: 0.0, period: 3, ..config };

@@ -3,8 +3,8 @@
 //! Tolerances are units in the last place of `f32`, argued before measuring: as many of them as double precision is allowed where the
 //! same test has a bound in both, otherwise 300 for the few hundred roundings of some tens of steps, times the condition of the
 //! factors, by which a whitening multiplies them.
-use crate::common::{close, golden, largest_difference, noise, orthogonal, single};
-use crate::kron::{gauge, idealised_by_hand, turned};
+use crate::common::{close, golden, largest_difference, noise, single};
+use crate::kron::{gauge, idealised_by_hand, plain_and_turned, turned};
 use numerics::{Mat, dense};
 use optim::{
     AdamWConfig, Clamp, Grads, KronConfig, MuonConfig, Optimizer, Order, Preconditioned, Settings, ShampooConfig,
@@ -98,14 +98,7 @@ fn directions_do_not_depend_on_the_gauge() {
 
 #[test]
 fn methods_turn_with_the_gradient() {
-    let (m, n) = (5, 4);
-    let (left, right) = (orthogonal(m, 1), orthogonal(n, 2));
-    let gradient = |t: u64| -> Vec<f64> {
-        let g = noise(m * n, 5, t);
-        (0..m * n).map(|i| g[i] * (1.0 + (i / n) as f64) / (1.0 + 0.5 * (i % n) as f64)).collect()
-    };
-    let plain: Vec<_> = (0..25).map(gradient).collect();
-    let both: Vec<_> = plain.iter().map(|g| turned(g, &left, &right)).collect();
+    let (plain, [left, right], both) = plain_and_turned();
     fn change(config: impl Settings<f32> + 'static, g: &[Vec<f64>]) -> (Vec<f64>, Preconditioned<f32>) {
         let (w, method) = end(config, &[5, 4], g);
         (w.iter().map(|x| x - 1.0).collect(), method)

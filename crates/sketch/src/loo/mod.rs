@@ -21,9 +21,10 @@ pub(crate) use row_norm::xrow_norm;
 pub(crate) use xdiag::xdiag;
 pub(crate) use xtrace::{XTrace, xtrace};
 
-use crate::{Error, la, tall};
+use crate::{Error, la};
+use numerics::dense::{self, Qr};
 use numerics::rng::Law;
-use numerics::{Mat, MatRef, Par, dense};
+use numerics::{Mat, MatRef, Par};
 
 /// Below this leverage a column is not essential to the span of all.
 const ESSENTIAL: f64 = 1.0 - 1e-8;
@@ -94,7 +95,7 @@ pub(crate) struct Downdate {
 impl Downdate {
     /// From the columns of Y (`n x k`, k <= n).
     pub(crate) fn new(y: MatRef<'_, f64>, par: Par) -> Result<Self, Error> {
-        let (q, r) = tall::qr(y.to_owned(), par)?;
+        let Qr { q, r, .. } = dense::cholesky_qr(y.to_owned(), par)?;
         match LeaveOut::from_triangle(r.as_ref(), y.nrows(), par) {
             Some(leave) => Ok(Downdate { q, leave }),
             None => Self::pivoted(y, y.nrows(), par),

@@ -5,8 +5,9 @@
 
 use super::{Downdate, LeaveOut, check_probes, check_resphere};
 use crate::products::Products;
-use crate::{Error, la, tall};
-use numerics::{Mat, MatRef, Par, dense};
+use crate::{Error, la};
+use numerics::dense::{self, CholeskyQr};
+use numerics::{Mat, MatRef, Par};
 
 /// The small products that samples are made of.
 #[derive(Clone, Debug)]
@@ -178,7 +179,7 @@ impl XTrace {
             return Ok((la::extend_basis(self.q.as_ref(), y, par)?, None));
         }
         let inside = Mat::zeros(0, y.ncols());
-        let tall::Nearly { p, turn, r, beside } = tall::nearly(y, omega, par)?;
+        let CholeskyQr { p, turn, r, beside } = dense::cholesky_qr_beside(y, omega, par)?;
         Ok((la::Extension { inside, q: p, r }, Some((beside, turn))))
     }
 

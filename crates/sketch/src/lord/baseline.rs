@@ -15,6 +15,8 @@ use numerics::rng::Role;
 use numerics::{Mat, Scalar};
 
 /// Where a diagonal comes from.
+///
+/// Cost: none for an oracle, else the products named.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum DiagonalSource<'a> {
     /// The exact diagonal of A: an advantage that only a test has.
@@ -26,11 +28,12 @@ pub enum DiagonalSource<'a> {
 }
 
 impl DiagonalSource<'_> {
-    /// The diagonal of `a`, which is A itself less a part with the diagonal `known`.
+    /// The diagonal of `a`, which is A itself less a part with the diagonal `known`; `before` products were made for that part.
     fn diagonal(
         &self,
         a: &dyn LinearOperator<f64>,
         known: Option<&[f64]>,
+        before: usize,
         settings: &Settings<'_>,
     ) -> Result<(Vec<f64>, (usize, usize)), Error> {
         let (method, m) = match *self {
@@ -45,13 +48,15 @@ impl DiagonalSource<'_> {
             DiagonalSource::Hutchinson(m) => (DiagonalMethod::Hutchinson { ratio: false }, m),
             DiagonalSource::XDiag(m) => (DiagonalMethod::XDiag { extra: 0 }, m),
         };
-        let products = Products::new(a, "baseline", settings).with_role(Role::InnerRight);
+        let products = Products::new(a, "baseline", settings).with_role(Role::InnerRight).after(before);
         let estimate = with_products(&products, method, m)?;
         Ok((estimate.value, products.counts()))
     }
 }
 
 /// `diag(d)` alone.
+///
+/// A is `n x n`. Cost: that of the diagonal.
 ///
 /// # Errors
 /// `NotSquare`, `SketchTooSmall`, `TransposeUnavailable`, `NonFinite`, `InvalidArgument`.
@@ -62,19 +67,21 @@ pub fn diagonal_only<T: Scalar>(
 ) -> Result<Lord, Error> {
     let wide = Wide(a);
     let n = Products::new(&wide, "baseline", settings).square()?;
-    let (d, counts) = source.diagonal(&wide, None, settings)?;
+    let (d, counts) = source.diagonal(&wide, None, 0, settings)?;
     let lord = Lord::new(d, Mat::zeros(n, 0), Mat::zeros(0, 0), None)?;
     Ok(lord.with_report(LordReport::direct("diagonal", counts)))
 }
 
 /// Low rank alone, from `2 p` products.
 ///
+/// A is `n x n`. Cost: beside the products `8 n p^2` flops and `3 n p` numbers. Source: Halko, Martinsson, Tropp 2011 (5.3).
+///
 /// # Errors
 /// As [`diagonal_only`]; `TooManyProbes` for p > n.
 pub fn low_only<T: Scalar>(a: &dyn LinearOperator<T>, p: usize, settings: &Settings<'_>) -> Result<Lord, Error> {
     let wide = Wide(a);
     let n = a.nrows();
-    let (lord, counts) = low(&wide, vec![0.0; n], p, settings)?;
+    let (lord, counts) = low(&wide, vec![0.0; n], p, 0, settings)?;
     Ok(lord.with_report(LordReport::direct("low rank", counts)))
 }
 
@@ -82,9 +89,10 @@ fn low(
     a: &dyn LinearOperator<f64>,
     d: Vec<f64>,
     p: usize,
+    before: usize,
     settings: &Settings<'_>,
 ) -> Result<(Lord, (usize, usize)), Error> {
-    let products = Products::new(a, "baseline", settings);
+    let products = Products::new(a, "baseline", settings).after(before);
     let n = products.square()?;
     crate::loo::check_probes(products.op, p, n)?;
     products.plan(2 * p);
@@ -102,6 +110,8 @@ fn low(
 
 /// The diagonal of A first, then low rank of the rest.
 ///
+/// Cost: that of both.
+///
 /// # Errors
 /// As [`low_only`].
 pub fn diagonal_then_low<T: Scalar>(
@@ -112,15 +122,17 @@ pub fn diagonal_then_low<T: Scalar>(
 ) -> Result<Lord, Error> {
     let wide = Wide(a);
     Products::new(&wide, "baseline", settings).square()?;
-    let (d, first) = source.diagonal(&wide, None, settings)?;
+    let (d, first) = source.diagonal(&wide, None, 0, settings)?;
     let diagonal = Diagonal::new(d.clone());
     let rest = Difference { a: &wide, b: &diagonal };
-    let (lord, second) = low(&rest, d, p, settings)?;
+    let (lord, second) = low(&rest, d, p, first.0 + first.1, settings)?;
     let counts = (first.0 + second.0, first.1 + second.1);
     Ok(lord.with_report(LordReport::direct("diagonal, then low rank", counts)))
 }
 
 /// Low rank of A first, then the diagonal of the rest.
+///
+/// Cost: that of both, and `4 n p` flops for each product of the second.
 ///
 /// # Errors
 /// As [`low_only`].
@@ -132,10 +144,10 @@ pub fn low_then_diagonal<T: Scalar>(
 ) -> Result<Lord, Error> {
     let wide = Wide(a);
     let n = a.nrows();
-    let (part, first) = low(&wide, vec![0.0; n], p, settings)?;
+    let (part, first) = low(&wide, vec![0.0; n], p, 0, settings)?;
     let known = part.diagonal(settings.par)?;
     let rest = Difference { a: &wide, b: &part };
-    let (d, second) = source.diagonal(&rest, Some(&known), settings)?;
+    let (d, second) = source.diagonal(&rest, Some(&known), first.0 + first.1, settings)?;
     let part = part.low_rank_part();
     let v = (!part.is_symmetric_form()).then(|| part.v().to_owned());
     let counts = (first.0 + second.0, first.1 + second.1);

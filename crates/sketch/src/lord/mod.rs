@@ -81,6 +81,8 @@ impl LordReport {
 }
 
 /// `diag(d) + U C V^T` as an operator, with what one does with a covariance or a curvature: solve, determinant, samples.
+///
+/// An `n x n` operator; `4 n r + n` flops a product. C is `r x r`, U and V are `n x r`.
 #[derive(Clone, Debug)]
 pub struct Lord {
     op: LowRankPlusDiag<f64>,
@@ -122,6 +124,8 @@ impl Lord {
     }
 
     /// The operator, for linop-core's algebra.
+    ///
+    /// Cost: a copy of the factors.
     pub fn op(&self) -> Op<f64> {
         Op::new(self.op.clone())
     }
@@ -142,6 +146,8 @@ impl Lord {
 
     /// `A^-1`, again low rank plus diagonal, by `I + C V^T D^-1 U`.
     ///
+    /// Cost: `4 n r^2` flops, then as a product with A. Source: Woodbury 1950.
+    ///
     /// # Errors
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero; a singular operator.
     pub fn inverse(&self, par: Par) -> Result<Op<f64>, Error> {
@@ -150,6 +156,8 @@ impl Lord {
     }
 
     /// Sign and logarithm of the determinant.
+    ///
+    /// Cost: `2 n r^2` flops. Source: the determinant lemma, `det D det(I + C V^T D^-1 U)`.
     ///
     /// # Errors
     /// `IllConditionedDiagonal` if an entry of d is (nearly) zero.
@@ -160,6 +168,8 @@ impl Lord {
 
     /// The trace.
     ///
+    /// Cost: `2 n r^2` flops.
+    ///
     /// # Errors
     /// None that the parts can cause.
     pub fn trace(&self, par: Par) -> Result<f64, Error> {
@@ -167,6 +177,8 @@ impl Lord {
     }
 
     /// The diagonal of the sum.
+    ///
+    /// Cost: `2 n r^2` flops.
     ///
     /// # Errors
     /// None that the parts can cause.
@@ -176,6 +188,8 @@ impl Lord {
 
     /// The squared Frobenius norm.
     ///
+    /// Cost: `4 n r^2` flops.
+    ///
     /// # Errors
     /// None that the parts can cause.
     pub fn frobenius_sq(&self, par: Par) -> Result<f64, Error> {
@@ -183,6 +197,8 @@ impl Lord {
     }
 
     /// `A + mu I`.
+    ///
+    /// Cost: a copy of the factors.
     ///
     /// # Errors
     /// None that the parts can cause.
@@ -194,6 +210,8 @@ impl Lord {
 
     /// A positive semidefinite operator of the same form: eigenvalues of the low-rank part and entries of d clipped at 0.
     /// Negative entries of d are legitimate (a residual curvature); clip only where definiteness is needed.
+    ///
+    /// Cost: `8 n r^2` flops.
     ///
     /// # Errors
     /// `NotSymmetric` for a two-sided factor.

@@ -19,7 +19,7 @@ pub struct ProximalOptions {
     pub lambda: f64,
     /// Stop when an iteration changes X by less than this, relative to X.
     pub tol: f64,
-    /// Most iterations.
+    /// Most iterations. With 0 the diagonal is Hutchinson's and the low-rank part zero.
     pub max_iter: usize,
 }
 
@@ -80,7 +80,9 @@ pub(crate) fn proximal(
     // d = q(M - X)
     let part = rows.of(&state.x);
     fit.d.iter_mut().zip(&part).for_each(|(d, x)| *d -= x);
-    fit.blocks = shrunk.into_iter().zip(&state.t).map(|(s, t)| s.factors(t, par)).collect();
+    if !shrunk.is_empty() {
+        fit.blocks = shrunk.into_iter().zip(&state.t).map(|(s, t)| s.factors(t, par)).collect();
+    }
     Ok(fit)
 }
 

@@ -36,6 +36,8 @@ impl Lord {
 
     /// Whether a symmetric factor with d > 0 is positive definite; exact up to rounding.
     ///
+    /// Cost: `8 n r^2` flops; `n^3 / 3` with a negative entry of d.
+    ///
     /// # Errors
     /// `NotSymmetric`, `IllConditionedDiagonal`.
     pub fn is_positive_definite(&self, par: Par) -> Result<bool, Error> {
@@ -51,6 +53,8 @@ impl Lord {
     }
 
     /// `count` samples of `N(0, A^-1)`, one per column; sample j is a stream of its own.
+    ///
+    /// `n x count`. Cost: `8 n r^2` flops, then `4 n r` a sample.
     ///
     /// ```
     /// use numerics::{Mat, Par};

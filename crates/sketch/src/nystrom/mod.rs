@@ -29,6 +29,8 @@ pub enum NystromVariant {
 }
 
 /// `U diag(values) U^T` with orthonormal U and values descending.
+///
+/// `n x n` of rank r. Source: arXiv:2110.02820.
 #[derive(Clone, Debug)]
 pub struct Nystrom {
     /// Orthonormal eigenvectors, `n x r`.
@@ -43,6 +45,8 @@ pub struct Nystrom {
 
 impl Nystrom {
     /// The approximation as an operator.
+    ///
+    /// An `n x n` operator. Cost: a copy of U.
     ///
     /// # Errors
     /// Only if the sizes of the public fields were changed to disagree.
@@ -60,6 +64,9 @@ impl Nystrom {
 }
 
 /// The Nystrom approximation with `l` probes.
+///
+/// A is `n x n` and positive semidefinite. Cost: l products, `10 n l^2` flops and `3 n l` numbers. Source: arXiv:2110.02820,
+/// algorithm 2.1; for the variant without a shift removed, arXiv:2505.12149.
 ///
 /// ```
 /// use linop_core::ops::Diagonal;

@@ -10,6 +10,8 @@ use linop_core::{Cost, LinearOperator, Props};
 use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 
 /// An operator near the inverse of `A + mu I`, up to scale; positive definite.
+///
+/// An `n x n` operator; `4 n r` flops a product. Source: arXiv:2110.02820.
 #[derive(Clone, Debug)]
 pub struct NystromPrecond<T: Scalar> {
     u: Mat<T>,
@@ -20,6 +22,8 @@ pub struct NystromPrecond<T: Scalar> {
 impl<T: Scalar> NystromPrecond<T> {
     /// From an approximation of A and the shift of the system.
     ///
+    /// Cost: a copy of U, `n r`.
+    ///
     /// # Errors
     /// `InvalidArgument` unless `mu > 0`.
     pub fn new(low: &Nystrom, mu: f64) -> Result<Self, Error> {
@@ -27,6 +31,8 @@ impl<T: Scalar> NystromPrecond<T> {
     }
 
     /// The square root of the same, for symmetric preconditioning.
+    ///
+    /// Cost: a copy of U, `n r`.
     ///
     /// # Errors
     /// `InvalidArgument` unless `mu > 0`.

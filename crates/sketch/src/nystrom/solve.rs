@@ -4,7 +4,9 @@
 //! approximation is within a factor of mu or its smallest value is. The iteration is linop-core's block CG.
 
 use super::{Nystrom, NystromPrecond, NystromVariant, factor, probes};
-use crate::products::{Products, Wide};
+use crate::certify::power_norm;
+use crate::products::{Difference, Products, Wide};
+use crate::watched::Watched;
 use crate::{Error, Settings, la};
 use linop_core::krylov::{Options, Solution, cg};
 use linop_core::{Cost, LinearOperator, Props};
@@ -33,8 +35,11 @@ impl Default for AdaptiveNystrom {
 
 /// A Nystrom approximation good enough to precondition `A + mu I`.
 ///
+/// A is `n x n`. Cost: for a final rank l, l products and `power_steps` more for each doubling before it (twice as many unless A says
+/// that it is self-adjoint), `20 n l^2` flops, `4 n l` numbers. Source: arXiv:2110.02820, algorithm E.2.
+///
 /// # Errors
-/// As [`super::nystrom`]; `InvalidArgument` unless `mu > 0`.
+/// As [`super::nystrom`]; `InvalidArgument` unless `mu > 0`, there is a power step, and the factors are not negative.
 pub fn nystrom_adaptive<T: Scalar>(
     a: &dyn LinearOperator<T>,
     mu: f64,
@@ -44,6 +49,12 @@ pub fn nystrom_adaptive<T: Scalar>(
     let op = "adaptive nystrom";
     if !(mu > 0.0 && mu.is_finite()) {
         return Err(Error::argument(op, format!("needs mu > 0, got {mu}")));
+    }
+    if options.power_steps == 0 || !(options.error_factor >= 0.0 && options.value_factor >= 0.0) {
+        return Err(Error::argument(
+            op,
+            format!("needs a power step and factors that are not negative, got {options:?}"),
+        ));
     }
     let wide = Wide(a);
     let products = Products::new(&wide, op, settings);
@@ -65,8 +76,12 @@ pub fn nystrom_adaptive<T: Scalar>(
         if l == top || low.values.len() < l || smallest <= options.value_factor * mu || products.stopped() {
             return Ok(low);
         }
-        let left = crate::error_norm(&wide, &low.operator::<f64>()?, options.power_steps, settings)?;
-        power += options.power_steps;
+        let approximation = low.operator::<f64>()?;
+        let rest = Difference { a: &wide, b: &approximation };
+        let steps = Products::new(&rest, op, settings).after(low.products);
+        let left = power_norm(&steps, options.power_steps)?;
+        power += steps.spent();
+        products.skip(steps.spent());
         low.products = products.spent() + power;
         if left <= options.error_factor * mu {
             return Ok(low);
@@ -125,6 +140,10 @@ pub struct NystromSolution<T: Scalar> {
 
 /// Solves `(A + mu I) x = b` for a positive semidefinite A and any number of right-hand sides.
 ///
+/// A is `n x n`, b `n x k`. Cost: that of the approximation, and for each iteration a product with the columns that have not
+/// converged and `4 n l` flops a column. With `l >= 2 ceil(1.5 d) + 1`, d the effective dimension at mu, the mean condition number is
+/// below 28 and the iterations do not depend on the spectrum. Source: arXiv:2110.02820.
+///
 /// ```
 /// use linop_core::{krylov::Options, ops::Diagonal};
 /// use numerics::Mat;
@@ -162,7 +181,8 @@ pub(crate) fn solve_with<T: Scalar>(
     par: Par,
 ) -> Result<Solution<T>, Error> {
     let precond = NystromPrecond::<T>::new(nystrom, mu)?;
-    let damped = Damped { a, mu: T::from_f64(mu) };
+    let watched = Watched::new(a).after(nystrom.products);
+    let damped = Damped { a: &watched, mu: T::from_f64(mu) };
     let options = Options { precond: Some(&precond), ..*options };
-    Ok(cg(&damped, b, &options, par)?.solution)
+    Ok(cg(&damped, b, &options, par).map_err(|e| watched.named("nystrom solve", e))?.solution)
 }

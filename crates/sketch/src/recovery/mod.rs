@@ -25,11 +25,13 @@ pub struct Sizes {
 impl Sizes {
     /// Sizes that suit a right sketch of `k` columns.
     pub fn from_right(k: usize) -> Self {
-        Sizes { right: k, left: 2 * k + 1, inner: 2 * k + 1 }
+        let larger = k.saturating_mul(2).saturating_add(1);
+        Sizes { right: k, left: larger, inner: larger }
     }
 
     /// Sizes for an approximation of rank `r`: ten columns more, or twice as many for very small ranks.
     pub fn for_rank(r: usize) -> Self {
-        Self::from_right((r + 10).min(2 * r + 1).max(r + 2))
+        let plus = |more| r.saturating_add(more);
+        Self::from_right(plus(10).min(plus(1).saturating_add(r)).max(plus(2)))
     }
 }

@@ -63,6 +63,8 @@ pub struct SketchedEigh {
 impl SketchedEigh {
     /// The approximation as an operator.
     ///
+    /// An `n x n` operator. Cost: a copy of the vectors.
+    ///
     /// # Errors
     /// Only if the sizes of the public fields were changed to disagree.
     pub fn operator<T: Scalar>(&self) -> Result<LowRank<T>, Error> {
@@ -74,6 +76,11 @@ impl SketchedEigh {
 }
 
 /// Eigenpairs of a symmetric operator from sketches.
+///
+/// A is `n x n`, the vectors `n x r`. Cost: with k right columns and l left ones or s inner ones, 2 k (two passes, and 2 k for each
+/// power step), k + l, k + s, k + l, and k products in the order of [`EighRecovery`]; 10 to 30 times `n k^2` flops, `9 k^3` for the
+/// core, up to `2 n (k + l)` numbers. Sources: Halko, Martinsson, Tropp 2011 (5.3); arXiv:1609.00048; arXiv:1902.08651;
+/// arXiv:2009.11392.
 ///
 /// ```
 /// use linop_core::ops::Diagonal;
@@ -111,6 +118,9 @@ pub fn eigh<T: Scalar>(
         EighRecovery::Hmt { .. } | EighRecovery::OneSketch => Recovery::Hmt { power: 0 },
     };
     check_sizes(products.op, two_sided, &options.sizes, k, (n, n))?;
+    if options.recovery == EighRecovery::OneSketch && k < n.min(2) {
+        return Err(Error::SketchTooSmall { op: products.op, needed: 2, got: k });
+    }
     let par = settings.par;
     let (basis, core) = match options.recovery {
         EighRecovery::Hmt { power } => {

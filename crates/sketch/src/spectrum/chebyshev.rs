@@ -34,6 +34,8 @@ impl Kpm {
     }
 
     /// The density at `lambda`; 0 outside the interval.
+    ///
+    /// Cost: a cosine a moment.
     pub fn density(&self, lambda: f64) -> f64 {
         let t = (lambda - self.center) / self.half_width;
         if t.abs() >= 1.0 {
@@ -46,6 +48,8 @@ impl Kpm {
     }
 
     /// The mean of f over the damped density, by Gauss-Chebyshev quadrature with `points` nodes.
+    ///
+    /// Cost: a cosine for each moment and node.
     pub fn mean(&self, points: usize, f: impl Fn(f64) -> f64) -> f64 {
         let pi = core::f64::consts::PI;
         (0..points)
@@ -62,6 +66,9 @@ impl Kpm {
 }
 
 /// The first `moments` Chebyshev moments from `probes` probes of the law of the settings.
+///
+/// A is `n x n` and self-adjoint. Cost: half as many products as moments for each probe, about 40 for the ends of the spectrum,
+/// `O(n)` flops a product, four blocks of `n x probes`. Source: Weisse, Wellein, Alvermann, Fehske 2006.
 ///
 /// ```
 /// use linop_core::ops::Diagonal;
@@ -90,7 +97,7 @@ pub fn chebyshev_density<T: Scalar>(
             "needs a nonempty operator, at least two moments and one probe of law signs, sphere or gaussian",
         ));
     }
-    let (low, high, spent) = ends(&wide, settings)?;
+    let (low, high, spent) = ends(&products)?;
     let center = 0.5 * (low + high);
     let width = if high - low <= 1e-12 * low.abs().max(high.abs()) {
         2e-3 * if center == 0.0 { 1.0 } else { center.abs() }

@@ -10,6 +10,9 @@ use numerics::Scalar;
 /// The `k` eigenpairs nearest to `sigma`, nearest first. The inverse comes from linop-core's rules: structure, or a dense
 /// factorisation.
 ///
+/// A is `n x n`, the vectors `n x k`. Cost: one inverse (`n^3` flops without structure), then a product with it for each step of
+/// `eigsh`. Source: shift and invert, Ericsson and Ruhe 1980.
+///
 /// ```
 /// use linop_core::Op;
 /// use linop_core::krylov::EigshOptions;
@@ -21,7 +24,7 @@ use numerics::Scalar;
 /// ```
 ///
 /// # Errors
-/// `NotSquare`, `NotSymmetric`; a singular shifted operator (sigma is an eigenvalue), and those of `eigsh`.
+/// `NotSquare`, `NotSymmetric`, `InvalidArgument` unless sigma is finite; a singular shifted operator (sigma is an eigenvalue), and those of `eigsh`.
 pub fn eigenpairs_near<T: Scalar>(
     a: &Op<T>,
     sigma: f64,
@@ -35,6 +38,9 @@ pub fn eigenpairs_near<T: Scalar>(
     }
     if !a.props().contains(Props::SELF_ADJOINT) {
         return Err(Error::NotSymmetric { op });
+    }
+    if !sigma.is_finite() {
+        return Err(Error::argument(op, format!("needs a finite sigma, got {sigma}")));
     }
     let inverse = a.shifted(T::from_f64(-sigma))?.inverse(settings.par)?;
     let inverse =

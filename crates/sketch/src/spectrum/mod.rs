@@ -15,7 +15,6 @@ pub use quadrature::{QuadratureOptions, logdet, schatten_norm, trace_function, t
 
 use crate::products::Products;
 use crate::{Error, Settings};
-use linop_core::LinearOperator;
 use linop_core::krylov::{Lanczos, Reorth, lanczos_block};
 use numerics::Mat;
 use numerics::rng::{Law, Role};
@@ -36,15 +35,15 @@ pub(crate) fn starts(law: Law, runs: Range<usize>, n: usize, settings: &Settings
 
 /// Runs number `runs` of Lanczos from probes of this law, side by side.
 pub(crate) fn rules(
-    a: &dyn LinearOperator<f64>,
+    products: &Products<'_>,
     law: Law,
     runs: Range<usize>,
     steps: usize,
     reorth: Reorth,
-    settings: &Settings<'_>,
 ) -> Result<Vec<Rule>, Error> {
-    let start = starts(law, runs, a.ncols(), settings);
-    let results = lanczos_block(a, start.as_ref(), steps, reorth, settings.par)?;
+    let start = starts(law, runs, products.n, &products.settings);
+    let results = lanczos_block(products.operator(), start.as_ref(), steps, reorth, products.par());
+    let results = results.map_err(|e| products.named(e))?;
     let rule = |r: Lanczos<f64>| Ok(Rule { nodes: r.quadrature()?, length_sq: r.norm * r.norm, steps: r.alpha.len() });
     results.into_iter().map(rule).collect()
 }
@@ -54,7 +53,7 @@ pub(crate) fn side_by_side(products: &Products<'_>, steps: usize, reorth: Reorth
     /// Numbers that the vectors of all runs may take: a quarter of a gigabyte.
     const ROOM: usize = 1 << 25;
     let kept = if reorth == Reorth::Full { steps } else { 3 };
-    products.width().min(ROOM / (products.n * kept).max(1)).max(1)
+    products.width().min(ROOM / products.n.saturating_mul(kept).max(1)).max(1)
 }
 
 /// The size of a square operator that says it is self-adjoint.

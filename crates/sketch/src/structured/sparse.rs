@@ -9,6 +9,9 @@ use numerics::{Mat, MatMut, MatRef, MemStack, Par, Scalar, StackReq, dense};
 use std::ops::Range;
 
 /// An `l x n` matrix with `zeta` signs a column.
+///
+/// Cost: `2 zeta n` flops for each column of a product, `16 zeta n` bytes. Source: arXiv:1902.08651 section 3.3; count sketch,
+/// Clarkson and Woodruff 2013.
 #[derive(Clone, Debug)]
 pub struct SparseSigns {
     n: usize,
@@ -21,6 +24,8 @@ pub struct SparseSigns {
 impl SparseSigns {
     /// The sketch number `ordinal` of this seed: n numbers to l, `min(8, l)` entries a column.
     ///
+    /// Cost: `O(n)`.
+    ///
     /// # Errors
     /// `SketchTooSmall` for l = 0, `TooManyProbes` for l > n.
     pub fn new(n: usize, l: usize, seed: u64, ordinal: u64) -> Result<Self, Error> {
@@ -28,6 +33,8 @@ impl SparseSigns {
     }
 
     /// Count sketch: a single entry a column.
+    ///
+    /// Cost: `O(n)`.
     ///
     /// # Errors
     /// As [`SparseSigns::new`].

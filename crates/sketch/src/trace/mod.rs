@@ -89,6 +89,11 @@ impl TraceMethod {
 
 /// The trace of a square operator: structure first, the remainder by `method`.
 ///
+/// A is `n x n`. Cost: the products of the budget where structure leaves a rest; beside them `2 n` flops a product for Hutchinson,
+/// and with a basis of k columns (a third of the products for Hutch++, a quarter to a half for its relatives, half for XTrace, all
+/// for XNysTrace) about `10 n k^2` flops and `3 n k` numbers. Sources: the table of methods, Hutchinson 1989, arXiv:2010.09649,
+/// arXiv:2109.10659, arXiv:2301.07825.
+///
 /// ```
 /// use linop_core::{Op, ops::ClosureOp};
 /// use sketch::{Budget, Settings, TraceMethod, trace};
@@ -135,6 +140,8 @@ pub fn trace<T: Scalar>(
 
 /// The trace from products alone, whatever the structure.
 ///
+/// Shapes and cost: as [`trace`].
+///
 /// # Errors
 /// As [`trace`].
 pub fn estimate_trace<T: Scalar>(
@@ -172,11 +179,11 @@ fn with_products(products: &Products<'_>, method: TraceMethod, m: usize) -> Resu
     if n == 0 {
         return Ok(exactly(0.0, (0, 0)));
     }
-    if let TraceMethod::AdaptiveHutchPp { eta, delta } = method {
-        return adaptive::adaptive(products, eta, delta, m);
-    }
     if m < method.least() {
         return Err(Error::SketchTooSmall { op: method.name(), needed: method.least(), got: m });
+    }
+    if let TraceMethod::AdaptiveHutchPp { eta, delta } = method {
+        return adaptive::adaptive(products, eta, delta, m);
     }
     if method.is_exact(m, n) {
         return exact(products);
@@ -260,7 +267,7 @@ fn with_tolerance<T: Scalar>(
     loop {
         let reuses = growing.is_some() || method == TraceMethod::Hutchinson;
         let next = if reuses { m } else { products.spent() + m };
-        if method.is_exact(m, n) && products.spent() + n <= max_products.max(n) {
+        if method.is_exact(m, n) && products.spent() + n <= max_products {
             let mut estimate = exact(&products)?;
             estimate.value += offset;
             return Ok(estimate);

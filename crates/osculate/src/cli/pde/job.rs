@@ -6,13 +6,13 @@ use super::{Error, Name, Request};
 use crate::cli::resident::growth;
 use crate::cli::timing::median;
 use autodiff::nn::Sequential;
-use autodiff::pde::{Chunked, Cost, Footprint, Operator, Pde};
+use autodiff::pde::{Chunked, Cost, Footprint, Operator, Pde, chunk_size};
 use autodiff::{Input, Output, Program, trace};
 use numerics::rng::Law;
 use numerics::{Par, Scalar};
 use std::time::Instant;
 
-/// Points that go through a program at a time: a layer's coefficients stay in the cache, and there are chunks for every thread.
+/// Most points that go through a program at a time: a layer's coefficients stay in the cache.
 const CHUNK: usize = 8;
 
 /// Results `[N, ..]` with their standard errors.
@@ -80,10 +80,11 @@ impl<T: Scalar> Job<'_, T> {
             let model = self.model.trace_model(rows)?;
             self.pde(&model, operators).build().map_err(|e| Error::Usage(e.to_string()))
         };
-        let chunked = Chunked::new(n, CHUNK, build)?;
+        let chunk = chunk_size(n, CHUNK, self.par);
+        let chunked = Chunked::new(n, chunk, build)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut costs = Vec::new();
-        for (rows, times) in [(CHUNK.min(n), n / CHUNK.min(n)), (n % CHUNK.min(n), 1)] {
+        for (rows, times) in [(chunk, n / chunk), (n % chunk, 1)] {
             if rows > 0 {
                 let model = self.model.trace_model(rows)?;
                 add_up(&mut costs, &self.pde(&model, operators).costs()?, times as u64);

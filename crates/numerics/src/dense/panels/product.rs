@@ -5,7 +5,7 @@
 //! dimension: 24 vectors of sums stay in registers, and `3 + 8` words are read for 24 instructions. Per tile `a` comes from the
 //! second cache at 8 bytes a cycle, a third of what it gives.
 
-use super::{LANES, Line, Panels, PanelsMut, TILE, portable};
+use super::{Format, LANES, Line, Panels, PanelsMut, TILE, portable};
 use crate::Par;
 use core::ops::Range;
 
@@ -20,17 +20,24 @@ const PARALLEL: usize = 1 << 20;
 
 /// Where a product goes.
 #[derive(Debug, Default)]
-pub struct Out<'a> {
+pub struct Out<'a, F: Format> {
     /// The result.
-    pub by_rows: Option<PanelsMut<'a>>,
+    pub by_rows: Option<PanelsMut<'a, F>>,
     /// The transpose of the result.
-    pub by_columns: Option<PanelsMut<'a>>,
+    pub by_columns: Option<PanelsMut<'a, F>>,
 }
 
 /// `alpha a b^T + beta c`, with `(beta, c) = add`, as a matrix, as its transpose, or both.
 ///
 /// `2 m n k` flops. Panics on a shape mismatch. See [the module](super) for rounding, bits and threads.
-pub fn product(out: Out<'_>, alpha: f32, a: Panels<'_>, b: Panels<'_>, add: Option<(f32, Panels<'_>)>, par: Par) {
+pub fn product<F: Format>(
+    out: Out<'_, F>,
+    alpha: f32,
+    a: Panels<'_, F>,
+    b: Panels<'_, F>,
+    add: Option<(f32, Panels<'_, F>)>,
+    par: Par,
+) {
     run(Job::new(a, b, alpha, add, Targets::new(out, (a.rows, b.rows), "product")), par);
 }
 
@@ -38,12 +45,12 @@ pub fn product(out: Out<'_>, alpha: f32, a: Panels<'_>, b: Panels<'_>, add: Opti
 ///
 /// Only tiles that reach the lower triangle are computed, each is stored on both sides: half of the work, and the lower triangle
 /// has the bits of [`product`]. Panics on a shape mismatch.
-pub fn symmetric_product(
-    out: PanelsMut<'_>,
+pub fn symmetric_product<F: Format>(
+    out: PanelsMut<'_, F>,
     alpha: f32,
-    a: Panels<'_>,
-    b: Panels<'_>,
-    add: Option<(f32, Panels<'_>)>,
+    a: Panels<'_, F>,
+    b: Panels<'_, F>,
+    add: Option<(f32, Panels<'_, F>)>,
     par: Par,
 ) {
     assert_eq!((out.rows, out.cols), (a.rows, a.rows), "symmetric product: wrong shape of the result");
@@ -58,7 +65,7 @@ pub fn symmetric_product(
 pub(super) struct Target {
     at: *mut Line,
     /// Lines of a panel.
-    pub(super) pairs: usize,
+    pub(super) lines: usize,
     len: usize,
 }
 
@@ -69,8 +76,8 @@ unsafe impl Send for Target {}
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn new(out: PanelsMut<'_>) -> Self {
-        Target { at: out.lines.as_mut_ptr(), pairs: out.cols.div_ceil(2), len: out.lines.len() }
+    fn new<F: Format>(out: PanelsMut<'_, F>) -> Self {
+        Target { at: out.lines.as_mut_ptr(), lines: out.cols.div_ceil(F::COLS), len: out.lines.len() }
     }
 
     /// A line of a panel, to be written by the thread that owns it.
@@ -80,11 +87,11 @@ impl Target {
     /// different `j` could be the same only if `i = j` in both.
     ///
     /// # Safety
-    /// `panel` and `pair < self.pairs` must lie within the matrix, and be the caller's by the rule above.
+    /// `panel` and `line < self.lines` must lie within the matrix, and be the caller's by the rule above.
     #[inline(always)]
-    pub(super) unsafe fn line(&self, panel: usize, pair: usize) -> *mut Line {
-        let at = panel * self.pairs + pair;
-        debug_assert!(pair < self.pairs && at < self.len);
+    pub(super) unsafe fn line(&self, panel: usize, line: usize) -> *mut Line {
+        let at = panel * self.lines + line;
+        debug_assert!(line < self.lines && at < self.len);
         // SAFETY: within the borrow, by the caller's promise.
         unsafe { self.at.add(at) }
     }
@@ -101,7 +108,7 @@ pub(super) struct Targets {
 
 impl Targets {
     /// Panics if a form is not of this shape.
-    pub(super) fn new(out: Out<'_>, shape: (usize, usize), op: &str) -> Self {
+    pub(super) fn new<F: Format>(out: Out<'_, F>, shape: (usize, usize), op: &str) -> Self {
         let Out { by_rows, by_columns } = out;
         assert!(by_rows.as_ref().is_none_or(|o| (o.rows, o.cols) == shape), "{op}: wrong shape of the result");
         assert!(by_columns.as_ref().is_none_or(|o| (o.cols, o.rows) == shape), "{op}: wrong shape of the transpose");
@@ -121,25 +128,34 @@ impl Targets {
 }
 
 /// One product.
-pub(super) struct Job<'a> {
+pub(super) struct Job<'a, F: Format> {
     pub(super) a: &'a [Line],
     pub(super) b: &'a [Line],
     /// Lines of a panel of either factor.
-    pub(super) pairs: usize,
+    pub(super) lines: usize,
     pub(super) alpha: f32,
-    pub(super) add: Option<(f32, Panels<'a>)>,
+    pub(super) add: Option<(f32, Panels<'a, F>)>,
     pub(super) out: Targets,
     symmetric: bool,
-    /// By AVX512-BF16.
+    /// By the processor's vector instructions.
     hardware: bool,
 }
 
-impl<'a> Job<'a> {
-    fn new(a: Panels<'a>, b: Panels<'a>, alpha: f32, add: Option<(f32, Panels<'a>)>, out: Targets) -> Self {
+impl<'a, F: Format> Job<'a, F> {
+    fn new(a: Panels<'a, F>, b: Panels<'a, F>, alpha: f32, add: Option<(f32, Panels<'a, F>)>, out: Targets) -> Self {
         assert_eq!(a.cols, b.cols, "product: inner dimensions differ");
         let shape = (a.rows, b.rows);
         assert!(add.is_none_or(|(_, c)| (c.rows, c.cols) == shape), "product: wrong shape of the added matrix");
-        Job { a: a.lines, b: b.lines, pairs: a.pairs(), alpha, add, out, symmetric: false, hardware: hardware() }
+        Job {
+            a: a.lines,
+            b: b.lines,
+            lines: a.of_panel(),
+            alpha,
+            add,
+            out,
+            symmetric: false,
+            hardware: hardware::<F>(),
+        }
     }
 
     /// Calls `f(panel, count, tile)` for groups of at most three panels of rows and tiles of these panels of columns, a
@@ -148,7 +164,7 @@ impl<'a> Job<'a> {
     #[inline(always)]
     pub(super) fn tiles(&self, columns: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
         let panels = self.out.rows.div_ceil(LANES);
-        let bytes = (self.pairs * size_of::<Line>()).max(1);
+        let bytes = (self.lines * size_of::<Line>()).max(1);
         let block = (SECOND_CACHE / bytes / WIDEST * WIDEST).max(WIDEST);
         for start in (0..panels).step_by(block) {
             let end = panels.min(start + block);
@@ -186,14 +202,9 @@ impl<'a> Job<'a> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-pub(super) fn hardware() -> bool {
-    super::avx512::available() && !forced::portable()
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn hardware() -> bool {
-    false
+/// Whether the format's products run on the processor's vector instructions.
+pub(super) fn hardware<F: Format>() -> bool {
+    F::available() && !forced::portable()
 }
 
 /// Tests run both paths.
@@ -213,16 +224,16 @@ pub(super) mod forced {
     }
 }
 
-fn run(job: Job<'_>, par: Par) {
+fn run<F: Format>(job: Job<'_, F>, par: Par) {
     if job.out.rows == 0 || job.out.cols == 0 {
         return;
     }
-    let multiplications = job.out.rows.saturating_mul(job.out.cols).saturating_mul(2 * job.pairs);
+    let multiplications = job.out.rows.saturating_mul(job.out.cols).saturating_mul(F::COLS * job.lines);
     let threads = if multiplications >= PARALLEL { par.degree() } else { 1 };
     split(&job, 0..job.out.cols.div_ceil(LANES), threads);
 }
 
-fn split(job: &Job<'_>, columns: Range<usize>, threads: usize) {
+fn split<F: Format>(job: &Job<'_, F>, columns: Range<usize>, threads: usize) {
     if threads <= 1 || columns.len() <= 1 {
         return strip(job, columns);
     }
@@ -231,11 +242,10 @@ fn split(job: &Job<'_>, columns: Range<usize>, threads: usize) {
     rayon::join(|| split(job, columns.start..middle, first), || split(job, middle..columns.end, threads - first));
 }
 
-fn strip(job: &Job<'_>, columns: Range<usize>) {
-    #[cfg(target_arch = "x86_64")]
+fn strip<F: Format>(job: &Job<'_, F>, columns: Range<usize>) {
     if job.hardware {
         // SAFETY: `hardware` has seen every feature that the function is compiled for.
-        return unsafe { super::avx512::strip(job, columns) };
+        return unsafe { F::strip(job, columns) };
     }
     portable::strip(job, columns);
 }

@@ -5,7 +5,7 @@
 //! each piece while it is in cache, and the pieces depend on the shape alone, so that threads change no bit. Cost:
 //! `2 n k^2` flops for R, `4 n k m` for Q times m columns.
 
-use super::{Qr, need_finite};
+use crate::dense::{self, Qr, need_finite};
 use crate::{Error, Mat, MatMut, MatRef, Par, Scalar};
 use faer::prelude::*;
 use rayon::prelude::*;
@@ -97,7 +97,7 @@ impl<T: Scalar> TallQr<T> {
         }
         let mut stacked = Mat::zeros(k * triangles.len(), k);
         for (i, r) in triangles.iter().enumerate() {
-            super::copy(stacked.as_mut().subrows_mut(i * k, k), r.as_ref());
+            dense::copy(stacked.as_mut().subrows_mut(i * k, k), r.as_ref());
         }
         let top = Box::new(Self::factor(stacked, par));
         let r = top.r.clone();
@@ -133,7 +133,7 @@ impl<T: Scalar> TallQr<T> {
             .collect();
         let work: Vec<_> = split(out.as_mut(), &rows).into_iter().enumerate().collect();
         each(work, par, |(i, mut piece)| {
-            super::copy(piece.rb_mut().subrows_mut(0, k), heads.subrows(i * k, k));
+            dense::copy(piece.rb_mut().subrows_mut(0, k), heads.subrows(i * k, k));
             T::reflect(basis[i], self.coefficients[i].as_ref(), piece);
         });
         out
@@ -152,7 +152,7 @@ impl<T: Scalar> TallQr<T> {
         each(work, par, |(i, mut piece)| {
             let reflectors = piece.rb().to_owned();
             piece.fill(T::ZERO);
-            super::copy(piece.rb_mut().subrows_mut(0, k), heads.as_ref().subrows(i * k, k));
+            dense::copy(piece.rb_mut().subrows_mut(0, k), heads.as_ref().subrows(i * k, k));
             T::reflect(reflectors.as_ref(), coefficients[i].as_ref(), piece);
         });
         basis
@@ -165,15 +165,15 @@ impl<T: Scalar> TallQr<T> {
     }
 }
 
-/// Thin QR of any matrix, by pieces on several threads where it is tall. As stable as [`super::qr`]; the same bits for
-/// every `par`, but not those of [`super::qr`].
+/// Thin QR of any matrix, by pieces on several threads where it is tall. As stable as [`dense::qr`]; the same bits for
+/// every `par`, but not those of [`dense::qr`].
 ///
 /// # Errors
 /// `NotFinite`.
 pub fn qr_tall<T: Scalar>(a: MatRef<'_, T>, par: Par) -> Result<Qr<T>, Error> {
     let (n, k) = (a.nrows(), a.ncols());
     if pieces(n, k).len() == 1 {
-        return super::qr(a);
+        return dense::qr(a);
     }
     let f = TallQr::new(a, par)?;
     let r = f.r.clone();
@@ -204,7 +204,7 @@ mod tests {
                 let gram = q.transpose() * q - Mat::<f64>::identity(k, k);
                 ((q * r - &a).norm_l2() / a.norm_l2().max(1e-300), gram.norm_max())
             };
-            let (tall, plain) = (errors(&q, f.r()), super::super::qr(a.as_ref()).unwrap());
+            let (tall, plain) = (errors(&q, f.r()), dense::qr(a.as_ref()).unwrap());
             let plain = errors(&plain.q, plain.r.as_ref());
             assert!(tall.0 < 4.0 * plain.0 + 1e-14 && tall.1 < 4.0 * plain.1 + 1e-14, "{n} x {k}: {tall:?}, {plain:?}");
             assert!(tall.0 < 1e-12 && tall.1 < 1e-12, "{n} x {k}: {tall:?}");

@@ -1,15 +1,13 @@
 //! Rounding to bfloat16, and matrices of `f32` or `f64` into panels and back: one pass each.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::product::{Out, Targets, hardware};
-use super::{LANES, Panels, PanelsMut, TILE, portable};
+use super::{Format, LANES, Panels, PanelsMut, TILE, portable};
 use crate::{MatMut, MatRef, Scalar, simd};
 
 /// The nearest bfloat16 number, ties to even; a NaN stays one, subnormal numbers become zeros.
 ///
 /// ```
-/// use numerics::dense::bf16::{from_bits, to_bits};
+/// use numerics::dense::panels::{from_bits, to_bits};
 /// assert_eq!(from_bits(to_bits(3.4445)), 3.4375);
 /// assert_eq!(from_bits(to_bits(1e-40)), 0.0);
 /// assert!(from_bits(to_bits(f32::NAN)).is_nan());
@@ -30,18 +28,6 @@ pub fn from_bits(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// The left one of a word.
-#[inline(always)]
-pub(super) fn left(word: u32) -> f32 {
-    f32::from_bits(word << 16)
-}
-
-/// The right one of a word.
-#[inline(always)]
-pub(super) fn right(word: u32) -> f32 {
-    f32::from_bits(word & 0xffff_0000)
-}
-
 #[inline(always)]
 fn single<T: Scalar>(x: T) -> f32 {
     x.to_f64() as f32
@@ -50,14 +36,14 @@ fn single<T: Scalar>(x: T) -> f32 {
 /// The rounded matrix `factor a`, the product taken in the precision of `a`: as panels, as those of its transpose, or both in one pass.
 ///
 /// Fastest if rows or columns are contiguous. Panics on a shape mismatch.
-pub fn pack<T: Scalar>(out: Out<'_>, a: MatRef<'_, T>, factor: T) {
+pub fn pack<T: Scalar, F: Format>(out: Out<'_, F>, a: MatRef<'_, T>, factor: T) {
     let out = Targets::new(out, (a.nrows(), a.ncols()), "pack");
     match (a.transpose().try_as_col_major(), a.try_as_col_major()) {
-        (_, Some(a)) => contiguous(&out, |j| a.col(j).as_slice(), factor),
-        (Some(a), None) => contiguous(&out.transpose(), |j| a.col(j).as_slice(), factor),
+        (_, Some(a)) => contiguous::<T, F>(&out, |j| a.col(j).as_slice(), factor),
+        (Some(a), None) => contiguous::<T, F>(&out.transpose(), |j| a.col(j).as_slice(), factor),
         (None, None) => {
             let (rows, cols) = (a.nrows(), a.ncols());
-            blocks(&out, |panel, tile| {
+            blocks::<F>(&out, |panel, tile| {
                 core::array::from_fn(|j| {
                     core::array::from_fn(|r| {
                         let (i, j) = (LANES * panel + r, TILE * tile + j);
@@ -70,9 +56,9 @@ pub fn pack<T: Scalar>(out: Out<'_>, a: MatRef<'_, T>, factor: T) {
 }
 
 /// Blocks of a matrix whose columns are contiguous.
-fn contiguous<'a, T: Scalar>(out: &Targets, column: impl Fn(usize) -> &'a [T], factor: T) {
+fn contiguous<'a, T: Scalar, F: Format>(out: &Targets, column: impl Fn(usize) -> &'a [T], factor: T) {
     let (rows, cols) = (out.rows, out.cols);
-    blocks(
+    blocks::<F>(
         out,
         #[inline(always)]
         |panel, tile| {
@@ -93,29 +79,28 @@ fn contiguous<'a, T: Scalar>(out: &Targets, column: impl Fn(usize) -> &'a [T], f
 
 /// Writes all blocks of 16 rows and eight columns, given by columns.
 #[inline(always)]
-fn blocks(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
-    #[cfg(target_arch = "x86_64")]
-    if hardware() {
+fn blocks<F: Format>(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES]; TILE]) {
+    if hardware::<F>() {
         // SAFETY: `hardware` has seen every feature that the function is compiled for.
-        return unsafe { avx512::pack(out, block) };
+        return unsafe { F::pack(out, block) };
     }
-    portable::pack(out, block);
+    portable::pack::<F>(out, block);
 }
 
-impl PanelsMut<'_> {
+impl<F: Format> PanelsMut<'_, F> {
     /// [`pack`] into this matrix alone.
     pub fn pack<T: Scalar>(&mut self, a: MatRef<'_, T>, factor: T) {
         pack(Out { by_rows: Some(self.reborrow()), by_columns: None }, a, factor);
     }
 }
 
-impl Panels<'_> {
+impl<F: Format> Panels<'_, F> {
     /// `out = factor a`, the product taken in the precision of `out`. Panics on a shape mismatch.
     ///
     /// Fastest if columns of `out` are contiguous.
     pub fn unpack<T: Scalar>(self, out: MatMut<'_, T>, factor: T) {
         assert_eq!((out.nrows(), out.ncols()), (self.rows, self.cols), "unpack: the result has the wrong shape");
-        let pairs = self.pairs();
+        let of_panel = self.of_panel();
         let wide = |x: f32| factor * T::from_f64(f64::from(x));
         let mut out = out;
         if let Some(mut out) = out.as_mut().try_as_col_major_mut() {
@@ -123,12 +108,8 @@ impl Panels<'_> {
                 for j in 0..self.cols {
                     let column = out.as_mut().col_mut(j).as_slice_mut();
                     for (panel, column) in column.chunks_mut(LANES).enumerate() {
-                        let words = &self.lines[panel * pairs + j / 2].0;
-                        if j % 2 == 0 {
-                            column.iter_mut().zip(words).for_each(|(x, &w)| *x = wide(left(w)));
-                        } else {
-                            column.iter_mut().zip(words).for_each(|(x, &w)| *x = wide(right(w)));
-                        }
+                        let words = &self.lines[panel * of_panel + j / F::COLS].0;
+                        column.iter_mut().zip(words).for_each(|(x, &w)| *x = wide(F::number(w, j % F::COLS)));
                     }
                 }
             });

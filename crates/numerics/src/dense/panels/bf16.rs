@@ -3,7 +3,7 @@
 //! Subnormal operands count as zeros there and subnormal sums become zeros, whatever the processor's mode.
 
 use super::product::{Job, Targets};
-use super::{LANES, Line, TILE};
+use super::{Bf16, LANES, Line, TILE};
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -16,7 +16,7 @@ pub(super) fn available() -> bool {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn strip(job: &Job<'_>, columns: Range<usize>) {
+pub(super) fn strip(job: &Job<'_, Bf16>, columns: Range<usize>) {
     job.tiles(columns, |panel, count, tile| match count {
         1 => group::<1>(job, panel, tile),
         2 => group::<2>(job, panel, tile),
@@ -40,9 +40,9 @@ pub(super) fn pack(out: &Targets, block: impl Fn(usize, usize) -> [[f32; LANES];
 
 /// `V` panels of rows by eight columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn group<const V: usize>(job: &Job<'_>, panel: usize, tile: usize) {
-    let a = &job.a[panel * job.pairs..][..V * job.pairs];
-    let b = &job.b[tile * TILE / LANES * job.pairs..][..job.pairs];
+fn group<const V: usize>(job: &Job<'_, Bf16>, panel: usize, tile: usize) {
+    let a = &job.a[panel * job.lines..][..V * job.lines];
+    let b = &job.b[tile * TILE / LANES * job.lines..][..job.lines];
     let sums = sums::<V>(a, b, tile * TILE % LANES);
     for (v, sums) in sums.into_iter().enumerate() {
         store(&job.out, finish(job, sums, panel + v, tile), panel + v, tile);
@@ -84,7 +84,7 @@ fn half(x: __m512i) -> __m512bh {
 /// The rounded result of 16 rows and eight columns. Zeros outside of the matrix.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn finish(job: &Job<'_>, mut sums: [__m512; TILE], panel: usize, tile: usize) -> [__m512i; TILE / 2] {
+fn finish(job: &Job<'_, Bf16>, mut sums: [__m512; TILE], panel: usize, tile: usize) -> [__m512i; TILE / 2] {
     let alpha = _mm512_set1_ps(job.alpha);
     for s in &mut sums {
         *s = _mm512_mul_ps(alpha, *s);
@@ -92,7 +92,7 @@ fn finish(job: &Job<'_>, mut sums: [__m512; TILE], panel: usize, tile: usize) ->
     if let Some((beta, c)) = job.add {
         let (beta, upper) = (_mm512_set1_ps(beta), _mm512_set1_epi32(-1 << 16));
         let first = TILE / 2 * tile;
-        let pairs = c.pairs();
+        let pairs = c.of_panel();
         for p in 0..TILE / 2 {
             if first + p < pairs {
                 let line: &Line = &c.lines[panel * pairs + first + p];
@@ -155,7 +155,7 @@ fn store(to: &Targets, x: [__m512i; TILE / 2], panel: usize, tile: usize) {
         let turns = unsafe { _mm512_loadu_si512(TURNS.as_ptr().cast()) };
         for (p, x) in x.into_iter().enumerate() {
             let pair = TILE / 2 * tile + p;
-            if pair < out.pairs {
+            if pair < out.lines {
                 // SAFETY: panel and pair lie within the result, this tile's lines are this thread's (`Target::line`), and lines are aligned.
                 unsafe { _mm512_store_si512(out.line(panel, pair).cast(), _mm512_permutexvar_epi16(turns, x)) };
             }
@@ -167,7 +167,7 @@ fn store(to: &Targets, x: [__m512i; TILE / 2], panel: usize, tile: usize) {
             let pair = LANES / 2 * panel + 2 * q;
             let halves = [_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64::<1>(two)];
             for (i, half) in halves.into_iter().enumerate() {
-                if pair + i < out.pairs {
+                if pair + i < out.lines {
                     // SAFETY: as above, in the transpose; `offset` is 0 or 8, so the eight words lie within the line.
                     unsafe { _mm256_storeu_si256(out.line(across, pair + i).cast::<u32>().add(offset).cast(), half) };
                 }
