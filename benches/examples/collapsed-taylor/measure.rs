@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 /// Points that are taken at a time.
 const CHUNK: usize = 8;
 
-/// Largest difference from the nested result, relative to the largest value: spec of the exact operators, in single
-/// precision that of the whole network.
+/// Largest difference from the nested result, relative to the largest value: rounding of sums over thousands of units that cancel.
 fn tolerance<T: Scalar>() -> f64 {
     if size_of::<T>() == 4 { 2e-4 } else { 1e-11 }
 }

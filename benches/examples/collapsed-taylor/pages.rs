@@ -22,10 +22,8 @@ fn judged(x: f64, range: &RangeInclusive<f64>) -> String {
 
 /// `0.45 to 0.60`, or `at most 0.55`.
 fn shown(range: &RangeInclusive<f64>) -> String {
-    match (range.start(), range.end()) {
-        (&0.0, high) => format!("at most {high:.2}"),
-        (low, high) => format!("{low:.2} to {high:.2}"),
-    }
+    let (low, high) = (*range.start(), *range.end());
+    if low > 0.0 { format!("{low:.2} to {high:.2}") } else { format!("at most {high:.2}") }
 }
 
 fn range(figures: &Figures) -> &'static RangeInclusive<f64> {

@@ -3,7 +3,7 @@
 //!
 //! `-laplacian f = 2 pi^2 sin(pi x) sin(pi y)` on the unit square, zero on its boundary; a network 2-64-1 with tanh, double precision; 900 points
 //! inside and 120 on the boundary, drawn once; the error at 9000 others. Five seeds, of points and of parameters. Every run goes on until it has
-//! taken both its steps and its seconds, so that one run fills both halves of the table; the half by steps is the same everywhere.
+//! taken both its steps and its seconds, so that one run fills both halves of the table; the half by steps is the same on every run of one machine.
 //! Time is that of the processor in steps.
 //!
 //! `[-- [--seconds S] [--seeds N] [--adam-steps N] [--free-steps N]]`; with other than the usual numbers nothing is written.
