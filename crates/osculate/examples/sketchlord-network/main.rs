@@ -1,5 +1,5 @@
 //! The network of `docs/papers/sketchlord.md`: what low rank plus diagonal and its baselines leave of the Hessian of a small
-//! network, all at equal products. `cargo xtask repro sketchlord-network` runs it, about ten minutes on one thread that it has for itself.
+//! network, all at equal products. `cargo xtask repro sketchlord-network` runs it, about six minutes on one thread.
 //!
 //! 784-50-10 with tanh (39 760 parameters), mean squared error on 2 x 50 synthetic samples, at the start and after some steps of
 //! gradient descent; residual energies by 30 fresh probes, medians of three sets of probes. The exact diagonal is assembled layer by
