@@ -295,7 +295,7 @@ mod tests {
     fn stable<T: Scalar>() {
         let widths = [32, 64, 128];
         let orders = [48, 63, 64, 97, 160, 255, 256, 300];
-        let large = (700, width(700));
+        let large = (520, width(520));
         for (n, width) in widths.into_iter().flat_map(|w| orders.map(|n| (n, w))).chain([large]) {
             let mut s = Stream::new(0, Role::SyntheticMatrix, n as u64, 0);
             let mut noise = || s.uniform() - 0.5;
