@@ -24,8 +24,8 @@ pub(super) fn work(program: &Program, own: usize, x: usize, lead: &[usize]) -> R
             Op::Input(input) => input_grows(&program, input.index, own, x),
             _ => node.args.iter().any(|a| grows[a.index()]),
         };
-        let own = program.node_flops(node) + TRAFFIC * written(node);
-        *(if grows[i] { &mut each } else { &mut once }) += own;
+        let cost = program.node_flops(node) + TRAFFIC * written(node);
+        *(if grows[i] { &mut each } else { &mut once }) += cost;
         for &a in if matches!(node.op, Op::Dot(_)) { &node.args[..] } else { &[] } {
             *(if grows[a.index()] { &mut each } else { &mut once }) += TRAFFIC * program.node(a).ty.numel() as u64;
         }
@@ -35,10 +35,10 @@ pub(super) fn work(program: &Program, own: usize, x: usize, lead: &[usize]) -> R
     Ok(each / data * reference + once)
 }
 
-/// Whether an input is larger for more data: the points, and coefficients that each datum has for itself.
+/// Whether an input is larger for more data: the points, integers (labels; parameters are real), and coefficients that each datum has for itself.
 fn input_grows(program: &Program, input: usize, own: usize, x: usize) -> bool {
     let shared = match program.inputs()[input].name.rsplit('.').next() {
-        _ if input < own => return input == x,
+        _ if input < own => return input == x || !program.input_type(input).is_real(),
         Some("sigma" | "directions") => 2,
         _ => 1,
     };
